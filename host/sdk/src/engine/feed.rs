@@ -1,0 +1,96 @@
+//! What a policy is fed: of all that is known of a call, the part that its manifest reads.
+
+use std::collections::HashMap;
+
+use serde_json::Value as Json;
+use tollgate_policy_core::contract::{Dimension, Fact, Quantity, Read, Value, dimension};
+use tollgate_policy_core::{Decimal, Meter};
+
+use super::{Call, Setup};
+
+pub struct Feed<'a>(&'a [Read]);
+
+impl<'a> Feed<'a> {
+    pub fn new(reads: &'a [Read]) -> Self {
+        Self(reads)
+    }
+
+    pub fn dimensions(&self, dimensions: &[Dimension]) -> Vec<Dimension> {
+        let read = |name: &str| {
+            self.0.iter().any(|read| matches!(read, Read::Dimension(_)) && read.covers(name))
+        };
+        dimensions.iter().filter(|dimension| read(&dimension.name)).cloned().collect()
+    }
+
+    /// In the order of their names, since what is fed must not depend on a hasher.
+    pub fn asks(&self, asks: &HashMap<String, Decimal>) -> Vec<Quantity> {
+        let read =
+            |name: &str| self.0.iter().any(|read| matches!(read, Read::Ask(_)) && read.covers(name));
+        let mut quantities: Vec<Quantity> = asks
+            .iter()
+            .filter(|(name, _)| read(name))
+            .filter_map(|(name, amount)| {
+                Some(Quantity { meter: name.parse::<Meter>().ok()?, amount: *amount })
+            })
+            .collect();
+        quantities.sort_by(|left, right| left.meter.cmp(&right.meter));
+        quantities
+    }
+
+    /// The local time, the record of the call's agent, and `more`.
+    pub fn facts(&self, setup: &Setup, call: &Call, more: &[Fact]) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        if self.reads_fact_under("local.")
+            && let Ok(local) = setup.calendar.local(call.at)
+        {
+            let number = |name: &str, value: u32| Fact {
+                name: format!("local.{name}"),
+                value: Value::Number(value.into()),
+            };
+            facts.push(number("weekday", u8::from(local.weekday).into()));
+            facts.push(number("hour", local.hour));
+            facts.push(number("minute", local.minute));
+            facts.push(Fact { name: "local.date".into(), value: Value::Text(local.date.to_string()) });
+        }
+        let agent = dimension(&call.dimensions, "agent");
+        if self.reads_fact_under("agent.")
+            && let Some(record) = setup.agents.get(agent)
+        {
+            facts.push(Fact { name: "agent.name".into(), value: Value::Text(agent.into()) });
+            flatten("agent", record, &mut facts);
+        }
+        facts.extend_from_slice(more);
+        facts.retain(|fact| {
+            self.0.iter().any(|read| matches!(read, Read::Fact(_)) && read.covers(&fact.name))
+        });
+        facts
+    }
+
+    fn reads_fact_under(&self, prefix: &str) -> bool {
+        self.0.iter().any(|read| match read {
+            Read::Fact(pattern) => pattern == "*" || pattern.starts_with(prefix),
+            _ => false,
+        })
+    }
+}
+
+/// A JSON object as facts: `{"rate_limits": {"enabled": true}}` as `agent.rate_limits.enabled`.
+/// Lists and nulls are left out.
+fn flatten(prefix: &str, json: &Json, facts: &mut Vec<Fact>) {
+    let value = match json {
+        Json::Object(members) => {
+            for (name, member) in members {
+                flatten(&format!("{prefix}.{name}"), member, facts);
+            }
+            return;
+        }
+        Json::Bool(flag) => Value::Flag(*flag),
+        Json::String(text) => Value::Text(text.clone()),
+        Json::Number(number) => match number.to_string().parse() {
+            Ok(number) => Value::Number(number),
+            Err(_) => Value::Text(number.to_string()),
+        },
+        Json::Array(_) | Json::Null => return,
+    };
+    facts.push(Fact { name: prefix.to_owned(), value });
+}

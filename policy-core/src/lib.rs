@@ -1,0 +1,26 @@
+//! The pure part of Tollgate: decimals, money, meters, windows, price lists and the standard
+//! rules. No input or output, no clock, no panic: what a policy decides follows from what it is
+//! handed.
+
+pub mod alerts;
+#[cfg(feature = "windows")]
+pub mod calendar;
+pub mod contract;
+#[doc(hidden)]
+pub mod convert;
+pub mod decimal;
+pub mod estimate;
+#[cfg(feature = "guest")]
+pub mod guest;
+pub mod limits;
+pub mod messages;
+pub mod meter;
+pub mod money;
+pub mod prices;
+pub mod pricing;
+pub mod quota;
+pub mod window;
+
+pub use decimal::Decimal;
+pub use meter::Meter;
+pub use money::{Currency, Money};

@@ -1,0 +1,150 @@
+//! The standard pricing policy: a price list, or the host's rates, and dated exchange rates.
+
+use chrono::{DateTime, NaiveDate};
+use serde::Deserialize;
+
+use crate::contract::{Fact, Manifest, Quote, Read, Refusal, Usage, Value, dimension};
+use crate::decimal::Decimal;
+use crate::limits::SettingsError;
+use crate::money::Currency;
+use crate::prices::{MODEL_UNKNOWN, PriceList, PriceListError, price_lines};
+use crate::window::Instant;
+
+/// The quote is wanted in a currency for which no exchange rate is known on that day.
+pub const EXCHANGE_RATE_MISSING: &str = "exchange_rate_missing";
+
+/// The configured policy.
+#[derive(Clone, Debug)]
+pub struct PricingPolicy {
+    prices: Prices,
+    currency: Option<Currency>,
+    exchange_rates: Vec<ExchangeRate>,
+}
+
+#[derive(Clone, Debug)]
+enum Prices {
+    List(PriceList),
+    Host,
+}
+
+/// What one unit of a currency is worth in another, from a day on (UTC).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeRate {
+    /// One of this …
+    pub from: Currency,
+    /// … in that …
+    pub to: Currency,
+    /// … is so much.
+    pub rate: Decimal,
+    /// The first day on which it holds; until a later one for the same pair.
+    pub on: NaiveDate,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    #[serde(default)]
+    prices: Named,
+    currency: Option<Currency>,
+    #[serde(default)]
+    exchange_rates: Vec<ExchangeRate>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Name(String),
+    List(Box<PriceList>),
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        Self::Name("seed".into())
+    }
+}
+
+impl From<PriceListError> for SettingsError {
+    fn from(error: PriceListError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+impl PricingPolicy {
+    /// Reads the settings (JSON).
+    pub fn configure(settings: &str) -> Result<Self, SettingsError> {
+        let settings: Settings = serde_json::from_str(settings)?;
+        let prices = match settings.prices {
+            Named::Name(name) if name == "seed" => Prices::List(PriceList::seed()?),
+            Named::Name(name) if name == "host" => Prices::Host,
+            Named::Name(name) => {
+                return Err(SettingsError::Malformed(format!(
+                    "`{name}` is not a price list: write `seed`, `host`, or a list with `name`, `currency` and `models`"
+                )));
+            }
+            Named::List(list) => {
+                list.validate()?;
+                Prices::List(*list)
+            }
+        };
+        if let Some(wrong) = settings.exchange_rates.iter().find(|rate| rate.rate <= Decimal::ZERO) {
+            let ExchangeRate { from, to, .. } = wrong;
+            return Err(SettingsError::Malformed(format!(
+                "exchange rate from `{from}` to `{to}`: write a `rate` above zero"
+            )));
+        }
+        let exchange_rates = settings.exchange_rates;
+        Ok(Self { prices, currency: settings.currency, exchange_rates })
+    }
+
+    /// What it asks the host for.
+    #[must_use]
+    pub fn manifest(&self) -> Manifest {
+        let reads = vec![Read::Dimension("model".into())];
+        Manifest { reads, ..Manifest::default() }
+    }
+
+    /// Prices a usage, in the wanted currency.
+    pub fn price(&self, usage: &Usage) -> Result<Quote, Refusal> {
+        let model = dimension(&usage.dimensions, "model");
+        let listed;
+        let rates = match &self.prices {
+            Prices::List(list) => {
+                listed = list.rates(model)?;
+                &listed
+            }
+            Prices::Host => &usage.rates,
+        };
+        let Some(from) = rates.first().map(|rate| rate.currency) else {
+            let message = format!("model `{model}` has no rates in the host's catalog: add it there");
+            return Err(Refusal::new(MODEL_UNKNOWN, message));
+        };
+        let currency = self.currency.or(usage.currency).unwrap_or(from);
+        let rate = self.exchange_rate(from, currency, usage.at)?;
+        let lines = price_lines(&usage.quantities, rates, rate)?;
+        let facts = if currency == from {
+            Vec::new()
+        } else {
+            vec![Fact { name: format!("exchange_rate.{from}.{currency}"), value: Value::Number(rate) }]
+        };
+        Ok(Quote { currency, lines, facts })
+    }
+
+    fn exchange_rate(&self, from: Currency, to: Currency, at: Instant) -> Result<Decimal, Refusal> {
+        if from == to {
+            return Ok(Decimal::ONE);
+        }
+        let day = DateTime::from_timestamp_millis(at).unwrap_or_default().date_naive();
+        self.exchange_rates
+            .iter()
+            .filter(|rate| rate.from == from && rate.to == to && rate.on <= day)
+            .max_by_key(|rate| rate.on)
+            .map(|rate| rate.rate)
+            .ok_or_else(|| {
+                Refusal::new(
+                    EXCHANGE_RATE_MISSING,
+                    format!("no exchange rate from `{from}` to `{to}` holds on {day}: add one to `exchange_rates`"),
+                )
+            })
+    }
+}

@@ -1,0 +1,81 @@
+//! Benchmarks, with their tables.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use serde_json::{Value as Json, json};
+
+use crate::{cargo, run as step, setup, workspace};
+
+/// What can be measured.
+#[derive(Subcommand)]
+pub enum Bench {
+    /// One quota decision: fresh, reused, native, and the same rule in Rego and Cedar
+    Decision(Decision),
+}
+
+#[derive(Args)]
+pub struct Decision {
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+const WAYS: [&str; 5] = ["fresh", "reused", "native", "regorus", "cedar"];
+const COUNTERS: [&str; 3] = ["3", "12", "24"];
+
+/// Runs it.
+pub fn run(bench: &Bench) -> Result<()> {
+    setup::toolchain()?;
+    match bench {
+        Bench::Decision(arguments) => decision(arguments.json),
+    }
+}
+
+fn decision(json: bool) -> Result<()> {
+    let mut bench =
+        cargo(&["bench", "--package", "tollgate-benchmarks", "--bench", "decision", "--", "--noplot"]);
+    if json {
+        bench.stdout(std::io::stderr());
+    }
+    step(&mut bench)?;
+    let mut medians: BTreeMap<&str, BTreeMap<&str, f64>> = BTreeMap::new();
+    for way in WAYS {
+        for counters in COUNTERS {
+            medians.entry(way).or_default().insert(counters, median_us(way, counters)?);
+        }
+    }
+    let us = |way: &str, counters: &str| medians[way][counters];
+    if json {
+        let all = WAYS.map(|way| (format!("{way}_us"), json!(medians[way])));
+        println!("{}", serde_json::to_string_pretty(&Json::Object(all.into_iter().collect()))?);
+        return Ok(());
+    }
+    println!("\nmedian of a quota decision in µs, by number of counters");
+    println!("{:<10}{:>10}{:>10}{:>10}", "", COUNTERS[0], COUNTERS[1], COUNTERS[2]);
+    for way in WAYS {
+        let [a, b, c] = COUNTERS.map(|counters| us(way, counters));
+        println!("{way:<10}{a:>10.2}{b:>10.2}{c:>10.2}");
+    }
+    println!("\nas a multiple of a fresh sandbox");
+    for way in &WAYS[1..] {
+        let [a, b, c] = COUNTERS.map(|counters| us(way, counters) / us("fresh", counters));
+        println!("{way:<10}{a:>10.2}{b:>10.2}{c:>10.2}");
+    }
+    Ok(())
+}
+
+/// What the benchmark's harness wrote down.
+fn median_us(way: &str, counters: &str) -> Result<f64> {
+    let path = workspace()
+        .join("target/criterion/decision")
+        .join(way)
+        .join(counters)
+        .join("new/estimates.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let estimates: Json = serde_json::from_str(&text)?;
+    let nanoseconds = estimates["median"]["point_estimate"].as_f64().context("no median")?;
+    Ok((nanoseconds / 10.0).round() / 100.0)
+}

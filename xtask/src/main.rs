@@ -1,0 +1,79 @@
+//! Set-up, demo, tests and benchmarks: `cargo xtask demo`, `cargo xtask test`.
+
+mod audit;
+mod bench;
+mod demo;
+mod setup;
+mod test;
+mod trace;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Builds Tollgate, simulates the sample trace, and has an auditor agree with what came out
+    Demo,
+    /// Runs every check: format, lints, tests, documentation, the demo
+    Test,
+    /// Runs a benchmark and prints its table
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
+    /// Adds the WebAssembly targets and builds the standard components to target/components
+    Guests,
+    /// Writes the sample trace anew, as its generator makes it
+    Trace,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().verb {
+        Verb::Demo => demo::run(demo::Profile::Release),
+        Verb::Test => test::run(),
+        Verb::Bench { bench } => bench::run(&bench),
+        Verb::Guests => setup::guests(),
+        Verb::Trace => {
+            let path = workspace().join("tests/data/sample_trace.csv");
+            std::fs::write(&path, trace::generate(trace::SEED, trace::ROWS))
+                .with_context(|| format!("cannot write `{}`", path.display()))
+        }
+    }
+}
+
+/// The workspace's folder.
+fn workspace() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_owned()
+}
+
+/// Says what is run, and runs it.
+fn run(command: &mut Command) -> Result<()> {
+    command.current_dir(workspace());
+    let words: Vec<_> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let words = words.join(" ");
+    eprintln!("→ {words}");
+    let status = command.status().with_context(|| format!("cannot start `{words}`"))?;
+    ensure!(status.success(), "`{words}` failed with {status}");
+    Ok(())
+}
+
+/// The cargo that runs this.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments);
+    command
+}

@@ -1,0 +1,66 @@
+//! What a fresh machine lacks beside Rust itself.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{cargo, run, workspace};
+
+/// The standard components are built for it.
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Adds the toolchain's missing parts. Where rustup does not install by itself, it leaves out
+/// targets without a word.
+pub fn toolchain() -> Result<()> {
+    if has_target()? {
+        return Ok(());
+    }
+    eprintln!("the target `{TARGET}` is missing: adding it");
+    // Without a name it reads rust-toolchain.toml.
+    let installed = run(Command::new("rustup").args(["toolchain", "install"]));
+    if installed.is_err() || !has_target()? {
+        run(Command::new("rustup").args(["target", "add", TARGET]))?;
+    }
+    if !has_target()? {
+        bail!("the target `{TARGET}` is still missing: install Rust by rustup, or build its std");
+    }
+    Ok(())
+}
+
+fn has_target() -> Result<bool> {
+    let output = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .current_dir(workspace())
+        .output()
+        .context("cannot start `rustc`")?;
+    let directory = String::from_utf8_lossy(&output.stdout);
+    Ok(output.status.success() && Path::new(directory.trim()).is_dir())
+}
+
+/// Builds the standard components and puts them where a person finds them.
+pub fn guests() -> Result<()> {
+    toolchain()?;
+    let messages = cargo(&["build", "--package", "tollgate-plugins", "--message-format", "json"])
+        .current_dir(workspace())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    let built = String::from_utf8_lossy(&messages.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["reason"] == "build-script-executed")
+        .filter(|message| message["package_id"].as_str().is_some_and(|id| id.contains("plugins")))
+        .find_map(|message| message["out_dir"].as_str().map(str::to_owned))
+        .context("the standard components were not built")?;
+    let components = workspace().join("target").join("components");
+    fs::create_dir_all(&components)?;
+    for entry in fs::read_dir(built)? {
+        let entry = entry?;
+        let to = components.join(entry.file_name());
+        fs::copy(entry.path(), &to)?;
+        println!("{}", to.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Every check there is.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{cargo, demo, run as step, setup};
+
+/// The competitors that benchmarks compare with take longer to build than all of Tollgate.
+const BENCHMARKS: &str = "tollgate-benchmarks";
+
+/// Runs them, the quick ones first.
+pub fn run() -> Result<()> {
+    setup::toolchain()?;
+    step(&mut cargo(&["fmt", "--all", "--check"]))?;
+    step(&mut cargo(&["test", "--workspace", "--exclude", BENCHMARKS]))?;
+    step(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    step(cargo(&["doc", "--workspace", "--exclude", BENCHMARKS, "--no-deps"])
+        .env("RUSTDOCFLAGS", "--deny warnings"))?;
+    demo::run(demo::Profile::Dev)?;
+    dependencies()
+}
+
+/// Licences, sources and advisories, where the tool is there: it is long to build, and the
+/// advisories come over a network that not every machine has.
+fn dependencies() -> Result<()> {
+    let there = Command::new("cargo-deny").arg("--version").output().is_ok();
+    if there {
+        step(&mut cargo(&["deny", "check", "bans", "licenses", "sources"]))
+    } else {
+        eprintln!("`cargo-deny` is not installed: licences and sources of dependencies were not checked");
+        Ok(())
+    }
+}
