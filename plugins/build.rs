@@ -15,7 +15,8 @@ const PLUGINS: [&str; 4] = ["quota", "pricing", "alerts", "estimate"];
 
 /// A small stack below the data touches few pages, and a heap that is there from the start need
 /// not grow in a call.
-const LINK_ARGUMENTS: [&str; 3] = ["-zstack-size=65536", "--stack-first", "--initial-memory=524288"];
+const LINK_ARGUMENTS: [&str; 3] =
+    ["-zstack-size=65536", "--stack-first", "--initial-memory=524288"];
 
 fn main() -> Result<()> {
     let plugins = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -39,11 +40,15 @@ fn build(workspace: &Path, target: &Path) -> Result<()> {
     // What the outer build set for itself must not reach the inner one.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with("CARGO_") && name != "CARGO_HOME" || name.starts_with("RUSTC") || name == "RUSTFLAGS" {
+        if name.starts_with("CARGO_") && name != "CARGO_HOME"
+            || name.starts_with("RUSTC")
+            || name == "RUSTFLAGS"
+        {
             cargo.env_remove(&*name);
         }
     }
-    let home = env::var("CARGO_HOME").or_else(|_| env::var("HOME").map(|home| format!("{home}/.cargo")))?;
+    let home = env::var("CARGO_HOME")
+        .or_else(|_| env::var("HOME").map(|home| format!("{home}/.cargo")))?;
     let mut flags = vec![
         // Paths would end up in panic messages, and make the bytes differ from machine to machine.
         format!("--remap-path-prefix={}=tollgate", workspace.display()),
@@ -53,7 +58,16 @@ fn build(workspace: &Path, target: &Path) -> Result<()> {
     cargo
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .current_dir(workspace)
-        .args(["build", "--quiet", "--lib", "--profile", "guest", "--target", TARGET, "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--lib",
+            "--profile",
+            "guest",
+            "--target",
+            TARGET,
+            "--target-dir",
+        ])
         .arg(target);
     if env::var("CARGO_NET_OFFLINE").is_ok_and(|offline| offline == "true") {
         cargo.arg("--offline");

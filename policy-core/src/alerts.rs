@@ -112,9 +112,14 @@ impl AlertPolicy {
         }))
     }
 
-    fn review_agent(&self, observation: &Observation, reading: &Reading, actions: &mut Vec<Action>) {
+    fn review_agent(
+        &self,
+        observation: &Observation,
+        reading: &Reading,
+        actions: &mut Vec<Action>,
+    ) {
         let agent = dimension(&observation.dimensions, "agent");
-        let Some(limits) = self.cost_limits(observation).filter(|limits| limits.enabled) else {
+        let Some(limits) = self.cost_limits(observation) else {
             return;
         };
         let (Some(limit), Ok(threshold)) =
@@ -158,24 +163,38 @@ impl AlertPolicy {
         }
     }
 
-    /// The agent's own, as its record has them, else those of the settings.
+    /// The lower of the settings' and the agent's own, as its record has them where records are
+    /// read: what the quotas enforce.
     fn cost_limits(&self, observation: &Observation) -> Option<CostLimits> {
-        let number = |name: &str| match fact(&observation.facts, name) {
-            Some(Value::Number(number)) => Some(*number),
-            _ => None,
-        };
-        let flag = |name: &str, otherwise: bool| match fact(&observation.facts, name) {
-            Some(Value::Flag(flag)) => *flag,
-            _ => otherwise,
-        };
-        let Some(monthly_limit) = number("agent.cost_limits.monthly_limit") else {
-            return self.settings.cost_limits.clone();
-        };
-        Some(CostLimits {
-            enabled: flag("agent.cost_limits.enabled", true),
-            monthly_limit: Some(monthly_limit),
-            auto_disable: flag("agent.cost_limits.auto_disable", false),
-            alert_threshold: number("agent.cost_limits.alert_threshold").unwrap_or(Decimal::from(80)),
-        })
+        let record = self.settings.agent_settings.then(|| of_record(observation)).flatten();
+        [self.settings.cost_limits.clone(), record]
+            .into_iter()
+            .flatten()
+            .filter(|limits| limits.enabled && limits.monthly_limit.is_some())
+            .min_by_key(|limits| limits.monthly_limit)
     }
+}
+
+/// What an agent's record says of its cost, where it names a limit. A threshold that makes no
+/// sense must not silence the limit: the standard one stands in.
+fn of_record(observation: &Observation) -> Option<CostLimits> {
+    let number = |name: &str| match fact(&observation.facts, name) {
+        Some(Value::Number(number)) => Some(*number),
+        _ => None,
+    };
+    let flag = |name: &str, otherwise: bool| match fact(&observation.facts, name) {
+        Some(Value::Flag(flag)) => *flag,
+        _ => otherwise,
+    };
+    let monthly_limit =
+        number("agent.cost_limits.monthly_limit").filter(|limit| !limit.is_negative())?;
+    let alert_threshold = number("agent.cost_limits.alert_threshold")
+        .filter(|percentage| !percentage.is_negative() && *percentage <= Decimal::HUNDRED)
+        .unwrap_or(Decimal::from(80));
+    Some(CostLimits {
+        enabled: flag("agent.cost_limits.enabled", true),
+        monthly_limit: Some(monthly_limit),
+        auto_disable: flag("agent.cost_limits.auto_disable", false),
+        alert_threshold,
+    })
 }

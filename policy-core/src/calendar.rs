@@ -65,18 +65,13 @@ impl TenantCalendar {
             Window::Rolling(seconds) => i64::from(seconds.get())
                 .checked_mul(1000)
                 .and_then(|length| at.checked_sub(length)?.checked_add(1))
-                .map(|opened| Span {
-                    opened,
-                    closes: None,
-                }),
-            Window::Request => at.checked_add(1).map(|next| Span {
-                opened: at,
-                closes: Some(next),
-            }),
-            Window::Lifetime | Window::InFlight | Window::Level => Some(Span {
-                opened: Instant::MIN,
-                closes: None,
-            }),
+                .map(|opened| Span { opened, closes: None }),
+            Window::Request => {
+                at.checked_add(1).map(|next| Span { opened: at, closes: Some(next) })
+            }
+            Window::Lifetime | Window::InFlight | Window::Level => {
+                Some(Span { opened: Instant::MIN, closes: None })
+            }
         };
         span.ok_or(OutOfRange(at))
     }
@@ -117,10 +112,7 @@ impl TenantCalendar {
         match period {
             Period::Minute => slice(opened, closes, MINUTE_MS, at),
             Period::Hour => slice(opened, closes, HOUR_MS, at),
-            _ => Some(Span {
-                opened,
-                closes: Some(closes),
-            }),
+            _ => Some(Span { opened, closes: Some(closes) }),
         }
     }
 
@@ -138,11 +130,9 @@ impl TenantCalendar {
             Period::Month(first_day) => {
                 day_or_last(date.year(), date.month(), first_day.get().into())
             }
-            Period::Year(first_day) => day_or_last(
-                date.year(),
-                first_day.month().into(),
-                first_day.day().into(),
-            ),
+            Period::Year(first_day) => {
+                day_or_last(date.year(), first_day.month().into(), first_day.day().into())
+            }
         }
     }
 }
@@ -198,10 +188,7 @@ fn step(period: Period) -> (Months, Days) {
 fn slice(opened: Instant, closes: Instant, length: i64, at: Instant) -> Option<Span> {
     let into = at.checked_sub(opened)?.checked_rem(length)?;
     let opened = at.checked_sub(into)?;
-    Some(Span {
-        opened,
-        closes: Some(closes.min(opened.checked_add(length)?)),
-    })
+    Some(Span { opened, closes: Some(closes.min(opened.checked_add(length)?)) })
 }
 
 #[cfg(test)]
@@ -217,20 +204,12 @@ mod tests {
 
     fn in_zone(zone: &str) -> TenantCalendar {
         let zone = zone.parse().unwrap();
-        TenantCalendar {
-            zone,
-            ..TenantCalendar::default()
-        }
+        TenantCalendar { zone, ..TenantCalendar::default() }
     }
 
     fn assert_span(calendar: TenantCalendar, window: &str, instants: &[Instant]) {
-        let [opened, closes, ..] = *instants else {
-            panic!("{window}")
-        };
-        let expected = Span {
-            opened,
-            closes: Some(closes),
-        };
+        let [opened, closes, ..] = *instants else { panic!("{window}") };
+        let expected = Span { opened, closes: Some(closes) };
         let window = format!("calendar:{window}").parse().unwrap();
         // All but `closes` lie in it, and so does the last instant before that.
         for at in instants.iter().map(|at| (*at).min(closes - 1)) {
@@ -249,12 +228,7 @@ mod tests {
     }
 
     fn wall_clock_shows(zone: &str, at: &str) -> String {
-        let LocalTime {
-            date,
-            weekday,
-            hour,
-            minute,
-        } = in_zone(zone).local(instant(at)).unwrap();
+        let LocalTime { date, weekday, hour, minute } = in_zone(zone).local(instant(at)).unwrap();
         format!("{weekday:?} {date} {hour:02}:{minute:02}")
     }
 
@@ -371,10 +345,8 @@ mod tests {
 
     #[test]
     fn a_week_begins_where_the_tenant_says_unless_the_window_does() {
-        let sundays = TenantCalendar {
-            first_day_of_week: Weekday::Sunday,
-            ..TenantCalendar::default()
-        };
+        let sundays =
+            TenantCalendar { first_day_of_week: Weekday::Sunday, ..TenantCalendar::default() };
         let may_31 = instant("2025-05-31T00:00:00Z");
         for (calendar, window, june) in [
             (TenantCalendar::default(), "week", 2),
@@ -403,18 +375,12 @@ mod tests {
             assert_eq!(span(window, 5), Ok((Instant::MIN, None)));
         }
         assert_eq!(span("request", Instant::MAX), Err(OutOfRange(Instant::MAX)));
-        assert_eq!(
-            span("rolling:1", Instant::MIN),
-            Err(OutOfRange(Instant::MIN))
-        );
+        assert_eq!(span("rolling:1", Instant::MIN), Err(OutOfRange(Instant::MIN)));
     }
 
     #[test]
     fn an_instant_beyond_the_calendar_is_an_error() {
-        let (first, last) = (
-            DateTime::<chrono::Utc>::MIN_UTC,
-            DateTime::<chrono::Utc>::MAX_UTC,
-        );
+        let (first, last) = (DateTime::<chrono::Utc>::MIN_UTC, DateTime::<chrono::Utc>::MAX_UTC);
         let (first, last) = (first.timestamp_millis(), last.timestamp_millis());
         for (zone, beyond) in [
             ("UTC", last + 1),

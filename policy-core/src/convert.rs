@@ -29,10 +29,10 @@ pub fn decimal_from_parts(
 macro_rules! convert_wire_types {
     ($wire:path) => {
         mod wire_conversions {
-            use $wire as wire;
             use $crate::contract::*;
             use $crate::convert::{decimal_from_parts, decimal_to_parts};
             use $crate::decimal::Decimal;
+            use $wire as wire;
 
             fn into_all<T, W: From<T>>(list: Vec<T>) -> Vec<W> {
                 list.into_iter().map(W::from).collect()
@@ -42,7 +42,9 @@ macro_rules! convert_wire_types {
                 list.into_iter().map(T::try_from).collect()
             }
 
-            fn try_maybe<W, T: TryFrom<W, Error = String>>(value: Option<W>) -> Result<Option<T>, String> {
+            fn try_maybe<W, T: TryFrom<W, Error = String>>(
+                value: Option<W>,
+            ) -> Result<Option<T>, String> {
                 value.map(T::try_from).transpose()
             }
 
@@ -157,7 +159,11 @@ macro_rules! convert_wire_types {
                 fn try_from(wire: wire::Manifest) -> Result<Self, String> {
                     Ok(Self {
                         counters: try_all(wire.counters)?,
-                        reads: wire.reads.iter().map(|read| parsed(read)).collect::<Result<_, _>>()?,
+                        reads: wire
+                            .reads
+                            .iter()
+                            .map(|read| parsed(read))
+                            .collect::<Result<_, _>>()?,
                         about: try_all(wire.about)?,
                     })
                 }
@@ -493,7 +499,8 @@ macro_rules! convert_wire_types {
                 fn try_from(wire: wire::Action) -> Result<Self, String> {
                     Ok(match wire {
                         wire::Action::Raise(notice) => {
-                            let wire::Notice { key, counter, severity, title, body, facts } = notice;
+                            let wire::Notice { key, counter, severity, title, body, facts } =
+                                notice;
                             let facts = try_all(facts)?;
                             Self::Raise(Notice { key, counter, severity, title, body, facts })
                         }

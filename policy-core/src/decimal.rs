@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// The most decimals an amount has.
 pub const SCALE_MAX: u32 = 12;
 
-/// 10^15 in units of 10^-12: the first coefficient at full scale that is too large.
-const COEFFICIENT_END: u128 = 1_000_000_000_000_000_000_000_000_000;
+/// Amounts lie below 10^15.
+const WHOLE_DIGITS: u32 = 15;
 
 /// An exact decimal number. Adding, subtracting and comparing lose nothing; only
 /// [`Decimal::mul_div`] rounds, once, half to even.
@@ -51,11 +51,7 @@ impl Decimal {
 
     /// ±coefficient × 10^-scale.
     pub fn new(negative: bool, coefficient: u128, scale: u32) -> Result<Self, DecimalError> {
-        let (mut coefficient, mut scale) = (coefficient, scale);
-        while scale > 0 && coefficient.is_multiple_of(10) {
-            coefficient /= 10;
-            scale = scale.saturating_sub(1);
-        }
+        let (coefficient, scale) = stripped(coefficient, scale);
         Self::from_canonical(negative && coefficient != 0, coefficient, scale)
     }
 
@@ -66,22 +62,19 @@ impl Decimal {
         coefficient: u128,
         scale: u32,
     ) -> Result<Self, DecimalError> {
-        if (scale > 0 && coefficient.is_multiple_of(10)) || (negative && coefficient == 0) {
+        if stripped(coefficient, scale).1 != scale || (negative && coefficient == 0) {
             return Err(DecimalError::NotCanonical);
         }
         if scale > SCALE_MAX {
             return Err(DecimalError::TooPrecise);
         }
-        let full = pow10(SCALE_MAX.saturating_sub(scale)).checked_mul(coefficient);
-        if full.is_none_or(|full| full >= COEFFICIENT_END) {
+        if coefficient >= pow10(WHOLE_DIGITS.saturating_add(scale)) {
             return Err(DecimalError::TooLarge);
         }
-        // The coefficient lies below 10^27, so the cast cannot change it.
-        let signed = i128::try_from(coefficient).map_err(|_| DecimalError::TooLarge)?;
-        let signed = if negative { signed.wrapping_neg() } else { signed };
-        rust_decimal::Decimal::try_from_i128_with_scale(signed, scale)
-            .map(Self)
-            .map_err(|_| DecimalError::TooLarge)
+        // The bound keeps the coefficient below 10^27, that is within 96 bits.
+        let (low, middle, high) =
+            (coefficient as u32, (coefficient >> 32) as u32, (coefficient >> 64) as u32);
+        Ok(Self(rust_decimal::Decimal::from_parts(low, middle, high, negative, scale)))
     }
 
     /// The digits without the point: the number is ±coefficient × 10^-scale.
@@ -110,8 +103,33 @@ impl Decimal {
 
     /// The sum.
     pub fn checked_add(self, other: Self) -> Result<Self, DecimalError> {
+        if let Some(sum) = self.add_small(other) {
+            return sum;
+        }
         let sum = self.0.checked_add(other.0).ok_or(DecimalError::TooLarge)?;
-        Self::bounded(sum)
+        Self::try_from(sum)
+    }
+
+    /// The sum of two that fit into 64 bits, as nearly all do: a component adds them an order of
+    /// magnitude faster.
+    fn add_small(self, other: Self) -> Option<Result<Self, DecimalError>> {
+        let (left, right) = (self.small()?, other.small()?);
+        let scale = self.scale().max(other.scale());
+        let left = left.checked_mul(pow10_small(scale.saturating_sub(self.scale()))?)?;
+        let right = right.checked_mul(pow10_small(scale.saturating_sub(other.scale()))?)?;
+        let sum = left.checked_add(right)?;
+        Some(Self::new(sum.is_negative(), u128::from(sum.unsigned_abs()), scale))
+    }
+
+    /// The signed coefficient, where it is small enough for one machine word.
+    fn small(self) -> Option<i64> {
+        let parts = self.0.unpack();
+        let coefficient = i64::from(parts.lo) | i64::from(parts.mid) << 32;
+        match parts {
+            parts if parts.hi != 0 || coefficient.is_negative() => None,
+            parts if parts.negative => Some(coefficient.wrapping_neg()),
+            _ => Some(coefficient),
+        }
     }
 
     /// The difference.
@@ -121,21 +139,29 @@ impl Decimal {
 
     /// The product, which must be exact.
     pub fn checked_mul(self, other: Self) -> Result<Self, DecimalError> {
-        let coefficient = self
-            .coefficient()
-            .checked_mul(other.coefficient())
-            .ok_or(DecimalError::TooLarge)?;
-        Self::new(
-            self.is_negative() != other.is_negative(),
-            coefficient,
-            self.scale().saturating_add(other.scale()),
-        )
+        // Two coefficients below 10^27 make one below 10^54, which 256 bits hold.
+        let mut product =
+            U256::new(self.coefficient()).wrapping_mul(U256::new(other.coefficient()));
+        let mut scale = self.scale().saturating_add(other.scale());
+        let ten = U256::new(10);
+        while scale > SCALE_MAX && product.checked_rem(ten) == Some(U256::ZERO) {
+            product = product.checked_div(ten).unwrap_or_default();
+            scale = scale.saturating_sub(1);
+        }
+        if scale > SCALE_MAX {
+            return Err(DecimalError::TooPrecise);
+        }
+        let coefficient = u128::try_from(product).map_err(|_| DecimalError::TooLarge)?;
+        Self::new(self.is_negative() != other.is_negative(), coefficient, scale)
     }
 
     /// The other sign.
     #[must_use]
-    pub fn negated(self) -> Self {
-        if self.is_zero() { self } else { Self(-self.0) }
+    pub fn negated(mut self) -> Self {
+        if !self.is_zero() {
+            self.0.set_sign_negative(!self.is_negative());
+        }
+        self
     }
 
     /// Itself, or zero where it lies below.
@@ -191,6 +217,9 @@ impl Decimal {
             return Ordering::Less;
         }
         let scale = left.scale().saturating_add(right.scale());
+        if let Some(ordering) = self.cmp_product_small(left, right, scale) {
+            return ordering;
+        }
         // Each side lies below 10^27 · 10^27 · 10^24, which 256 bits hold.
         let product = U256::new(left.coefficient())
             .wrapping_mul(U256::new(right.coefficient()))
@@ -200,22 +229,69 @@ impl Decimal {
             .cmp(&product)
     }
 
+    fn cmp_product_small(self, left: Self, right: Self, scale: u32) -> Option<Ordering> {
+        let product = left.small()?.checked_mul(right.small()?)?;
+        let product = product.checked_mul(pow10_small(self.scale().saturating_sub(scale))?)?;
+        let own = self.small()?.checked_mul(pow10_small(scale.saturating_sub(self.scale()))?)?;
+        Some(own.cmp(&product))
+    }
+
     /// With exactly `decimals` of them, as people read money: `500.00`.
     pub fn to_fixed(self, decimals: u32) -> Result<String, DecimalError> {
         let rounded = Self::mul_div(&[self], Self::ONE, decimals)?;
         Ok(format!("{:.1$}", rounded.0, decimals as usize))
     }
-
-    fn bounded(value: rust_decimal::Decimal) -> Result<Self, DecimalError> {
-        let value = value.normalize();
-        let end = rust_decimal::Decimal::from_parts(0xa4c6_8000, 0x0003_8d7e, 0, false, 0);
-        if value.abs() >= end { Err(DecimalError::TooLarge) } else { Ok(Self(value)) }
-    }
 }
+
+/// An exponent of any length; beyond a million its size makes no difference.
+fn parse_exponent(text: &str) -> Option<i32> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let size = digits.parse::<i32>().unwrap_or(i32::MAX).min(1_000_000);
+    Some(if text.starts_with('-') { size.saturating_neg() } else { size })
+}
+
+/// Without trailing zeros in the fraction.
+fn stripped(coefficient: u128, scale: u32) -> (u128, u32) {
+    if coefficient == 0 {
+        return (0, 0);
+    }
+    let mut scale = scale;
+    // Dividing 128 bits is slow in a component, and hardly ever needed.
+    if let Ok(mut small) = u64::try_from(coefficient) {
+        while scale > 0 && small.is_multiple_of(10) {
+            small /= 10;
+            scale = scale.saturating_sub(1);
+        }
+        return (u128::from(small), scale);
+    }
+    let mut coefficient = coefficient;
+    while scale > 0 && coefficient.is_multiple_of(10) {
+        coefficient /= 10;
+        scale = scale.saturating_sub(1);
+    }
+    (coefficient, scale)
+}
+
+const POWERS: [u128; 39] = {
+    let mut powers = [1; 39];
+    let mut index = 1;
+    while index < powers.len() {
+        powers[index] = powers[index - 1] * 10;
+        index += 1;
+    }
+    powers
+};
 
 /// 10^exponent for exponents up to 38; larger ones do not occur among canonical decimals.
 fn pow10(exponent: u32) -> u128 {
-    10_u128.saturating_pow(exponent)
+    POWERS.get(exponent as usize).copied().unwrap_or(u128::MAX)
+}
+
+fn pow10_small(exponent: u32) -> Option<i64> {
+    i64::try_from(pow10(exponent)).ok()
 }
 
 impl From<u32> for Decimal {
@@ -261,7 +337,7 @@ impl FromStr for Decimal {
         let malformed = || DecimalError::Malformed(text.chars().take(40).collect());
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => {
-                (mantissa, exponent.parse::<i32>().map_err(|_| malformed())?)
+                (mantissa, parse_exponent(exponent).ok_or_else(malformed)?)
             }
             None => (text, 0),
         };
@@ -286,7 +362,7 @@ impl FromStr for Decimal {
             coefficient = coefficient
                 .checked_mul(10)
                 .and_then(|value| value.checked_add(u128::from(digit)))
-                .ok_or(DecimalError::TooPrecise)?;
+                .ok_or(if scale > 0 { DecimalError::TooPrecise } else { DecimalError::TooLarge })?;
         }
         if coefficient == 0 {
             return Ok(Self::ZERO);

@@ -2,6 +2,20 @@
 //! rules. No input or output, no clock, no panic: what a policy decides follows from what it is
 //! handed.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::float_arithmetic,
+        clippy::disallowed_methods,
+    )
+)]
+
 pub mod alerts;
 #[cfg(feature = "windows")]
 pub mod calendar;

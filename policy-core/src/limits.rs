@@ -30,6 +30,7 @@ pub struct Limit {
 /// The row-5 settings of an agent's rate, as the seeds write them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[serde(expecting = "an object with `max_messages` and `max_tokens`")]
 pub struct RateLimits {
     /// Off: nothing of this is limited.
     #[serde(default = "yes")]
@@ -46,6 +47,7 @@ pub struct RateLimits {
 /// The row-5 settings of an agent's cost, as the seeds write them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[serde(expecting = "an object with `monthly_limit`")]
 pub struct CostLimits {
     /// Off: nothing of this is limited.
     #[serde(default = "yes")]
@@ -101,6 +103,7 @@ impl From<serde_json::Error> for SettingsError {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Written {
     limits: Option<Vec<WrittenLimit>>,
     #[serde(alias = "default_quotas")]
@@ -142,6 +145,7 @@ enum Unknown {
 /// In `limits` with its meter, in `quotas` under the meter's name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[serde(expecting = "an object with `limit` and `period`")]
 struct WrittenLimit {
     meter: Option<String>,
     limit: Decimal,
@@ -153,6 +157,7 @@ struct WrittenLimit {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
+#[serde(expecting = "expected the name of a dimension, or a list of names")]
 enum OneOrMany {
     One(String),
     Many(Vec<String>),
@@ -201,7 +206,10 @@ impl LimitSettings {
         }
         if written.defaults.unwrap_or(standard) {
             for limit in standard_limits(written.currency, warning)? {
-                let named = |other: &Limit| other.meter == limit.meter && other.window == limit.window;
+                let named = |other: &Limit| {
+                    (&other.meter, other.window, &other.per)
+                        == (&limit.meter, limit.window, &limit.per)
+                };
                 if !limits.iter().any(named) {
                     limits.push(limit);
                 }
@@ -268,7 +276,8 @@ impl RateLimits {
     pub fn limits(&self, warning: Decimal) -> Result<Vec<Limit>, SettingsError> {
         let mut limits = Vec::new();
         if !matches!(self.period.as_str(), "hour" | "day" | "month") {
-            let reason = format!("`{}` is not a period: write `hour`, `day` or `month`", self.period);
+            let reason =
+                format!("`{}` is not a period: write `hour`, `day` or `month`", self.period);
             return Err(SettingsError::limit("rate_limits", reason));
         }
         for (meter, limit) in [(LLM_REQUESTS, self.max_messages), (LLM_TOKENS, self.max_tokens)] {
@@ -292,9 +301,16 @@ impl CostLimits {
 
     /// The alert threshold as a fraction: 80 is 0.8.
     pub fn alert_fraction(&self) -> Result<Decimal, SettingsError> {
-        let fraction = Decimal::mul_div(&[self.alert_threshold], Decimal::HUNDRED, 12)
-            .map_err(|error| SettingsError::limit("alert_threshold", error.to_string()))?;
-        threshold(Some(fraction), fraction)
+        let percentage = self.alert_threshold;
+        let wrong = || {
+            SettingsError::Malformed(format!(
+                "`alert_threshold` {percentage} is not a percentage: write 80 for 80 %"
+            ))
+        };
+        if percentage.is_negative() || percentage > Decimal::HUNDRED {
+            return Err(wrong());
+        }
+        Decimal::mul_div(&[percentage], Decimal::HUNDRED, 12).map_err(|_| wrong())
     }
 }
 
@@ -341,12 +357,15 @@ impl Limit {
 /// How near `limit` the reading is, judged on used + held + asked.
 #[must_use]
 pub fn status(reading: &Reading, limit: Decimal, warning_threshold: Decimal) -> Status {
-    let total = reading.used.checked_add(reading.held).and_then(|sum| sum.checked_add(reading.asked));
+    let total =
+        reading.used.checked_add(reading.held).and_then(|sum| sum.checked_add(reading.asked));
     let (Ok(total), Ok(at_limit)) = (total, Decimal::new(false, 95, 2)) else {
         return Status::Unknown;
     };
     if limit.is_negative() {
         Status::Unknown
+    } else if total.cmp_product(limit, warning_threshold.min(at_limit)).is_lt() {
+        Status::WithinLimit
     } else if total > limit {
         Status::Exceeded
     } else if total.cmp_product(limit, at_limit).is_ge() {
@@ -403,6 +422,8 @@ fn standard_limits(currency: Currency, warning: Decimal) -> Result<Vec<Limit>, S
         ("tool_creations", "day", 50),
     ]
     .into_iter()
-    .map(|(meter, period, limit)| Limit::new(meter, period, &["user"], Decimal::from(limit), warning))
+    .map(|(meter, period, limit)| {
+        Limit::new(meter, period, &["user"], Decimal::from(limit), warning)
+    })
     .collect()
 }

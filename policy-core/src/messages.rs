@@ -80,7 +80,8 @@ impl AgentCost<'_> {
     #[must_use]
     pub fn threshold_warning(self, language: Language) -> (String, String) {
         let Self { agent, .. } = self;
-        let (limit, cost, percent) = (self.money(self.limit), self.money(self.cost), self.percent());
+        let (limit, cost, percent) =
+            (self.money(self.limit), self.money(self.cost), self.percent());
         match language {
             Language::English => (
                 format!("AI agent '{agent}' is close to its monthly cost limit"),

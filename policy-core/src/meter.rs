@@ -15,7 +15,9 @@ pub struct Meter(String);
 
 /// Not a meter's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a meter: write lower-case words with `_`, classes after a dot, like `llm_tokens.input`")]
+#[error(
+    "`{0}` is not a meter: write lower-case words with `_`, classes after a dot, like `llm_tokens.input`"
+)]
 pub struct MeterError(String);
 
 /// Calls to a model; a message counts as one.
@@ -90,7 +92,8 @@ mod tests {
 
     #[test]
     fn a_meter_is_lower_case_words_with_classes_after_dots() {
-        for name in RESOURCES.into_iter().chain([ACTIVE_RUNS, "llm_tokens.input", "cost.usd", "x"]) {
+        for name in RESOURCES.into_iter().chain([ACTIVE_RUNS, "llm_tokens.input", "cost.usd", "x"])
+        {
             assert_eq!(name.parse::<Meter>().unwrap().as_str(), name);
         }
         for name in ["", "LLM", "a b", "a.", ".a", "a..b", "é", &"x".repeat(65)] {

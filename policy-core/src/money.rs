@@ -127,7 +127,8 @@ impl Money {
 
     /// In another currency at `rate` of it for one of this, rounded once, half to even.
     pub fn convert(self, rate: Decimal, currency: Currency) -> Result<Self, MoneyError> {
-        let amount = Decimal::mul_div(&[self.amount, rate], Decimal::ONE, crate::decimal::SCALE_MAX)?;
+        let amount =
+            Decimal::mul_div(&[self.amount, rate], Decimal::ONE, crate::decimal::SCALE_MAX)?;
         Ok(Self::new(amount, currency))
     }
 
@@ -141,7 +142,7 @@ impl Money {
 }
 
 impl fmt::Display for Money {
-    /// As the seeds write it: `R$ 500.00`, with the decimals it has where two do not suffice.
+    /// As the notices write it, with two decimals: `R$ 500.00`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.amount.to_fixed(2) {
             Ok(amount) => write!(f, "{} {amount}", self.currency.symbol()),

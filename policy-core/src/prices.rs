@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value as Json;
 
 use crate::contract::{Line, Quantity, Rate, Refusal, Tier};
 use crate::decimal::{Decimal, DecimalError, SCALE_MAX};
@@ -49,8 +50,7 @@ pub struct ModelPrices {
 }
 
 /// One price, plain or with tiers.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Price {
     /// A price for each `units` of the model.
     Plain(Decimal),
@@ -88,6 +88,12 @@ pub enum PriceListError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A model that costs nothing known.
+    #[error("price list: model `{0}` has no prices: add them, or remove the model")]
+    NoPrices(String),
+    /// A name of two models.
+    #[error("price list: alias `{0}` is a model of the list as well: keep one of them")]
+    TwoNames(String),
     /// An alias of nothing.
     #[error("price list: alias `{alias}` stands for `{model}`, which the list does not have")]
     Alias {
@@ -100,6 +106,18 @@ pub enum PriceListError {
 
 fn one() -> Decimal {
     Decimal::ONE
+}
+
+impl<'de> Deserialize<'de> for Price {
+    /// A number, a string, or an object: told apart first, so that an error is about what was
+    /// meant.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Json::deserialize(deserializer)? {
+            object @ Json::Object(_) => serde_json::from_value(object).map(Self::Tiered),
+            plain => serde_json::from_value(plain).map(Self::Plain),
+        }
+        .map_err(de::Error::custom)
+    }
 }
 
 impl PriceList {
@@ -115,8 +133,8 @@ impl PriceList {
 
     /// Reads a list and checks it.
     pub fn parse(json: &str) -> Result<Self, PriceListError> {
-        let list: Self =
-            serde_json::from_str(json).map_err(|error| PriceListError::Malformed(error.to_string()))?;
+        let list: Self = serde_json::from_str(json)
+            .map_err(|error| PriceListError::Malformed(error.to_string()))?;
         list.validate()?;
         Ok(list)
     }
@@ -124,6 +142,17 @@ impl PriceList {
     /// Positive units, prices of zero or more, tiers that rise, aliases of something.
     pub fn validate(&self) -> Result<(), PriceListError> {
         for (name, model) in &self.models {
+            if model.prices.is_empty() {
+                return Err(PriceListError::NoPrices(name.clone()));
+            }
+            let total = model.prices.keys().find(|meter| meter.as_str() == LLM_TOKENS);
+            if let Some(meter) = total.filter(|_| model.prices.keys().any(is_token_class)) {
+                return Err(PriceListError::Price {
+                    model: name.clone(),
+                    meter: meter.clone(),
+                    reason: "priced beside its classes, it would be billed twice",
+                });
+            }
             for rate in model.rates(self.currency) {
                 check_rate(&rate).map_err(|reason| PriceListError::Price {
                     model: name.clone(),
@@ -132,12 +161,15 @@ impl PriceList {
                 })?;
             }
         }
-        match self.aliases.iter().find(|(_, model)| !self.models.contains_key(*model)) {
-            Some((alias, model)) => {
-                Err(PriceListError::Alias { alias: alias.clone(), model: model.clone() })
+        for (alias, model) in &self.aliases {
+            if !self.models.contains_key(model) {
+                return Err(PriceListError::Alias { alias: alias.clone(), model: model.clone() });
             }
-            None => Ok(()),
+            if self.models.contains_key(alias) {
+                return Err(PriceListError::TwoNames(alias.clone()));
+            }
         }
+        Ok(())
     }
 
     /// The rates of a model, by its name or an alias of it.
@@ -224,19 +256,30 @@ pub fn price_lines(
     Ok(lines)
 }
 
-/// A class is billed by its own rate or, going up, by that of what it is a kind of: so a cached
-/// token is never free for want of a price.
+/// A class is billed by its own rate or, going up, by that of what it is a kind of: first within
+/// its service (`.batch`), then at the plain price. So a cached token is never free, nor cheaper
+/// than an uncached one, for want of a price.
 fn rate_of<'a>(meter: &str, rates: &'a [Rate]) -> Option<&'a Rate> {
-    let mut meter = meter;
-    loop {
-        if let Some(rate) = rates.iter().find(|rate| rate.meter.as_str() == meter) {
-            return Some(rate);
-        }
-        meter = parent(meter)?;
+    const SERVICES: [&str; 3] = [".batch", ".flex", ".priority"];
+    let named = |name: &str| rates.iter().find(|rate| rate.meter.as_str() == name);
+    let service = SERVICES.into_iter().find(|service| meter.ends_with(service)).unwrap_or("");
+    let class = meter.strip_suffix(service).unwrap_or(meter);
+    if service.is_empty() {
+        return lineage(class).find_map(named);
+    }
+    let within = lineage(class)
+        .find_map(|class| named(&format!("{class}{service}")).map(|rate| (class, rate)));
+    // A plain price of the class itself tells more of it than its parent's in the service.
+    let plain = lineage(class).take_while(|class| within.is_none_or(|(found, _)| found != *class));
+    match (within, plain.filter_map(named).max_by_key(|rate| rate.price)) {
+        (Some((_, within)), Some(plain)) if plain.price > within.price => Some(plain),
+        (Some((_, within)), _) => Some(within),
+        (None, _) => lineage(class).find_map(named),
     }
 }
 
-fn parent(meter: &str) -> Option<&'static str> {
+/// A class, what it is a kind of, and so on.
+fn lineage(class: &str) -> impl Iterator<Item = &str> {
     const KINDS: [(&str, &str); 8] = [
         ("llm_tokens.cached_input", "llm_tokens.input"),
         ("llm_tokens.cache_write", "llm_tokens.input"),
@@ -247,23 +290,21 @@ fn parent(meter: &str) -> Option<&'static str> {
         ("llm_tokens.audio_output", "llm_tokens.output"),
         ("llm_tokens.image_output", "llm_tokens.output"),
     ];
-    const PLAIN: [&str; 2] = ["llm_tokens.input", "llm_tokens.output"];
-    let plain = ["batch", "flex", "priority"]
-        .iter()
-        .find_map(|service| meter.strip_suffix(service)?.strip_suffix('.'));
-    match plain {
-        Some(plain) => KINDS.iter().map(|(kind, _)| *kind).chain(PLAIN).find(|kind| *kind == plain),
-        None => KINDS.iter().find(|(kind, _)| *kind == meter).map(|(_, of)| *of),
-    }
+    std::iter::successors(Some(class), |class| {
+        KINDS.iter().find(|(kind, _)| kind == class).map(|(_, of)| *of)
+    })
+}
+
+fn is_token_class(meter: &Meter) -> bool {
+    meter.as_str().strip_prefix(LLM_TOKENS).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// The sum `llm_tokens` needs no price of its own where its classes stand beside it.
 fn must_have_price(meter: &Meter, quantities: &[Quantity]) -> bool {
-    let class = |meter: &Meter| {
-        meter.as_str().strip_prefix(LLM_TOKENS).is_some_and(|rest| rest.starts_with('.'))
-    };
+    let class = is_token_class;
     class(meter)
-        || (meter.as_str() == LLM_TOKENS && !quantities.iter().any(|other| class(&other.meter)))
+        || (meter.as_str() == LLM_TOKENS
+            && !quantities.iter().any(|other| class(&other.meter) && !other.amount.is_zero()))
 }
 
 fn add_lines(
@@ -273,27 +314,29 @@ fn add_lines(
     quantities: &[Quantity],
     exchange: Decimal,
 ) -> Result<(), DecimalError> {
-    let mut price = rate.price;
-    let mut priced = Decimal::ZERO;
     let mut push = |amount: Decimal, price: Decimal| -> Result<(), DecimalError> {
         let cost = Decimal::mul_div(&[amount, price, exchange], rate.units, SCALE_MAX)?;
         let meter = quantity.meter.clone();
         lines.push(Line { meter, amount, price, units: rate.units, cost });
         Ok(())
     };
-    for tier in &rate.tiers {
-        if tier.whole {
-            if measured(tier, quantity, quantities)? > tier.threshold {
-                price = tier.price;
-            }
-        } else if quantity.amount > tier.threshold {
-            let below = tier.threshold.checked_sub(priced)?;
-            if below > Decimal::ZERO {
-                push(below, price)?;
-                priced = tier.threshold;
-            }
+    let mut price = rate.price;
+    // The highest tier that takes the whole amount leaves nothing to those below it.
+    let mut rest = rate.tiers.as_slice();
+    for (tier, above) in rate.tiers.iter().zip(1..) {
+        if tier.whole && measured(tier, quantity, quantities)? > tier.threshold {
             price = tier.price;
+            rest = rate.tiers.get(above..).unwrap_or_default();
         }
+    }
+    let mut priced = Decimal::ZERO;
+    for tier in rest.iter().filter(|tier| !tier.whole && quantity.amount > tier.threshold) {
+        let below = tier.threshold.checked_sub(priced)?;
+        if below > Decimal::ZERO {
+            push(below, price)?;
+            priced = tier.threshold;
+        }
+        price = tier.price;
     }
     push(quantity.amount.checked_sub(priced)?, price)
 }

@@ -1,7 +1,8 @@
 //! The standard pricing policy: a price list, or the host's rates, and dated exchange rates.
 
 use chrono::{DateTime, NaiveDate};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value as Json;
 
 use crate::contract::{Fact, Manifest, Quote, Read, Refusal, Usage, Value, dimension};
 use crate::decimal::Decimal;
@@ -12,6 +13,9 @@ use crate::window::Instant;
 
 /// The quote is wanted in a currency for which no exchange rate is known on that day.
 pub const EXCHANGE_RATE_MISSING: &str = "exchange_rate_missing";
+
+/// The rates of one model are in more than one currency.
+pub const RATES_MIXED: &str = "rates_mixed";
 
 /// The configured policy.
 #[derive(Clone, Debug)]
@@ -51,11 +55,21 @@ struct Settings {
     exchange_rates: Vec<ExchangeRate>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Named {
     Name(String),
     List(Box<PriceList>),
+}
+
+impl<'de> Deserialize<'de> for Named {
+    /// A name or a list: told apart first, so that an error is about what was meant.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Json::deserialize(deserializer)? {
+            Json::String(name) => Ok(Self::Name(name)),
+            list => serde_json::from_value(list)
+                .map(Self::List)
+                .map_err(|error| de::Error::custom(format!("price list: {error}"))),
+        }
+    }
 }
 
 impl Default for Named {
@@ -87,7 +101,8 @@ impl PricingPolicy {
                 Prices::List(*list)
             }
         };
-        if let Some(wrong) = settings.exchange_rates.iter().find(|rate| rate.rate <= Decimal::ZERO) {
+        if let Some(wrong) = settings.exchange_rates.iter().find(|rate| rate.rate <= Decimal::ZERO)
+        {
             let ExchangeRate { from, to, .. } = wrong;
             return Err(SettingsError::Malformed(format!(
                 "exchange rate from `{from}` to `{to}`: write a `rate` above zero"
@@ -116,16 +131,26 @@ impl PricingPolicy {
             Prices::Host => &usage.rates,
         };
         let Some(from) = rates.first().map(|rate| rate.currency) else {
-            let message = format!("model `{model}` has no rates in the host's catalog: add it there");
+            let message =
+                format!("model `{model}` has no rates in the host's catalog: add it there");
             return Err(Refusal::new(MODEL_UNKNOWN, message));
         };
+        if let Some(other) = rates.iter().map(|rate| rate.currency).find(|other| *other != from) {
+            let message = format!(
+                "the rates of model `{model}` are in `{from}` and in `{other}`: give them in one currency"
+            );
+            return Err(Refusal::new(RATES_MIXED, message));
+        }
         let currency = self.currency.or(usage.currency).unwrap_or(from);
         let rate = self.exchange_rate(from, currency, usage.at)?;
         let lines = price_lines(&usage.quantities, rates, rate)?;
         let facts = if currency == from {
             Vec::new()
         } else {
-            vec![Fact { name: format!("exchange_rate.{from}.{currency}"), value: Value::Number(rate) }]
+            vec![Fact {
+                name: format!("exchange_rate.{from}.{currency}"),
+                value: Value::Number(rate),
+            }]
         };
         Ok(Quote { currency, lines, facts })
     }

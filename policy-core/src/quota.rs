@@ -88,7 +88,8 @@ impl QuotaPolicy {
         for judged in self.judge(request) {
             match judged.finding.status {
                 Status::Exceeded => {
-                    exceeded.push(Judged { finding: judged.finding.clone(), reading: judged.reading });
+                    exceeded
+                        .push(Judged { finding: judged.finding.clone(), reading: judged.reading });
                 }
                 Status::Unknown if !self.settings.unknown_allows => {
                     unknown = unknown.or(Some(judged.finding.clone()));
@@ -112,19 +113,25 @@ impl QuotaPolicy {
     fn judge<'a>(&'a self, request: &'a Request) -> impl Iterator<Item = Judged> + 'a {
         let missing = Reading { limit: Some(Decimal::ONE.negated()), ..Reading::default() };
         let readings = request.readings.iter().copied().chain(std::iter::repeat(missing));
-        let fixed = self.settings.limits.iter().map(|limit| {
-            (Some(Ok(limit.limit)), limit.warning_threshold)
-        });
-        let of_agent = self.agent_limits.iter().map(|limit| {
-            (limit.amount(&request.facts).transpose(), standard_threshold())
-        });
+        let fixed = self
+            .settings
+            .limits
+            .iter()
+            .map(|limit| (Some(Ok(limit.limit)), limit.warning_threshold));
+        let of_agent = self
+            .agent_limits
+            .iter()
+            .map(|limit| (limit.amount(&request.facts).transpose(), standard_threshold()));
         (0_u32..).zip(fixed.chain(of_agent)).zip(readings).filter_map(
             |((index, (limit, warning_threshold)), reading)| {
                 let limit = match reading.limit {
                     Some(limit) => Ok(limit),
                     None => limit?,
                 };
-                Some(Judged { finding: finding(index, &reading, limit.ok(), warning_threshold), reading })
+                Some(Judged {
+                    finding: finding(index, &reading, limit.ok(), warning_threshold),
+                    reading,
+                })
             },
         )
     }
@@ -206,6 +213,7 @@ impl AgentLimit {
 }
 
 fn finding(index: u32, reading: &Reading, limit: Option<Decimal>, warning: Decimal) -> Finding {
+    let limit = limit.filter(|limit| !limit.is_negative());
     Finding {
         counter: Some(index),
         status: limit.map_or(Status::Unknown, |limit| status(reading, limit, warning)),

@@ -436,21 +436,9 @@ mod tests {
             (E::NoAnchor, "calendar:", "day@,day@1,hour@5,minute@utc@5"),
             (E::NotAWeekday, "calendar:week@", ",0,8,01,+1,mon,1@2"),
             (E::NotAMonthDay, "calendar:month@", ",0,32,256,01,+1,utc@5"),
-            (
-                E::NotAYearDay,
-                "calendar:year@",
-                ",00-01,13-01,02-30,04-31,1-00",
-            ),
-            (
-                E::NotAYearDay,
-                "calendar:year@",
-                "4-1,+4-01,04-1,04-001,0401",
-            ),
-            (
-                E::NotRollingSeconds,
-                "rolling:",
-                ",0,31622401,4294967296,-1",
-            ),
+            (E::NotAYearDay, "calendar:year@", ",00-01,13-01,02-30,04-31,1-00"),
+            (E::NotAYearDay, "calendar:year@", "4-1,+4-01,04-1,04-001,0401"),
+            (E::NotRollingSeconds, "rolling:", ",0,31622401,4294967296,-1"),
             (E::NotRollingSeconds, "rolling:", "1h,018000,+1,1.5, 1"),
         ];
         for (error, prefix, rests) in cases {
@@ -485,10 +473,7 @@ mod tests {
 
     #[test]
     fn a_weekday_is_a_number_in_settings() {
-        assert_eq!(
-            serde_json::from_str::<Weekday>("7").unwrap(),
-            Weekday::Sunday
-        );
+        assert_eq!(serde_json::from_str::<Weekday>("7").unwrap(), Weekday::Sunday);
         assert_eq!(serde_json::to_string(&Weekday::Monday).unwrap(), "1");
         for json in ["0", "8", "9", "256", "\"Monday\""] {
             assert!(serde_json::from_str::<Weekday>(json).is_err(), "{json}");

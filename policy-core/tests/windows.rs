@@ -34,10 +34,7 @@ fn long_periods() -> impl Strategy<Value = Period> {
 
 fn windows() -> impl Strategy<Value = Window> {
     let short = select(&[Period::Minute, Period::Hour, Period::Day][..]);
-    (
-        prop_oneof![short, long_periods()],
-        prop::bool::weighted(0.1),
-    )
+    (prop_oneof![short, long_periods()], prop::bool::weighted(0.1))
         .prop_map(|(period, utc)| Window::Calendar(Calendar { period, utc }))
 }
 
@@ -49,13 +46,7 @@ fn moments() -> impl Strategy<Value = (TenantCalendar, Instant)> {
         let at = away
             .and_then(|away| Some(changes(zone, at..at + 400 * DAY_MS).next()? + away))
             .unwrap_or(at);
-        (
-            TenantCalendar {
-                zone,
-                first_day_of_week,
-            },
-            at,
-        )
+        (TenantCalendar { zone, first_day_of_week }, at)
     })
 }
 
@@ -67,24 +58,22 @@ fn utc_offset(zone: Tz, at: Instant) -> i32 {
 /// The first instants of another offset from UTC.
 fn changes(zone: Tz, time: Range<Instant>) -> impl Iterator<Item = Instant> {
     let stride = 14 * DAY_MS;
-    (time.start..time.end)
-        .step_by(stride as usize)
-        .filter_map(move |start| {
-            let offset = utc_offset(zone, start);
-            let (mut before, mut after) = (start, start + stride);
-            if utc_offset(zone, after) == offset {
-                return None;
+    (time.start..time.end).step_by(stride as usize).filter_map(move |start| {
+        let offset = utc_offset(zone, start);
+        let (mut before, mut after) = (start, start + stride);
+        if utc_offset(zone, after) == offset {
+            return None;
+        }
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            if utc_offset(zone, middle) == offset {
+                before = middle;
+            } else {
+                after = middle;
             }
-            while after - before > 1 {
-                let middle = before + (after - before) / 2;
-                if utc_offset(zone, middle) == offset {
-                    before = middle;
-                } else {
-                    after = middle;
-                }
-            }
-            Some(after)
-        })
+        }
+        Some(after)
+    })
 }
 
 fn date(calendar: TenantCalendar, at: Instant) -> NaiveDate {
@@ -96,18 +85,11 @@ fn tile(calendar: TenantCalendar, window: Window, at: Instant) -> Range<Instant>
     let span = |at| calendar.span(&window, at).unwrap();
     let Span { opened, closes } = span(at);
     let closes = closes.unwrap();
-    assert!(
-        (opened..closes).contains(&at),
-        "{calendar:?} {window} {at}: {opened} {closes}"
-    );
+    assert!((opened..closes).contains(&at), "{calendar:?} {window} {at}: {opened} {closes}");
     assert_eq!(span(opened), span(at), "{calendar:?} {window} {at}");
     assert_eq!(span(closes - 1), span(at), "{calendar:?} {window} {at}");
     assert_eq!(span(closes).opened, closes, "{calendar:?} {window} {at}");
-    assert_eq!(
-        span(opened - 1).closes,
-        Some(opened),
-        "{calendar:?} {window} {at}"
-    );
+    assert_eq!(span(opened - 1).closes, Some(opened), "{calendar:?} {window} {at}");
     opened..closes
 }
 
@@ -183,10 +165,7 @@ proptest! {
 #[test]
 fn windows_tile_time_at_every_change_of_every_clock() {
     for zone in TZ_VARIANTS {
-        let calendar = TenantCalendar {
-            zone,
-            ..TenantCalendar::default()
-        };
+        let calendar = TenantCalendar { zone, ..TenantCalendar::default() };
         for change in changes(zone, TIME) {
             let month_day = MonthDay::new(date(calendar, change).day() as u8).unwrap();
             for period in [Period::Hour, Period::Week(None), Period::Month(month_day)] {
@@ -201,10 +180,7 @@ fn windows_tile_time_at_every_change_of_every_clock() {
 #[test]
 fn a_day_begins_when_a_clock_first_shows_its_date() {
     for zone in TZ_VARIANTS {
-        let calendar = TenantCalendar {
-            zone,
-            ..TenantCalendar::default()
-        };
+        let calendar = TenantCalendar { zone, ..TenantCalendar::default() };
         let shows = |at| date(calendar, at);
         for change in changes(zone, TIME) {
             for at in [change - DAY_MS, change - 1, change, change + DAY_MS] {

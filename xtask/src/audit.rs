@@ -79,22 +79,13 @@ pub fn demo_rules() -> Rules {
     ];
     Rules {
         limits: limits.map(Limit::from).to_vec(),
-        alert: Some(AgentAlert {
-            monthly_limit,
-            threshold_percent: 80,
-            auto_disable: true,
-        }),
+        alert: Some(AgentAlert { monthly_limit, threshold_percent: 80, auto_disable: true }),
     }
 }
 
 impl From<(Meter, Window, Per, i128)> for Limit {
     fn from((meter, window, per, limit): (Meter, Window, Per, i128)) -> Self {
-        Self {
-            meter,
-            window,
-            per,
-            limit,
-        }
+        Self { meter, window, per, limit }
     }
 }
 
@@ -169,22 +160,12 @@ impl<'a> Row<'a> {
         let [time, input, output, model, _, user, agent, _, _] = cells[..] else {
             return Err(format!("`{line}` has not nine cells"));
         };
-        let tokens = |text: &str| {
-            text.parse()
-                .map_err(|_| format!("`{text}` is no number of tokens"))
-        };
+        let tokens =
+            |text: &str| text.parse().map_err(|_| format!("`{text}` is no number of tokens"));
         let (input, output) = (tokens(input)?, tokens(output)?);
         let cost = price(model, input, output).ok_or_else(|| format!("`{model}` has no price"))?;
         let at = instant(time).ok_or_else(|| format!("`{time}` is no instant"))?;
-        Ok(Self {
-            at,
-            input,
-            output,
-            model,
-            user,
-            agent,
-            cost,
-        })
+        Ok(Self { at, input, output, model, user, agent, cost })
     }
 }
 
@@ -205,9 +186,7 @@ fn half_even(amount: i128, by: i128) -> i128 {
 /// does, and its beginnings name its month, its day and its hour.
 fn instant(text: &str) -> Option<String> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let shape = seconds
-        .replace(' ', "T")
-        .replace(|c: char| c.is_ascii_digit(), "0");
+    let shape = seconds.replace(' ', "T").replace(|c: char| c.is_ascii_digit(), "0");
     let digits = !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit());
     if shape != "0000-00-00T00:00:00" || !digits {
         return None;
@@ -293,11 +272,7 @@ impl Audit {
         self.out.input_tokens += u64::from(row.input);
         self.out.output_tokens += u64::from(row.output);
         self.out.cost += row.cost;
-        let model = self
-            .out
-            .cost_by_model
-            .entry(row.model.to_owned())
-            .or_default();
+        let model = self.out.cost_by_model.entry(row.model.to_owned()).or_default();
         *model = (model.0 + row.cost, model.1 + 1);
         let month = (row.agent.to_owned(), window(Window::Month, &row.at));
         *self.agent_cost.entry(month).or_default() += row.cost;
@@ -338,10 +313,8 @@ pub fn compare(predicted: &Prediction, report: &Value) -> Vec<String> {
         let amount = amount_text(*cost);
         json!({"model": model, "currency": "USD", "amount": amount, "requests": requests})
     });
-    let notices = p
-        .notices
-        .iter()
-        .map(|(key, agent, at)| json!({"key": key, "body": agent, "at": at}));
+    let notices =
+        p.notices.iter().map(|(key, agent, at)| json!({"key": key, "body": agent, "at": at}));
     let disabled = p.disabled.iter().map(
         |(agent, at, until)| json!({"dimensions": {"agent": agent}, "at": at, "until": until}),
     );
@@ -374,9 +347,7 @@ fn differ(path: &str, want: &Value, got: &Value, out: &mut Vec<String>) {
             }
             // Elsewhere the report may say more than is predicted.
             let closed = path.ends_with(".denied_by") || path.ends_with(".dimensions");
-            let more = gots
-                .iter()
-                .filter(|(name, _)| closed && !wants.contains_key(*name));
+            let more = gots.iter().filter(|(name, _)| closed && !wants.contains_key(*name));
             for (name, value) in more.filter(|(_, value)| **value != 0) {
                 let told = format!("`{path}.{name}`: predicted nothing, reported {value}");
                 out.push(told);

@@ -35,8 +35,15 @@ pub fn run(bench: &Bench) -> Result<()> {
 }
 
 fn decision(json: bool) -> Result<()> {
-    let mut bench =
-        cargo(&["bench", "--package", "tollgate-benchmarks", "--bench", "decision", "--", "--noplot"]);
+    let mut bench = cargo(&[
+        "bench",
+        "--package",
+        "tollgate-benchmarks",
+        "--bench",
+        "decision",
+        "--",
+        "--noplot",
+    ]);
     if json {
         bench.stdout(std::io::stderr());
     }
@@ -74,7 +81,8 @@ fn median_us(way: &str, counters: &str) -> Result<f64> {
         .join(way)
         .join(counters)
         .join("new/estimates.json");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let estimates: Json = serde_json::from_str(&text)?;
     let nanoseconds = estimates["median"]["point_estimate"].as_f64().context("no median")?;
     Ok((nanoseconds / 10.0).round() / 100.0)

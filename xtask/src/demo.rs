@@ -50,7 +50,11 @@ pub fn run(profile: Profile) -> Result<()> {
     for difference in &differences {
         eprintln!("the auditor disagrees: {difference}");
     }
-    ensure!(differences.is_empty(), "{} differences from what the auditor predicts", differences.len());
+    ensure!(
+        differences.is_empty(),
+        "{} differences from what the auditor predicts",
+        differences.len()
+    );
     all_happened(&report)?;
     println!("\nthe auditor, who shares no code with the engine, agrees to the last digit");
     Ok(())

@@ -1,5 +1,7 @@
 //! Set-up, demo, tests and benchmarks: `cargo xtask demo`, `cargo xtask test`.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 mod audit;
 mod bench;
 mod demo;

@@ -15,8 +15,10 @@ pub fn run() -> Result<()> {
     step(&mut cargo(&["fmt", "--all", "--check"]))?;
     step(&mut cargo(&["test", "--workspace", "--exclude", BENCHMARKS]))?;
     step(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
-    step(cargo(&["doc", "--workspace", "--exclude", BENCHMARKS, "--no-deps"])
-        .env("RUSTDOCFLAGS", "--deny warnings"))?;
+    step(
+        cargo(&["doc", "--workspace", "--exclude", BENCHMARKS, "--no-deps"])
+            .env("RUSTDOCFLAGS", "--deny warnings"),
+    )?;
     demo::run(demo::Profile::Dev)?;
     dependencies()
 }
@@ -28,7 +30,9 @@ fn dependencies() -> Result<()> {
     if there {
         step(&mut cargo(&["deny", "check", "bans", "licenses", "sources"]))
     } else {
-        eprintln!("`cargo-deny` is not installed: licences and sources of dependencies were not checked");
+        eprintln!(
+            "`cargo-deny` is not installed: licences and sources of dependencies were not checked"
+        );
         Ok(())
     }
 }

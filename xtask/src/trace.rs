@@ -154,9 +154,8 @@ pub fn generate(seed: u64, rows: usize) -> String {
         if gap > SECOND || random.below(100) >= SAME_USER {
             user = pick(&mut random, USERS.iter().map(|u| u.1));
         }
-        let open = sessions[user]
-            .take()
-            .filter(|s| s.calls_left > 0 && now - s.last <= SESSION_IDLE);
+        let open =
+            sessions[user].take().filter(|s| s.calls_left > 0 && now - s.last <= SESSION_IDLE);
         let mut session = open.unwrap_or_else(|| {
             opened += 1;
             let agent = pick(&mut random, AGENTS.iter().map(|a| a.1));
@@ -259,10 +258,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     fn rows(csv: &str) -> Vec<Vec<&str>> {
-        csv.lines()
-            .skip(1)
-            .map(|line| line.split(',').collect())
-            .collect()
+        csv.lines().skip(1).map(|line| line.split(',').collect()).collect()
     }
 
     fn numbers(rows: &[Vec<&str>], column: usize) -> Vec<u64> {
@@ -282,10 +278,7 @@ mod tests {
 
     #[test]
     fn the_checked_in_trace_is_what_the_generator_gives() {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../tests/data/sample_trace.csv"
-        );
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/sample_trace.csv");
         let checked_in = std::fs::read_to_string(path).unwrap();
         assert!(
             generate(SEED, ROWS) == checked_in,
@@ -367,10 +360,7 @@ mod tests {
     #[test]
     fn dates_turn_with_months_and_leap_years() {
         assert_eq!(timestamp(START), "2025-10-30 20:00:00.0000000");
-        assert_eq!(
-            timestamp(START + 2 * DAY + 1),
-            "2025-11-01 20:00:00.0000001"
-        );
+        assert_eq!(timestamp(START + 2 * DAY + 1), "2025-11-01 20:00:00.0000001");
         assert_eq!(date(11_016), (2000, 2, 29));
         assert_eq!(date(19_782), (2024, 2, 29));
         assert_eq!(date(19_783), (2024, 3, 1));

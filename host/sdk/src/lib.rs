@@ -1,4 +1,6 @@
 //! The Tollgate host, to embed: asks policies before each run of an agent, and after it.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod engine;
 pub mod sandbox;

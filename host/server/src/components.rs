@@ -23,7 +23,8 @@ pub fn sandbox(limits: Limits, cache: Option<PathBuf>) -> Result<Sandbox> {
 /// Where compiled code is kept: `$TOLLGATE_CACHE`, or below the user's cache directory. None where
 /// there is no such place.
 pub fn cache_directory() -> Option<PathBuf> {
-    let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let path =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     path("TOLLGATE_CACHE")
         .or_else(|| path("XDG_CACHE_HOME").map(|cache| cache.join("tollgate")))
         .or_else(|| path("HOME").map(|home| home.join(".cache").join("tollgate")))
@@ -41,6 +42,7 @@ pub fn read(component: &str) -> Result<Cow<'static, [u8]>> {
             names.join("`, `")
         );
     }
-    let bytes = std::fs::read(Path::new(component)).with_context(|| format!("cannot read `{component}`"))?;
+    let bytes = std::fs::read(Path::new(component))
+        .with_context(|| format!("cannot read `{component}`"))?;
     Ok(Cow::Owned(bytes))
 }

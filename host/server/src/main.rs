@@ -1,44 +1,7 @@
-//! `tollgate`: decides, prices and stops the spending of AI agents.
-
-mod components;
-mod policy;
-mod simulate;
+//! See the library of the same name.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-/// Decides, prices and stops the spending of AI agents.
-#[derive(Parser)]
-#[command(name = "tollgate", version)]
-struct Arguments {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Subcommand)]
-enum Verb {
-    /// Prices and judges a trace of calls as if they were made now, by the trace's own clock
-    Simulate(simulate::Arguments),
-    /// Looks at a policy component
-    #[command(subcommand)]
-    Policy(policy::Verb),
-    /// Compiles one component from stdin to stdout; started by `tollgate` itself
-    #[command(name = components::WORKER, hide = true)]
-    Worker,
-}
-
 fn main() -> ExitCode {
-    let done = match Arguments::parse().verb {
-        Verb::Simulate(arguments) => simulate::run(&arguments),
-        Verb::Policy(verb) => policy::run(&verb),
-        Verb::Worker => return tollgate_host::sandbox::worker_main(),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tollgate::main()
 }

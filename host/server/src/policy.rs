@@ -47,7 +47,10 @@ pub fn run(verb: &Verb) -> Result<()> {
             if component.json {
                 println!("{}", json!({ "accepted": true, "digest": admitted.digest }));
             } else {
-                println!("accepted: {} with digest sha256:{}", component.component, admitted.digest);
+                println!(
+                    "accepted: {} with digest sha256:{}",
+                    component.component, admitted.digest
+                );
             }
         }
     }
@@ -71,7 +74,8 @@ impl Component {
 }
 
 fn read_settings(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
     serde_json::from_str::<serde_json::Value>(&text)
         .with_context(|| format!("`{}` is not JSON", path.display()))?;
     Ok(text)
@@ -120,7 +124,8 @@ fn as_json(admitted: &Admitted) -> serde_json::Value {
 }
 
 fn inspect(admitted: &Admitted) -> Result<()> {
-    let or_none = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+    let or_none =
+        |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
     let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "not said".into());
     println!("name          {}", known(&admitted.name));
     println!("version       {}", known(&admitted.version));
@@ -131,11 +136,14 @@ fn inspect(admitted: &Admitted) -> Result<()> {
     println!("imports       {}", or_none(&admitted.imports));
     println!("size          {} bytes", admitted.component_bytes);
     println!("compile time  {} ms, with configuring and a trial call", admitted.compile_ms);
-    println!("each call     {}", if admitted.frozen {
-        "starts from the configured state"
-    } else {
-        "configures anew: the component cannot be frozen"
-    });
+    println!(
+        "each call     {}",
+        if admitted.frozen {
+            "starts from the configured state"
+        } else {
+            "configures anew: the component cannot be frozen"
+        }
+    );
     let reads: Vec<String> = admitted.manifest.reads.iter().map(ToString::to_string).collect();
     println!("reads         {}", or_none(&reads));
     println!("counters      {}", admitted.manifest.counters.len());

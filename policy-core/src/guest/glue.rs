@@ -24,10 +24,7 @@ pub fn configure<P: Policy>(
     Ok(manifest.into())
 }
 
-pub fn check<P: Policy>(
-    slot: &'static LocalKey<Slot<P>>,
-    request: wire::Request,
-) -> wire::Verdict {
+pub fn check<P: Policy>(slot: &'static LocalKey<Slot<P>>, request: wire::Request) -> wire::Verdict {
     let verdict = call(slot, request, P::check).unwrap_or_else(|message| Verdict {
         decision: Decision::Deny(Denial::new(BAD_CALL, message)),
         findings: Vec::new(),

@@ -55,6 +55,8 @@ pub trait Policy: Sized + 'static {
 #[macro_export]
 macro_rules! export_policy {
     ($policy:ty: $($ability:ident),+ $(,)?) => {
+        // Elsewhere than in a component nothing is exported: its names are none for a linker.
+        #[allow(dead_code)]
         struct TollgateExport;
 
         ::std::thread_local! {
@@ -76,6 +78,8 @@ macro_rules! export_policy {
             }
         }
 
+        #[cfg(target_arch = "wasm32")]
+
         $crate::guest::bindings::policy::export!(
             TollgateExport with_types_in $crate::guest::bindings::policy
         );
@@ -96,6 +100,7 @@ macro_rules! __export_ability {
                 $crate::guest::glue::check(&TOLLGATE_POLICY, request)
             }
         }
+        #[cfg(target_arch = "wasm32")]
         $crate::guest::bindings::quota::export!(
             TollgateExport with_types_in $crate::guest::bindings::quota
         );
@@ -113,6 +118,7 @@ macro_rules! __export_ability {
                 $crate::guest::glue::price(&TOLLGATE_POLICY, usage)
             }
         }
+        #[cfg(target_arch = "wasm32")]
         $crate::guest::bindings::pricing::export!(
             TollgateExport with_types_in $crate::guest::bindings::pricing
         );
@@ -127,6 +133,7 @@ macro_rules! __export_ability {
                 $crate::guest::glue::review(&TOLLGATE_POLICY, observation)
             }
         }
+        #[cfg(target_arch = "wasm32")]
         $crate::guest::bindings::alerting::export!(
             TollgateExport with_types_in $crate::guest::bindings::alerting
         );
@@ -144,6 +151,7 @@ macro_rules! __export_ability {
                 $crate::guest::glue::estimate(&TOLLGATE_POLICY, task)
             }
         }
+        #[cfg(target_arch = "wasm32")]
         $crate::guest::bindings::estimation::export!(
             TollgateExport with_types_in $crate::guest::bindings::estimation
         );

@@ -1,13 +1,14 @@
-//! scratch
-use tollgate_host::sandbox::*;
-#[test]
-fn t() {
-    let start = std::time::Instant::now();
-    let sandbox = Sandbox::new(Settings { limits: Limits::default(), instances: Instances::OnDemand, compiler: Compiler::InProcess, cache: None }).unwrap();
-    eprintln!("engine {:?}", start.elapsed());
-    let start = std::time::Instant::now();
-    let quota = tollgate_plugins::standard("quota").unwrap();
-    let p = sandbox.load(quota, "{}");
-    eprintln!("load {:?} {:?}", start.elapsed(), p.map(|p| p.admitted().clone()));
-    eprintln!("{}", quota.len());
-}
+//! Hostile policies: whatever a component does, it is refused or faults in a way that has a name,
+//! and the host and the policies beside it go on.
+
+mod admission;
+mod answers;
+mod bytes;
+mod compiling;
+mod freezing;
+mod guest;
+mod house;
+mod serving;
+mod spending;
+mod state;
+mod traps;

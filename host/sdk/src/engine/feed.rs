@@ -24,8 +24,9 @@ impl<'a> Feed<'a> {
 
     /// In the order of their names, since what is fed must not depend on a hasher.
     pub fn asks(&self, asks: &HashMap<String, Decimal>) -> Vec<Quantity> {
-        let read =
-            |name: &str| self.0.iter().any(|read| matches!(read, Read::Ask(_)) && read.covers(name));
+        let read = |name: &str| {
+            self.0.iter().any(|read| matches!(read, Read::Ask(_)) && read.covers(name))
+        };
         let mut quantities: Vec<Quantity> = asks
             .iter()
             .filter(|(name, _)| read(name))
@@ -50,7 +51,10 @@ impl<'a> Feed<'a> {
             facts.push(number("weekday", u8::from(local.weekday).into()));
             facts.push(number("hour", local.hour));
             facts.push(number("minute", local.minute));
-            facts.push(Fact { name: "local.date".into(), value: Value::Text(local.date.to_string()) });
+            facts.push(Fact {
+                name: "local.date".into(),
+                value: Value::Text(local.date.to_string()),
+            });
         }
         let agent = dimension(&call.dimensions, "agent");
         if self.reads_fact_under("agent.")

@@ -219,7 +219,8 @@ impl Engine {
         };
         let used = asks(&call, quote.as_ref())?;
         let held = reservation.held;
-        let settle = |meter: &str| Change::Settle { held: amount(&held, meter), used: amount(&used, meter) };
+        let settle =
+            |meter: &str| Change::Settle { held: amount(&held, meter), used: amount(&used, meter) };
         self.tally.apply(&self.setup.calendar, call.at, &call.dimensions, settle)?;
         let cost = match &quote {
             Some(quote) => Some(Money::new(total(quote)?, quote.currency)),
@@ -237,7 +238,8 @@ impl Engine {
     }
 
     fn able(&self, ability: Ability) -> Vec<usize> {
-        let able = |(index, binding): (usize, &Binding)| binding.policy.can(ability).then_some(index);
+        let able =
+            |(index, binding): (usize, &Binding)| binding.policy.can(ability).then_some(index);
         self.setup.bindings.iter().enumerate().filter_map(able).collect()
     }
 
@@ -262,9 +264,11 @@ impl Engine {
         };
         let binding = &self.setup.bindings[index];
         let feed = Feed::new(&binding.policy.manifest().reads);
-        let rates = self.setup.catalog.as_ref().and_then(|catalog| {
-            catalog.rates(dimension(&call.dimensions, "model")).ok()
-        });
+        let rates = self
+            .setup
+            .catalog
+            .as_ref()
+            .and_then(|catalog| catalog.rates(dimension(&call.dimensions, "model")).ok());
         let usage = Usage {
             at: call.at,
             dimensions: feed.dimensions(&call.dimensions),
@@ -275,9 +279,11 @@ impl Engine {
             facts: feed.facts(&self.setup, call, &[]),
         };
         let priced = binding.policy.price(usage).outcome.map_err(|fault| fail(binding, fault))?;
-        Ok(Some(priced.map_err(|refusal| {
-            (binding.name.clone(), Denial::new(refusal.code, refusal.message))
-        })))
+        Ok(Some(
+            priced.map_err(|refusal| {
+                (binding.name.clone(), Denial::new(refusal.code, refusal.message))
+            }),
+        ))
     }
 
     fn check(
@@ -312,9 +318,9 @@ impl Engine {
         asks: &HashMap<String, Decimal>,
         denial: Denial,
     ) -> Result<Answer, EngineError> {
-        let text = |name: &str, text: &str| Fact { name: name.into(), value: Value::Text(text.into()) };
-        let facts =
-            [text("denial.code", &denial.code), text("denial.message", &denial.message)];
+        let text =
+            |name: &str, text: &str| Fact { name: name.into(), value: Value::Text(text.into()) };
+        let facts = [text("denial.code", &denial.code), text("denial.message", &denial.message)];
         let events = self.review(call, "denied", asks, &facts)?;
         Ok(Answer::Denied(denial, events))
     }
@@ -361,7 +367,13 @@ impl Engine {
             Action::Raise(notice) => {
                 let period = notice.counter.and_then(|counter| {
                     let subscription = &self.subscriptions[index];
-                    self.tally.period(subscription, counter, &self.setup.calendar, call.at, &call.dimensions)
+                    self.tally.period(
+                        subscription,
+                        counter,
+                        &self.setup.calendar,
+                        call.at,
+                        &call.dimensions,
+                    )
                 });
                 let news = self.told.insert((index, notice.key.clone(), period));
                 news.then_some(Event::Notice { at: call.at, notice })

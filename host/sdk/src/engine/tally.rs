@@ -70,7 +70,9 @@ impl Tally {
         let indices = counters.iter().map(|counter| {
             let known = self.kept.iter().position(|kept| {
                 let kept = &kept.counter;
-                kept.meter == counter.meter && kept.window == counter.window && kept.per == counter.per
+                kept.meter == counter.meter
+                    && kept.window == counter.window
+                    && kept.per == counter.per
             });
             known.unwrap_or_else(|| {
                 self.kept.push(Kept { counter: counter.clone(), totals: HashMap::new() });
@@ -190,7 +192,8 @@ impl Kept {
             Window::Rolling(seconds) => {
                 total.span = calendar.span(&window, at)?;
                 let first = part_of(total.span.opened, seconds.get());
-                while let Some(entry) = total.parts.first_entry().filter(|part| *part.key() < first) {
+                while let Some(entry) = total.parts.first_entry().filter(|part| *part.key() < first)
+                {
                     total.used = total.used.checked_sub(entry.remove())?;
                 }
             }

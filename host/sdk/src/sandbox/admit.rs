@@ -252,9 +252,7 @@ where
         .get_export_index(&mut *store, None, interface)
         .and_then(|interface| instance.get_export_index(&mut *store, Some(&interface), function))
         .ok_or_else(|| wrong("the function is missing".into()))?;
-    instance
-        .get_typed_func::<P, R>(&mut *store, index)
-        .map_err(|error| wrong(format!("{error:#}")))
+    instance.get_typed_func::<P, R>(&mut *store, index).map_err(|error| wrong(format!("{error:#}")))
 }
 
 fn configure(
@@ -280,7 +278,9 @@ fn check_manifest(manifest: &Manifest, limits: &Limits) -> Result<(), Refused> {
     let refuse = |words: String| Err(Refused::Manifest(words));
     let (count, count_max) = (manifest.counters.len(), limits.counters);
     if count > count_max {
-        return refuse(format!("{count} counters, and at most {count_max} are kept: declare fewer"));
+        return refuse(format!(
+            "{count} counters, and at most {count_max} are kept: declare fewer"
+        ));
     }
     for counter in &manifest.counters {
         let (meter, dimensions) = (&counter.meter, counter.per.len());
@@ -291,7 +291,9 @@ fn check_manifest(manifest: &Manifest, limits: &Limits) -> Result<(), Refused> {
             ));
         }
         if counter.per.iter().any(|name| name.is_empty() || name.len() > 64) {
-            return refuse(format!("the counter of `{meter}` has a dimension without a proper name"));
+            return refuse(format!(
+                "the counter of `{meter}` has a dimension without a proper name"
+            ));
         }
         if counter.limit.is_some_and(|limit| limit.is_negative()) {
             return refuse(format!("the counter of `{meter}` has a limit below zero"));
@@ -306,7 +308,9 @@ fn try_out(policy: &Policy) -> Result<(), Refused> {
     for ability in policy.admitted().abilities.clone() {
         let readings = readings.clone();
         let fault = match ability {
-            Ability::Quota => policy.check(Request { readings, ..Request::default() }).outcome.err(),
+            Ability::Quota => {
+                policy.check(Request { readings, ..Request::default() }).outcome.err()
+            }
             Ability::Pricing => policy.price(Usage { readings, ..Usage::default() }).outcome.err(),
             Ability::Alerting => {
                 let occasion = "settled".into();

@@ -23,7 +23,9 @@ pub struct Cache {
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// Somebody else may write to it.
-    #[error("cache directory `{0}` belongs to somebody else or is open to others: name another, or run `chmod 700` on it")]
+    #[error(
+        "cache directory `{0}` belongs to somebody else or is open to others: name another, or run `chmod 700` on it"
+    )]
     Untrusted(PathBuf),
     /// Reading or writing failed.
     #[error("cache directory `{path}`: {error}")]

@@ -39,7 +39,7 @@ struct Job {
 }
 
 impl Compiler {
-    pub fn run(
+    pub(super) fn run(
         &self,
         component: &[u8],
         settings: &str,
@@ -83,7 +83,11 @@ fn host(error: impl std::fmt::Display) -> Refused {
 }
 
 /// Hands the job over and waits for its end, at most as long as it may take.
-fn converse(mut child: Child, input: Vec<u8>, limits: Limits) -> Result<(Admitted, Vec<u8>), Refused> {
+fn converse(
+    mut child: Child,
+    input: Vec<u8>,
+    limits: Limits,
+) -> Result<(Admitted, Vec<u8>), Refused> {
     let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(host("the child has no pipes"));
     };
@@ -153,7 +157,8 @@ fn work() -> io::Result<()> {
 
 /// Data and not address space is limited: engines reserve much of the latter and use little.
 fn confine(limits: &Limits) -> io::Result<()> {
-    let limit = |current: u64, maximum: u64| Rlimit { current: Some(current), maximum: Some(maximum) };
+    let limit =
+        |current: u64, maximum: u64| Rlimit { current: Some(current), maximum: Some(maximum) };
     let cpu = limits.compile_cpu_seconds;
     setrlimit(Resource::Cpu, limit(cpu, cpu.saturating_add(1)))?;
     setrlimit(Resource::Data, limit(limits.compile_memory_bytes, limits.compile_memory_bytes))?;

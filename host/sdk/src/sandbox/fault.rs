@@ -38,7 +38,9 @@ pub enum Fault {
     #[error("the policy ran for too long and was stopped")]
     Time,
     /// No instance was free: the host's doing.
-    #[error("no instance of the sandbox is free: raise its number of instances, or ask less at a time")]
+    #[error(
+        "no instance of the sandbox is free: raise its number of instances, or ask less at a time"
+    )]
     Busy,
     /// The host failed: its own doing.
     #[error("the sandbox failed: {0}")]

@@ -39,7 +39,12 @@ struct State<'a> {
 }
 
 impl State<'_> {
-    fn call<R, R2>(&mut self, interface: &str, function: &str, then: impl FnOnce(&Store<Guest>, R) -> R2) -> R2
+    fn call<R, R2>(
+        &mut self,
+        interface: &str,
+        function: &str,
+        then: impl FnOnce(&Store<Guest>, R) -> R2,
+    ) -> R2
     where
         R: Lift + 'static,
         (R,): ComponentNamedList + Lift,
@@ -70,7 +75,9 @@ impl ComponentInstanceState for State<'_> {
         function: &str,
         contents: impl FnOnce(&[u8]) + Send,
     ) {
-        self.call(interface, function, |store, list: WasmList<u8>| contents(list.as_le_slice(store)));
+        self.call(interface, function, |store, list: WasmList<u8>| {
+            contents(list.as_le_slice(store))
+        });
     }
 
     async fn call_func_ret_s32(&mut self, interface: &str, function: &str) -> i32 {

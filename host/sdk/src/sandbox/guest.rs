@@ -28,7 +28,12 @@ pub struct Wasi {
 
 impl Guest {
     /// A store with all limits set, since instantiating already spends from them.
-    pub fn store(engine: &Engine, limits: &Limits, fuel: u64, wasi: Option<Box<Wasi>>) -> Store<Self> {
+    pub fn store(
+        engine: &Engine,
+        limits: &Limits,
+        fuel: u64,
+        wasi: Option<Box<Wasi>>,
+    ) -> Store<Self> {
         let guest = Self {
             memory_left: limits.memory_bytes,
             elements_left: limits.table_elements,

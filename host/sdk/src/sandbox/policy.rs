@@ -76,7 +76,14 @@ impl Policy {
             let (interface, function) = ability.export();
             export(component, interface, function)
         });
-        Ok(Self(Arc::new(Loaded { runtime, instance_pre, configure, abilities, admitted, settings })))
+        Ok(Self(Arc::new(Loaded {
+            runtime,
+            instance_pre,
+            configure,
+            abilities,
+            admitted,
+            settings,
+        })))
     }
 
     /// What is known of it.
@@ -111,8 +118,9 @@ impl Policy {
     pub fn price(&self, usage: Usage) -> Answer<Result<Quote, Refusal>> {
         type Priced = (Result<wire::Quote, wire::Refusal>,);
         let at = usage.at;
-        self.call::<_, Priced>(Ability::Pricing, at, (wire::Usage::from(usage),))
-            .and_then(|(priced,)| priced.map(Quote::try_from).map_err(Refusal::from).transpose_quote())
+        self.call::<_, Priced>(Ability::Pricing, at, (wire::Usage::from(usage),)).and_then(
+            |(priced,)| priced.map(Quote::try_from).map_err(Refusal::from).transpose_quote(),
+        )
     }
 
     /// What should people be told, and who should be stopped?
@@ -134,7 +142,9 @@ impl Policy {
         self.call::<_, Estimated>(Ability::Estimation, at, (wire::Task::from(task),)).and_then(
             |(estimated,)| {
                 estimated
-                    .map(|list| list.into_iter().map(Quantity::try_from).collect::<Result<Vec<_>, _>>())
+                    .map(|list| {
+                        list.into_iter().map(Quantity::try_from).collect::<Result<Vec<_>, _>>()
+                    })
                     .map_or_else(|refused| Ok(Err(refused)), |list| list.map(Ok))
             },
         )
@@ -203,7 +213,8 @@ impl Policy {
         for counter in verdict.findings.iter().filter_map(|finding| finding.counter) {
             self.known(counter)?;
         }
-        let granted = matches!(verdict.decision, tollgate_policy_core::contract::Decision::Grant(_));
+        let granted =
+            matches!(verdict.decision, tollgate_policy_core::contract::Decision::Grant(_));
         if granted && !partial {
             return Err("a grant where the request is not partial".into());
         }
@@ -213,7 +224,9 @@ impl Policy {
     fn action(&self, action: wire::Action) -> Result<Action, String> {
         let action = Action::try_from(action)?;
         match &action {
-            Action::Raise(notice) => notice.counter.map_or(Ok(()), |counter| self.known(counter))?,
+            Action::Raise(notice) => {
+                notice.counter.map_or(Ok(()), |counter| self.known(counter))?
+            }
             Action::ProposeLimit { counter, .. } => self.known(*counter)?,
             Action::Resolve(_) | Action::Disable(_) | Action::Enable(_) => {}
         }
@@ -281,7 +294,9 @@ impl Reused {
         let Loaded { runtime, abilities, .. } = &*self.policy.0;
         let index = abilities[Ability::Quota as usize]
             .ok_or_else(|| Fault::NotExported(Ability::Quota.name().into()))?;
-        self.store.set_fuel(runtime.limits.call_fuel).map_err(|error| Fault::Host(format!("{error:#}")))?;
+        self.store
+            .set_fuel(runtime.limits.call_fuel)
+            .map_err(|error| Fault::Host(format!("{error:#}")))?;
         self.store.set_epoch_deadline(1_000);
         let partial = request.partial;
         let (verdict,) = invoke::<_, (wire::Verdict,)>(

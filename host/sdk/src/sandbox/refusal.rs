@@ -9,7 +9,9 @@ use super::fault::Fault;
 #[serde(rename_all = "snake_case")]
 pub enum Refused {
     /// More bytes than are taken.
-    #[error("the component has {bytes} bytes, and at most {bytes_max} are taken: strip it of debug information")]
+    #[error(
+        "the component has {bytes} bytes, and at most {bytes_max} are taken: strip it of debug information"
+    )]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -20,19 +22,27 @@ pub enum Refused {
     #[error("this is not a WebAssembly component: build one for the target `wasm32-wasip2`")]
     NotWasm,
     /// A module without the component around it.
-    #[error("this is a core module and not a component: build for the target `wasm32-wasip2`, or wrap it with `wasm-tools component new`")]
+    #[error(
+        "this is a core module and not a component: build for the target `wasm32-wasip2`, or wrap it with `wasm-tools component new`"
+    )]
     CoreModule,
     /// Compiled code, which could do anything.
-    #[error("this is precompiled code, which is never taken from anyone: hand in the `.wasm` component")]
+    #[error(
+        "this is precompiled code, which is never taken from anyone: hand in the `.wasm` component"
+    )]
     Precompiled,
     /// Malformed, or in need of a feature that is off.
     #[error("the component is not valid: {0}; build it again with a current toolchain")]
     Invalid(String),
     /// It wants something that no policy gets.
-    #[error("the component imports `{0}`, and a policy gets nothing but what it is fed: remove the import")]
+    #[error(
+        "the component imports `{0}`, and a policy gets nothing but what it is fed: remove the import"
+    )]
     Import(String),
     /// It lacks the interface that every policy exports.
-    #[error("the component does not export `{expected}`; it exports {found}: build it against the WIT package `tollgate:policy@0.1.0`")]
+    #[error(
+        "the component does not export `{expected}`; it exports {found}: build it against the WIT package `tollgate:policy@0.1.0`"
+    )]
     NoPolicy {
         /// The interface's name.
         expected: String,
@@ -40,10 +50,14 @@ pub enum Refused {
         found: String,
     },
     /// It can do nothing.
-    #[error("the component exports no ability: export at least one of `quota`, `pricing`, `alerting`, `estimation` of `tollgate:policy@0.1.0`")]
+    #[error(
+        "the component exports no ability: export at least one of `quota`, `pricing`, `alerting`, `estimation` of `tollgate:policy@0.1.0`"
+    )]
     NoAbility,
     /// An export has the right name and another type.
-    #[error("the export `{export}` has another type than the contract's: build it against the WIT package `tollgate:policy@0.1.0` ({reason})")]
+    #[error(
+        "the export `{export}` has another type than the contract's: build it against the WIT package `tollgate:policy@0.1.0` ({reason})"
+    )]
     WrongType {
         /// The interface and function.
         export: String,
@@ -68,13 +82,17 @@ pub enum Refused {
         fault: Fault,
     },
     /// Compiling took too long.
-    #[error("compiling was stopped after {seconds} s: the component is too large or built to be slow; make its functions smaller")]
+    #[error(
+        "compiling was stopped after {seconds} s: the component is too large or built to be slow; make its functions smaller"
+    )]
     CompileTime {
         /// The limit.
         seconds: u64,
     },
     /// Compiling failed hard, most likely for want of memory.
-    #[error("the compiler was ended by `{status}`, most likely for want of memory: make the component smaller")]
+    #[error(
+        "the compiler was ended by `{status}`, most likely for want of memory: make the component smaller"
+    )]
     CompileCrashed {
         /// How it ended.
         status: String,

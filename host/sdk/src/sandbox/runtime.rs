@@ -44,6 +44,10 @@ impl Runtime {
     }
 
     pub fn link(&self, component: &Component, wasi: bool) -> wasmtime::Result<InstancePre<Guest>> {
-        if wasi { self.with_wasi.instantiate_pre(component) } else { self.bare.instantiate_pre(component) }
+        if wasi {
+            self.with_wasi.instantiate_pre(component)
+        } else {
+            self.bare.instantiate_pre(component)
+        }
     }
 }

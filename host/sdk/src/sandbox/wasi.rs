@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::clocks::HostWallClock;
 use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
-use wasmtime_wasi::WasiCtxBuilder;
 
 use super::guest::{Guest, Wasi};
 use super::limits::Limits;
@@ -82,7 +82,8 @@ impl Frozen {
         let mut drawn = Vec::with_capacity(bytes + 32);
         while drawn.len() < bytes {
             self.drawn += 1;
-            let block = Sha256::new().chain_update(self.seed).chain_update(self.drawn.to_le_bytes());
+            let block =
+                Sha256::new().chain_update(self.seed).chain_update(self.drawn.to_le_bytes());
             drawn.extend_from_slice(&block.finalize());
         }
         drawn.truncate(bytes);

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
-use toml_edit::{DocumentMut, Item, Table, Value as Toml};
 use tollgate_policy_core::window::Weekday;
 use tollgate_policy_core::{Currency, Decimal};
+use toml_edit::{DocumentMut, Item, Table, Value as Toml};
 
 /// A tenant's set-up. In the file its keys stand at the top, and again below `[tenants.NAME]`
 /// where a tenant has others.
@@ -109,7 +109,8 @@ impl Config {
     pub fn read(path: &Path, tenant: Option<&str>) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read `{}`", path.display()))?;
-        let mut config = Self::parse(&text, tenant).with_context(|| format!("`{}`", path.display()))?;
+        let mut config =
+            Self::parse(&text, tenant).with_context(|| format!("`{}`", path.display()))?;
         let directory = path.parent().unwrap_or(Path::new("."));
         for policy in &mut config.policies {
             policy.resolve(directory)?;
@@ -147,7 +148,9 @@ impl Config {
             })
             .collect();
         if let Some(limit) = monthly_limit {
-            all.push(json!({ "meter": Currency::USD.cost_meter(), "limit": limit, "period": "month" }));
+            all.push(
+                json!({ "meter": Currency::USD.cost_meter(), "limit": limit, "period": "month" }),
+            );
         }
         let (catalog, list) = match prices {
             Prices::Seed => (Catalog::None, "seed"),
@@ -180,7 +183,9 @@ impl PolicyConfig {
 
     /// Paths in a file are relative to it.
     fn resolve(&mut self, directory: &Path) -> Result<()> {
-        if tollgate_plugins::standard(&self.component).is_none() && self.component.contains(['/', '.']) {
+        if tollgate_plugins::standard(&self.component).is_none()
+            && self.component.contains(['/', '.'])
+        {
             self.component = directory.join(&self.component).display().to_string();
         }
         if let Some(file) = self.settings_file.take() {
@@ -204,7 +209,10 @@ fn item_to_json(key: &str, item: &Item) -> Result<Json> {
         Item::Value(value) => to_json(key, value)?,
         Item::Table(table) => Json::Object(table_to_json(table)?),
         Item::ArrayOfTables(tables) => Json::Array(
-            tables.iter().map(|table| Ok(Json::Object(table_to_json(table)?))).collect::<Result<_>>()?,
+            tables
+                .iter()
+                .map(|table| Ok(Json::Object(table_to_json(table)?)))
+                .collect::<Result<_>>()?,
         ),
     })
 }
@@ -228,7 +236,10 @@ fn to_json(key: &str, value: &Toml) -> Result<Json> {
             Json::Array(values.iter().map(|value| to_json(key, value)).collect::<Result<_>>()?)
         }
         Toml::InlineTable(table) => Json::Object(
-            table.iter().map(|(key, value)| Ok((key.to_owned(), to_json(key, value)?))).collect::<Result<_>>()?,
+            table
+                .iter()
+                .map(|(key, value)| Ok((key.to_owned(), to_json(key, value)?)))
+                .collect::<Result<_>>()?,
         ),
     })
 }
@@ -241,7 +252,10 @@ mod tests {
     fn numbers_keep_every_digit_of_the_file() {
         let text = "[[policies]]\ncomponent = 'quota'\nsettings = { monthly_limit = 123456789.123456789012 }";
         let config = Config::parse(text, None).unwrap();
-        assert_eq!(config.policies[0].settings.to_string(), r#"{"monthly_limit":123456789.123456789012}"#);
+        assert_eq!(
+            config.policies[0].settings.to_string(),
+            r#"{"monthly_limit":123456789.123456789012}"#
+        );
         assert!(Config::parse("[[policies]]\ncomponent='a'\nsettings={x=nan}", None).is_err());
     }
 

@@ -70,8 +70,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let rows = trace::read(&arguments.trace, config.default_model.as_deref())?;
     let mut engine = Engine::new(set_up(config)?)?;
-    let report = simulate(&mut engine, &rows)
-        .with_context(|| format!("`{}`", arguments.trace.display()))?;
+    let report =
+        simulate(&mut engine, &rows).with_context(|| format!("`{}`", arguments.trace.display()))?;
     if arguments.json {
         println!("{}", report.json()?);
     } else {
@@ -97,17 +97,17 @@ fn set_up(config: Config) -> Result<Setup> {
         Catalog::Current => Some(PriceList::catalog()?),
         Catalog::Seed => Some(PriceList::seed()?),
     };
-    let calendar = TenantCalendar {
-        zone: config.time_zone,
-        first_day_of_week: config.first_day_of_week,
-    };
+    let calendar =
+        TenantCalendar { zone: config.time_zone, first_day_of_week: config.first_day_of_week };
     Ok(Setup { bindings, calendar, catalog, agents: config.agents })
 }
 
 fn simulate(engine: &mut Engine, rows: &[Row]) -> Result<Report> {
     let mut report = Report::default();
     let progress = ProgressBar::new(rows.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} calls {eta}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} calls {eta}")
+    {
         progress.set_style(style);
     }
     let start = Instant::now();

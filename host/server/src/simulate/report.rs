@@ -167,7 +167,8 @@ impl fmt::Display for Report {
         for ((model, currency), (amount, requests)) in &self.by_model {
             writeln!(f, "{amount:>23} {currency}  {model}, {requests} calls")?;
         }
-        let count = |kind: fn(&Event) -> bool| self.events.iter().filter(|event| kind(event)).count();
+        let count =
+            |kind: fn(&Event) -> bool| self.events.iter().filter(|event| kind(event)).count();
         writeln!(f, "notices    {:>12}", count(|event| matches!(event, Event::Notice { .. })))?;
         writeln!(f, "disabled   {:>12}", count(|event| matches!(event, Event::Disabled { .. })))?;
         for event in &self.events {
@@ -184,6 +185,10 @@ impl fmt::Display for Report {
         }
         let (p50, p99) = (self.decision_us(50), self.decision_us(99));
         writeln!(f, "a decision takes {p50} µs (median), {p99} µs (99th percentile)")?;
-        writeln!(f, "{} decisions a second, each priced, reserved and settled", self.decisions_per_second())
+        writeln!(
+            f,
+            "{} decisions a second, each priced, reserved and settled",
+            self.decisions_per_second()
+        )
     }
 }

@@ -89,19 +89,25 @@ fn parse(file: impl std::io::Read, default_model: Option<&str>) -> Result<Vec<Ro
 
 impl Columns {
     fn find(header: &StringRecord) -> Result<Self> {
-        let position = |name: &str| header.iter().position(|column| column.trim_start_matches('\u{feff}') == name);
+        let position = |name: &str| {
+            header.iter().position(|column| column.trim_start_matches('\u{feff}') == name)
+        };
         let required = |name: &str| {
             position(name).with_context(|| {
                 format!("line 1: no column `{name}`: the header is `TIMESTAMP,ContextTokens,GeneratedTokens`, and optional columns")
             })
         };
         let known = |column: &str| {
-            ["TIMESTAMP", "ContextTokens", "GeneratedTokens"].contains(&column.trim_start_matches('\u{feff}'))
+            ["TIMESTAMP", "ContextTokens", "GeneratedTokens"]
+                .contains(&column.trim_start_matches('\u{feff}'))
                 || DIMENSIONS.iter().any(|(name, _)| *name == column)
         };
         if let Some(unknown) = header.iter().find(|column| !known(column)) {
             let names: Vec<&str> = DIMENSIONS.iter().map(|(name, _)| *name).collect();
-            bail!("line 1: column `{unknown}` is not known: optional columns are `{}`", names.join("`, `"));
+            bail!(
+                "line 1: column `{unknown}` is not known: optional columns are `{}`",
+                names.join("`, `")
+            );
         }
         let dimensions = DIMENSIONS
             .iter()
@@ -125,9 +131,9 @@ impl Columns {
         let at = timestamp(cell(self.at))?;
         let tokens = |index: usize| -> Result<Decimal> {
             let text = cell(index);
-            let tokens: u64 = text
-                .parse()
-                .with_context(|| format!("`{text}` is not a number of tokens: write a whole number"))?;
+            let tokens: u64 = text.parse().with_context(|| {
+                format!("`{text}` is not a number of tokens: write a whole number")
+            })?;
             Ok(Decimal::try_from(tokens)?)
         };
         let mut dimensions: Vec<Dimension> = self
@@ -138,7 +144,9 @@ impl Columns {
             .collect();
         if !dimensions.iter().any(|dimension| dimension.name == "model") {
             let Some(model) = default_model else {
-                bail!("the row names no model, and there is no default: add a column `Model`, or name one with `--model` or `default_model`");
+                bail!(
+                    "the row names no model, and there is no default: add a column `Model`, or name one with `--model` or `default_model`"
+                );
             };
             dimensions.insert(0, Dimension { name: "model".into(), value: model.into() });
         }
@@ -156,7 +164,9 @@ fn timestamp(text: &str) -> Result<NaiveDateTime> {
     ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"]
         .iter()
         .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-        .with_context(|| format!("`{text}` is not a time: write it like `2023-11-16 18:17:03.9799600`"))
+        .with_context(|| {
+            format!("`{text}` is not a time: write it like `2023-11-16 18:17:03.9799600`")
+        })
 }
 
 #[cfg(test)]

@@ -43,8 +43,12 @@ fn settings(counters: usize) -> String {
     let pers = [r#"[]"#, r#"["user"]"#];
     let limits: Vec<String> = (0..counters)
         .map(|index| {
-            let (meter, period, per) = (meters[index % 3], periods[index / 3 % 4], pers[index / 12 % 2]);
-            format!(r#"{{"meter":"{meter}","period":"{period}","per":{per},"limit":"{}"}}"#, limit(index))
+            let (meter, period, per) =
+                (meters[index % 3], periods[index / 3 % 4], pers[index / 12 % 2]);
+            format!(
+                r#"{{"meter":"{meter}","period":"{period}","per":{per},"limit":"{}"}}"#,
+                limit(index)
+            )
         })
         .collect();
     format!(r#"{{"limits":[{}]}}"#, limits.join(","))
@@ -99,10 +103,12 @@ fn cedar_request(request: &Request) -> CedarRequest {
         i64::try_from(scaled.coefficient()).unwrap()
     };
     let pairs = request.readings.iter().enumerate().flat_map(|(index, reading)| {
-        [("used", reading.used), ("held", reading.held), ("asked", reading.asked)].map(|(name, amount)| {
-            let value = cedar_policy::RestrictedExpression::new_long(millionths(amount));
-            (format!("{name}{index}"), value)
-        })
+        [("used", reading.used), ("held", reading.held), ("asked", reading.asked)].map(
+            |(name, amount)| {
+                let value = cedar_policy::RestrictedExpression::new_long(millionths(amount));
+                (format!("{name}{index}"), value)
+            },
+        )
     });
     let entity = |name: &str| EntityUid::from_str(name).unwrap();
     CedarRequest::new(

@@ -1,0 +1,48 @@
+//! The program `tollgate`: decides, prices and stops the spending of AI agents.
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+mod components;
+mod policy;
+mod simulate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Decides, prices and stops the spending of AI agents.
+#[derive(Parser)]
+#[command(name = "tollgate", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Prices and judges a trace of calls as if they were made now, by the trace's own clock
+    Simulate(simulate::Arguments),
+    /// Looks at a policy component
+    #[command(subcommand)]
+    Policy(policy::Verb),
+    /// Compiles one component from stdin to stdout; started by `tollgate` itself
+    #[command(name = components::WORKER, hide = true)]
+    Worker,
+}
+
+/// The whole program: reads its arguments, and ends with a code that tells whether all went well.
+#[must_use]
+pub fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Simulate(arguments) => simulate::run(&arguments),
+        Verb::Policy(verb) => policy::run(&verb),
+        Verb::Worker => return tollgate_host::sandbox::worker_main(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

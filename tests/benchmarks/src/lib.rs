@@ -1,0 +1,1 @@
+//! Benchmarks beside the alternatives, kept apart since those take longer to build than Tollgate.

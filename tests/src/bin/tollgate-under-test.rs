@@ -1,0 +1,7 @@
+//! The program itself, where the tests find it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tollgate::main()
+}
