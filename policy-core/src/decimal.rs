@@ -275,6 +275,11 @@ fn stripped(coefficient: u128, scale: u32) -> (u128, u32) {
     (coefficient, scale)
 }
 
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "worked out by the compiler, which would stop at a wrong index"
+)]
 const POWERS: [u128; 39] = {
     let mut powers = [1; 39];
     let mut index = 1;

@@ -1,1 +1,1 @@
-
+//! Tests of Tollgate as a whole; the programs they start are in `src/bin`.

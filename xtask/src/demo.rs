@@ -14,19 +14,22 @@ use crate::{audit, cargo, run as step, setup, workspace};
 pub enum Profile {
     /// As users run it.
     Release,
-    /// As tests build it, so that tests need no second build.
+    /// As the tests have just built it.
     Dev,
 }
 
 /// Builds, simulates, audits.
 pub fn run(profile: Profile) -> Result<()> {
     setup::toolchain()?;
-    let (arguments, folder) = match profile {
-        Profile::Release => (&["build", "--release", "--package", "tollgate"][..], "release"),
-        Profile::Dev => (&["build", "--package", "tollgate"][..], "debug"),
+    let target = workspace().join("target");
+    let program = match profile {
+        Profile::Release => {
+            step(&mut cargo(&["build", "--release", "--package", "tollgate"]))?;
+            target.join("release/tollgate")
+        }
+        // Building one package alone would build its dependencies anew, with fewer features.
+        Profile::Dev => target.join("debug/tollgate-under-test"),
     };
-    step(&mut cargo(arguments))?;
-    let program = workspace().join("target").join(folder).join("tollgate");
     let trace = workspace().join("tests/data/sample_trace.csv");
     let config = workspace().join("tests/data/demo.toml");
     let simulate = || {

@@ -14,7 +14,16 @@ pub fn run() -> Result<()> {
     setup::toolchain()?;
     step(&mut cargo(&["fmt", "--all", "--check"]))?;
     step(&mut cargo(&["test", "--workspace", "--exclude", BENCHMARKS]))?;
-    step(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    step(&mut cargo(&[
+        "clippy",
+        "--workspace",
+        "--exclude",
+        BENCHMARKS,
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]))?;
     step(
         cargo(&["doc", "--workspace", "--exclude", BENCHMARKS, "--no-deps"])
             .env("RUSTDOCFLAGS", "--deny warnings"),

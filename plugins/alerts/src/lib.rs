@@ -3,7 +3,8 @@
 use tollgate_policy_core::alerts::AlertPolicy;
 use tollgate_policy_core::guest::{Action, Manifest, Observation, Policy};
 
-struct Alerts(AlertPolicy);
+/// The policy, as it is exported.
+pub struct Alerts(AlertPolicy);
 
 impl Policy for Alerts {
     const SETTINGS_SCHEMA: &'static str = include_str!("../../limits.schema.json");

@@ -3,7 +3,8 @@
 use tollgate_policy_core::estimate::{EstimateSettings, Estimator};
 use tollgate_policy_core::guest::{Manifest, Policy, Quantity, Task};
 
-struct Estimate(Estimator);
+/// The policy, as it is exported.
+pub struct Estimate(Estimator);
 
 impl Policy for Estimate {
     const SETTINGS_SCHEMA: &'static str = EstimateSettings::SCHEMA;

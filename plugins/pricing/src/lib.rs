@@ -3,7 +3,8 @@
 use tollgate_policy_core::guest::{Manifest, Policy, Quote, Refusal, Usage};
 use tollgate_policy_core::pricing::PricingPolicy;
 
-struct Pricing(PricingPolicy);
+/// The policy, as it is exported.
+pub struct Pricing(PricingPolicy);
 
 impl Policy for Pricing {
     const SETTINGS_SCHEMA: &'static str = include_str!("../settings.schema.json");

@@ -3,7 +3,8 @@
 use tollgate_policy_core::guest::{Manifest, Policy, Request, Verdict};
 use tollgate_policy_core::quota::QuotaPolicy;
 
-struct Quota(QuotaPolicy);
+/// The policy, as it is exported.
+pub struct Quota(QuotaPolicy);
 
 impl Policy for Quota {
     const SETTINGS_SCHEMA: &'static str = include_str!("../../limits.schema.json");

@@ -64,11 +64,18 @@ fn a_policy_imports_nothing_that_is_not_offered() {
 }
 
 #[test]
-fn the_name_of_an_import_does_not_speak_to_a_terminal() {
-    let component = r#"(component (import "url=<https://a/\1b[2J>" (func)))"#;
-    let refused = House::shared().refused(&wat::parse_str(component).expect("WAT"));
-    assert!(matches!(refused, Refused::Import(_) | Refused::Invalid(_)), "{refused}");
-    advice(&refused);
+fn names_in_a_refusal_are_short_and_do_not_speak_to_a_terminal() {
+    let import = |url: &str| format!(r#"(component (import "url=<https://{url}>" (func)))"#);
+    let exports: String =
+        (0..300).map(|index| format!(r#"(export "a:b/c{index}" (instance $i))"#)).collect();
+    let components = [
+        import(r"a/\1b[2J\1b]0;owned\07"),
+        import(&"a".repeat(10_000)),
+        format!("(component (instance $i) {exports})"),
+    ];
+    for component in components {
+        advice(&House::shared().refused(&wat::parse_str(component).expect("WAT")));
+    }
 }
 
 #[test]
@@ -175,7 +182,7 @@ const WINDOW: &str = "(call $put (i32.add (global.get $counter) (i32.const 8)))"
 #[test]
 fn a_manifest_asks_for_no_more_than_is_kept() {
     let negative = "(i32.store8 offset=45 (global.get $counter) (i32.const 1))";
-    let cases: [(&str, &[u8], &str); 12] = [
+    let cases: [(&str, &[u8], &str); 10] = [
         (&counters(257), b"", "at most 256"),
         (&counters(300), b"", "300 counters"),
         (&dimensions(9), b"user", "9 dimensions"),
@@ -183,10 +190,8 @@ fn a_manifest_asks_for_no_more_than_is_kept() {
         (&dimensions(1), &[b'a'; 65], "without a proper name"),
         (READ, b"file:/etc/passwd", "`file:/etc/passwd` cannot be read"),
         (READ, b"fact:", "cannot be read"),
-        (READ, b"file:\x1b[2J", "cannot be read"),
-        (METER, b"\x1b[2J", "is not a meter"),
+        (METER, b"Tokens", "is not a meter"),
         (WINDOW, b"fortnight", "`fortnight` is not a window"),
-        (WINDOW, b"rolling:\x1b[2J", "is not a number of seconds"),
         (negative, b"", "limit below zero"),
     ];
     for (configure, text, expected) in cases {
@@ -194,6 +199,18 @@ fn a_manifest_asks_for_no_more_than_is_kept() {
         let refused = House::shared().refused(&guest.component());
         assert!(matches!(refused, Refused::Manifest(_)), "{refused}");
         assert!(advice(&refused).contains(expected), "{refused}");
+    }
+}
+
+#[test]
+fn a_refusal_of_a_manifest_does_not_speak_to_a_terminal() {
+    for configure in [READ, METER, WINDOW] {
+        for text in [&b"file:\x1b[2J"[..], b"rolling:\x1b[2J\x07", &[b'a'; 10_000]] {
+            let guest = Guest { configure, text, ..Guest::default() };
+            let refused = House::shared().refused(&guest.component());
+            assert!(matches!(refused, Refused::Manifest(_)), "{refused}");
+            advice(&refused);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tollgate_host::sandbox::{Limits, Refused};
 
-use crate::guest::Guest;
+use crate::guest::{Guest, leb, section};
 use crate::house::{House, call, sandbox, standard};
 
 /// Bytes that look random and are the same in each run (xorshift).
@@ -78,21 +78,42 @@ fn truncated_components_are_refused() {
     }
 }
 
+/// Flips so many bits of a component, one at a time.
+fn flip(component: &[u8], flips: usize) {
+    let mut noise = noise(1);
+    for _ in 0..flips {
+        let place = [(); 4].map(|()| noise.next().unwrap_or_default());
+        let index = u32::from_le_bytes(place) as usize % component.len();
+        let bit = place[3] % 8;
+        let mut flipped = component.to_vec();
+        flipped[index] ^= 1 << bit;
+        // Refused or not: what counts is that this process lives to tell.
+        let _ = try_bytes(&flipped, &format!("bit {bit} of byte {index}"));
+    }
+}
+
 #[test]
-fn flipped_bits_are_refused_or_make_another_policy() {
-    let mut places = noise(1);
-    let mut place = |length: usize| {
-        let bytes = [(); 4].map(|()| places.next().unwrap_or_default());
-        (u32::from_le_bytes(bytes) as usize % length, bytes[0] % 8)
-    };
-    let small = Guest::default().component();
-    for (component, flips) in [(small.as_slice(), 400), (standard(), 40)] {
-        for _ in 0..flips {
-            let (index, bit) = place(component.len());
-            let mut flipped = component.to_vec();
-            flipped[index] ^= 1 << bit;
-            // Refused or not: what counts is that this process lives to tell.
-            let _ = try_bytes(&flipped, &format!("bit {bit} of byte {index}"));
-        }
+fn flipped_bits_of_a_small_policy_are_refused_or_make_another() {
+    flip(&Guest::default().component(), 300);
+}
+
+#[test]
+fn flipped_bits_of_a_standard_policy_are_refused_or_make_another() {
+    // Few, since one that passes takes a second to compile.
+    flip(standard(), 16);
+}
+
+#[test]
+fn nesting_of_any_depth_is_refused() {
+    const PREAMBLE: &[u8] = b"\0asm\x0d\0\x01\0";
+    let nested =
+        (0..2_000).fold(PREAMBLE.to_vec(), |inner, _| [PREAMBLE, &section(4, &inner)].concat());
+    // Each type is a list of the one before, and the first of characters.
+    let lists =
+        (0..50_000).fold(vec![0x70, 0x74], |types, index| [types, vec![0x70], leb(index)].concat());
+    let lists = section(7, &[leb(50_001), lists].concat());
+    for component in [nested, [PREAMBLE, &lists].concat()] {
+        let refused = House::shared().refused(&component);
+        assert!(matches!(refused, Refused::Invalid(_) | Refused::NoPolicy { .. }), "{refused}");
     }
 }

@@ -8,7 +8,7 @@ use crate::guest::Guest;
 use crate::house::{House, call, is_healthy, settings};
 
 /// Loads a component in a sandbox whose child is this program.
-fn load(
+pub fn load(
     program: &str,
     arguments: &[&str],
     limits: Limits,
@@ -28,11 +28,11 @@ fn refused(program: &str, arguments: &[&str], limits: Limits, component: &[u8]) 
 }
 
 /// The child that compiles.
-const WORKER: &str = env!("CARGO_BIN_EXE_compile-worker");
+pub const WORKER: &str = env!("CARGO_BIN_EXE_compile-worker");
 
 /// A component of a few kilobytes that a compiler chews on for minutes: in each of many loops,
 /// every one of many locals may be the one of before or a new one.
-fn bomb(loops: usize, locals: usize) -> Vec<u8> {
+pub fn bomb(loops: usize, locals: usize) -> Vec<u8> {
     let mut fields = format!("(func $bomb (param i32) (local{})", " i64".repeat(locals));
     for depth in 0..loops {
         let local = depth % locals + 1;

@@ -80,3 +80,31 @@ pub fn encode(module: &str, contract: &str, world: &str) -> Vec<u8> {
         .and_then(|encoder| encoder.encode())
         .unwrap_or_else(|error| panic!("the module is none of that world: {error:#}"))
 }
+
+/// A section of a binary: its number, its length and its contents.
+pub fn section(id: u8, contents: &[u8]) -> Vec<u8> {
+    [&[id], &leb(contents.len())[..], contents].concat()
+}
+
+/// A number as binaries have it (LEB128).
+pub fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 127 {
+        bytes.push((number % 128) as u8 | 128);
+        number /= 128;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// The healthy policy with so many more core modules in it, each instantiated once.
+pub fn with_modules(module: &str, count: usize) -> Vec<u8> {
+    let module = wat::parse_str(module).expect("the module's text");
+    let mut component = Guest::default().component();
+    for index in 1..=count {
+        component.extend(section(1, &module));
+        // One instance, of that module, without arguments.
+        component.extend(section(2, &[&[1, 0], &leb(index)[..], &[0]].concat()));
+    }
+    component
+}

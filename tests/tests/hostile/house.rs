@@ -22,6 +22,12 @@ impl House {
         SHARED.get_or_init(|| Self::open(settings(Limits::default(), Instances::Pooled(8))))
     }
 
+    /// One with the same limits and without a pool.
+    pub fn unpooled() -> &'static Self {
+        static UNPOOLED: OnceLock<House> = OnceLock::new();
+        UNPOOLED.get_or_init(|| Self::with(Limits::default()))
+    }
+
     /// One with limits of its own.
     pub fn with(limits: Limits) -> Self {
         Self::open(settings(limits, Instances::OnDemand))

@@ -8,6 +8,7 @@ mod compiling;
 mod freezing;
 mod guest;
 mod house;
+mod scratch;
 mod serving;
 mod spending;
 mod state;

@@ -8,7 +8,7 @@ use tollgate_host::sandbox::{
     Compiler, Fault, Instances, Limits, Policy, Refused, Sandbox, Settings,
 };
 
-use crate::guest::{Guest, later};
+use crate::guest::{Guest, later, with_modules};
 use crate::house::{House, call, is_healthy, settings};
 
 /// Asks a healthy policy for as long as another holds the only instance, until time is up for
@@ -44,17 +44,32 @@ fn a_call_that_finds_no_instance_is_told_so() {
 }
 
 #[test]
-fn a_policy_that_was_let_in_finds_room_in_the_smallest_pool() {
+fn a_policy_that_is_let_in_finds_room_in_the_smallest_pool() {
     let house = House::open(settings(Limits::default(), Instances::Pooled(1)));
-    for fields in ["(memory 1)".repeat(3), "(table 1 funcref)".repeat(20)] {
-        match house.load(&Guest { fields: &fields, ..Guest::default() }.component()) {
-            Ok(policy) => {
-                let answer = policy.check(call());
-                assert!(is_healthy(&answer), "{fields}: {:?}", answer.outcome);
+    for module in ["(module)", "(module (memory 1))", "(module (table 1 funcref))"] {
+        for count in [1, 3, 7, 10, 20] {
+            match house.load(&with_modules(module, count)) {
+                Ok(policy) => {
+                    let answer = policy.check(call());
+                    assert!(is_healthy(&answer), "{count} of {module}: {:?}", answer.outcome);
+                }
+                // For its author, who cannot wait for the pool to grow.
+                Err(refused) => {
+                    let invalid = matches!(refused, Refused::Invalid(_));
+                    assert!(invalid, "{count} of {module}: {refused}");
+                }
             }
-            // No room is a reason, and not for the policy's author to wait for.
-            Err(refused) => assert!(!refused.to_string().contains("no instance"), "{refused}"),
         }
+    }
+}
+
+#[test]
+fn a_pool_takes_what_single_instances_take() {
+    for fields in ["(memory 1)", "(table 1 funcref) (table 1 funcref)"] {
+        let component = Guest { fields, ..Guest::default() }.component();
+        let single = House::unpooled().load(&component).map(|policy| policy.admitted().frozen);
+        let pooled = House::shared().load(&component).map(|policy| policy.admitted().frozen);
+        assert_eq!(pooled, single, "{fields}");
     }
 }
 

@@ -29,7 +29,7 @@ fn an_endless_loop_runs_out_of_fuel() {
 
 #[test]
 fn an_endless_loop_on_the_way_in_runs_out_of_fuel() {
-    let house = House::shared();
+    let house = House::with(Limits { configure_fuel: 10_000_000, ..Limits::default() });
     let guests = [
         Guest { configure: LOOP, ..Guest::default() },
         Guest { schema: LOOP, ..Guest::default() },
@@ -37,7 +37,7 @@ fn an_endless_loop_on_the_way_in_runs_out_of_fuel() {
         Guest { fields: "(func $start (loop (br 0))) (start $start)", ..Guest::default() },
     ];
     for guest in guests {
-        assert_eq!(fault_on_configuring(house, &guest), Fault::Fuel);
+        assert_eq!(fault_on_configuring(&house, &guest), Fault::Fuel);
     }
 }
 
@@ -72,7 +72,7 @@ fn deep_recursion_exhausts_the_stack() {
 
 #[test]
 fn memory_grows_to_its_limit_and_no_further() {
-    let house = House::shared();
+    let house = House::unpooled();
     assert_eq!(house.fault_of(GROW_TO_1_GB, Guest::default()), Fault::Memory);
     // 600 pages twice are 75 MiB: within the limit each, and not together.
     let fields = "(memory $other 1)";
@@ -117,7 +117,7 @@ fn too_many_memories_or_tables_are_refused() {
 
 #[test]
 fn tables_grow_to_their_limit_and_no_further() {
-    let house = House::shared();
+    let house = House::unpooled();
     let fields = "(table $a 1 funcref) (table $b 1 funcref)";
     let grow = |table: &str, elements: u32| {
         format!(

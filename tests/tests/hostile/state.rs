@@ -1,9 +1,9 @@
 //! What a policy cannot keep from one call to the next, and cannot draw from elsewhere.
 
-use tollgate_host::sandbox::{Instances, Policy};
+use tollgate_host::sandbox::{Instances, Limits, Policy, Sandbox};
 
 use crate::guest::Guest;
-use crate::house::{House, call};
+use crate::house::{House, call, settings};
 
 /// The limit that the verdict names, which a guest here makes from its state.
 fn limit(policy: &Policy) -> String {
@@ -43,8 +43,9 @@ fn memory_that_was_grown_and_written_is_not_seen_by_the_next() {
         (if (i64.ne (i64.load (i32.const 200000)) (i64.const 0)) (then (unreachable)))
         (i64.store (i32.const 200000) (i64.const -1))";
     for instances in [Instances::Pooled(1), Instances::OnDemand] {
-        let house = House::open(crate::house::settings(Default::default(), instances));
-        let policy = house.policy(&Guest { check, ..Guest::default() });
+        let sandbox = Sandbox::new(settings(Limits::default(), instances)).expect("the sandbox");
+        let component = Guest { check, ..Guest::default() }.component();
+        let policy = sandbox.load(&component, "{}").expect("let in");
         for _ in 0..5 {
             assert_eq!(limit(&policy), "0", "{instances:?}");
         }

@@ -78,22 +78,27 @@ fn a_trap_after_the_answer_is_a_trap() {
 #[test]
 fn a_call_cut_off_at_any_instruction_is_out_of_fuel_and_nothing_else() {
     let house = House::shared();
-    let component = Guest { post: "(nop)", ..Guest::default() }.component();
+    let component =
+        Guest { post: "(drop (i32.add (i32.const 1) (i32.const 2)))", ..Guest::default() }
+            .component();
     let whole = house.load(&component).expect("let in").check(wordy_call(8));
     assert!(is_healthy(&whole), "{whole:?}");
-    let mut cut_off = 0;
-    for call_fuel in 0..=whole.fuel {
-        let limits = Limits { call_fuel, ..Limits::default() };
-        let outcome = match sandbox(limits).load(&component, "{}") {
-            Ok(policy) => policy.check(wordy_call(8)).outcome,
-            Err(Refused::Trial { fault, .. }) => Err(fault),
-            Err(refused) => panic!("refused otherwise: {refused}"),
-        };
-        match outcome {
-            Err(Fault::Fuel) => cut_off += 1,
-            outcome => assert_eq!(outcome, whole.outcome, "with {call_fuel} of fuel"),
-        }
-    }
-    assert_eq!(cut_off, whole.fuel, "each but the last");
+    let answered: Vec<bool> = (0..=whole.fuel + 1)
+        .map(|call_fuel| {
+            let limits = Limits { call_fuel, ..Limits::default() };
+            let outcome = match sandbox(limits).load(&component, "{}") {
+                Ok(policy) => policy.check(wordy_call(8)).outcome,
+                Err(Refused::Trial { fault, .. }) => Err(fault),
+                Err(refused) => panic!("refused otherwise: {refused}"),
+            };
+            assert!(
+                outcome == whole.outcome || outcome == Err(Fault::Fuel),
+                "with {call_fuel} of fuel: {outcome:?}"
+            );
+            outcome.is_ok()
+        })
+        .collect();
+    assert!(answered.is_sorted(), "more fuel is not worse: {answered:?}");
+    assert_eq!((answered.first(), answered.last()), (Some(&false), Some(&true)));
     house.assert_neighbour_is_well();
 }

@@ -66,17 +66,17 @@ pub fn admit(
 ) -> Result<(Admitted, Vec<u8>), Refused> {
     let start = Instant::now();
     precheck(component, &limits)?;
-    let freezable = Freezable::new(component);
-    let inspected = match &freezable {
-        Some((_, instrumented)) => instrumented.as_slice(),
-        None => component,
-    };
     let scratch = scratch_runtime(limits).map_err(host)?;
-    let compiled = Component::new(&scratch.engine, inspected)
-        .map_err(|error| Refused::Invalid(first_line(&format!("{error:#}"))))?;
+    let instrumented = Freezable::new(component).and_then(|(freezable, instrumented)| {
+        Some((freezable, Component::new(&scratch.engine, instrumented).ok()?))
+    });
+    let (freezable, compiled) = match instrumented {
+        Some((freezable, compiled)) => (Some(freezable), compiled),
+        None => (None, compile(&scratch.engine, component)?),
+    };
     let (imports, exports) = interfaces(&compiled, &scratch.engine);
     if let Some(import) = imports.iter().find(|import| !is_offered(import)) {
-        return Err(Refused::Import(import.clone()));
+        return Err(Refused::Import(first_line(import)));
     }
     let abilities = abilities(&exports)?;
 
@@ -86,17 +86,21 @@ pub fn admit(
     let (settings_schema, manifest) = configure(&mut store, instance, settings)?;
     check_manifest(&manifest, &limits)?;
 
-    let frozen = freezable.and_then(|(freezable, _)| {
-        // Reading out the memory must not count as the guest's output.
-        store.set_hostcall_fuel(usize::MAX >> 1);
-        store.set_fuel(u64::MAX).ok()?;
-        store.set_epoch_deadline(u64::MAX >> 1);
-        freezable.freeze(&mut store, instance).ok()
-    });
     let runtime = Runtime::new(limits, instances).map_err(host)?;
-    let final_bytes = frozen.as_deref().unwrap_or(component);
-    let compiled = Component::new(&runtime.engine, final_bytes)
-        .map_err(|error| Refused::Invalid(first_line(&format!("{error:#}"))))?;
+    let frozen = freezable
+        .and_then(|freezable| {
+            // Reading out the memory must not count as the guest's output.
+            store.set_hostcall_fuel(usize::MAX >> 1);
+            store.set_fuel(u64::MAX).ok()?;
+            store.set_epoch_deadline(u64::MAX >> 1);
+            freezable.freeze(&mut store, instance)
+        })
+        .and_then(|frozen| Component::new(&runtime.engine, frozen).ok());
+    let is_frozen = frozen.is_some();
+    let compiled = match frozen {
+        Some(frozen) => frozen,
+        None => compile(&runtime.engine, component)?,
+    };
     let (name, version) = metadata(component);
     let admitted = Admitted {
         digest: super::digest(component),
@@ -107,7 +111,7 @@ pub fn admit(
         exports,
         manifest,
         settings_schema,
-        frozen: frozen.is_some(),
+        frozen: is_frozen,
         component_bytes: component.len(),
         compile_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
@@ -130,6 +134,11 @@ pub fn precheck(component: &[u8], limits: &Limits) -> Result<(), Refused> {
         Some([b'\0', b'a', b's', b'm', _, _, 1, 0]) => Ok(()),
         _ => Err(Refused::NotWasm),
     }
+}
+
+fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Refused> {
+    Component::new(engine, component)
+        .map_err(|error| Refused::Invalid(first_line(&format!("{error:#}"))))
 }
 
 fn host(error: impl std::fmt::Display) -> Refused {
@@ -175,7 +184,7 @@ fn abilities(exports: &[String]) -> Result<Vec<Ability>, Refused> {
     if !has(POLICY) {
         let found = match exports {
             [] => "nothing".into(),
-            exports => format!("`{}`", exports.join("`, `")),
+            exports => first_line(&format!("`{}`", exports.join("`, `"))),
         };
         return Err(Refused::NoPolicy { expected: POLICY.into(), found });
     }
@@ -197,9 +206,15 @@ fn instantiate(
     let wasi = wasi.then(|| wasi::frozen(limits, 0, &[]));
     let mut store = Guest::store(&runtime.engine, limits, limits.configure_fuel, wasi);
     store.set_epoch_deadline(limits.compile_seconds.saturating_mul(1_000) / engine::EPOCH_MS);
-    let instance = instance_pre
-        .instantiate(&mut store)
-        .map_err(|error| Refused::Configure(Fault::of_instantiation(&error, store.data())))?;
+    let instance = instance_pre.instantiate(&mut store).map_err(|error| {
+        // What is no trap of its start function is a component of too many parts.
+        let trapped = error.is::<wasmtime::Trap>() || store.data().memory_denied();
+        if trapped {
+            Refused::Configure(Fault::of_instantiation(&error, store.data()))
+        } else {
+            Refused::Invalid(first_line(&format!("{error:#}")))
+        }
+    })?;
     Ok((store, instance))
 }
 
@@ -270,7 +285,8 @@ fn configure(
     let (manifest,) =
         configure.call(&mut *store, (settings,)).map_err(|error| failed(error, store))?;
     let manifest = manifest.map_err(|words| Refused::Settings(first_line(&words)))?;
-    let manifest = Manifest::try_from(manifest).map_err(Refused::Manifest)?;
+    let manifest =
+        Manifest::try_from(manifest).map_err(|words| Refused::Manifest(first_line(&words)))?;
     Ok((schema, manifest))
 }
 

@@ -15,6 +15,11 @@ pub const EPOCH_MS: u64 = 5;
 /// The stack of a guest.
 const STACK_BYTES: usize = 512 << 10;
 
+/// What one component may consist of.
+const CORE_INSTANCES: u32 = 16;
+const MEMORIES: u32 = 4;
+const TABLES: u32 = 16;
+
 /// Where instances live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instances {
@@ -43,15 +48,18 @@ pub fn config(limits: &Limits, instances: Instances) -> Config {
     if let Instances::Pooled(count) = instances {
         let mut pool = PoolingAllocationConfig::new();
         let memory_bytes = limits.memory_bytes.next_multiple_of(64 << 10);
+        // The pool has room for `count` of the largest components that it takes.
         pool.total_component_instances(count)
-            .total_core_instances(count.saturating_mul(8))
-            .total_memories(count.saturating_mul(2))
-            .total_tables(count.saturating_mul(8))
+            .total_core_instances(count.saturating_mul(CORE_INSTANCES))
+            .total_memories(count.saturating_mul(MEMORIES))
+            .total_tables(count.saturating_mul(TABLES))
             .total_stacks(0)
             .total_gc_heaps(count)
-            .max_core_instances_per_component(64)
-            .max_memories_per_component(16)
-            .max_tables_per_component(64)
+            .max_core_instances_per_component(CORE_INSTANCES)
+            .max_memories_per_component(MEMORIES)
+            .max_memories_per_module(MEMORIES)
+            .max_tables_per_component(TABLES)
+            .max_tables_per_module(TABLES)
             .max_memory_size(memory_bytes)
             .table_elements(limits.table_elements)
             .max_unused_warm_slots(count)

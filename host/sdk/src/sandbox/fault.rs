@@ -91,7 +91,8 @@ impl Fault {
         }
         match trap {
             Some(trap) => Self::Trap(trap.to_string()),
-            None => Self::Trap(first_line(&words)),
+            // The outermost words are a backtrace; the innermost say what happened.
+            None => Self::Trap(first_line(&error.root_cause().to_string())),
         }
     }
 

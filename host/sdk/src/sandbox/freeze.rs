@@ -22,15 +22,23 @@ impl<'a> Freezable<'a> {
     pub fn new(component: &'a [u8]) -> Option<(Self, Vec<u8>)> {
         let mut wizer = Wizer::new();
         wizer.keep_init_func(true);
-        let (context, instrumented) = wizer.instrument_component(component).ok()?;
+        let (context, instrumented) =
+            catching(|| wizer.instrument_component(component).ok()).flatten()?;
         Some((Self { wizer, context }, instrumented))
     }
 
-    /// The component in the state of this instance of its instrumented form.
-    pub fn freeze(self, store: &mut Store<Guest>, instance: Instance) -> wasmtime::Result<Vec<u8>> {
+    /// The component in the state of this instance of its instrumented form; none where its
+    /// state cannot be read out.
+    pub fn freeze(self, store: &mut Store<Guest>, instance: Instance) -> Option<Vec<u8>> {
         let mut state = State { store, instance };
-        run(self.wizer.snapshot_component(&self.context, &mut state))
+        catching(|| run(self.wizer.snapshot_component(&self.context, &mut state)).ok()).flatten()
     }
+}
+
+/// The freezer panics on some of what it cannot freeze, and what it calls can trap without a way
+/// to say so. Nothing that it holds is used again after that.
+fn catching<R>(freeze: impl FnOnce() -> R) -> Option<R> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(freeze)).ok()
 }
 
 struct State<'a> {
@@ -49,8 +57,7 @@ impl State<'_> {
         R: Lift + 'static,
         (R,): ComponentNamedList + Lift,
     {
-        // The instrumentation put these functions there; the trait leaves no way to say that it
-        // did not, and this runs in a process of its own.
+        // The trait leaves no way to say that a call failed but a panic, which is caught.
         let (_, interface) = self
             .instance
             .get_export(&mut *self.store, None, interface)

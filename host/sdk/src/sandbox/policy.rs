@@ -14,7 +14,7 @@ use wasmtime::component::{
 
 use super::ability::{Ability, POLICY};
 use super::admit::Admitted;
-use super::fault::Fault;
+use super::fault::{Fault, first_line};
 use super::guest::Guest;
 use super::refusal::Refused;
 use super::runtime::Runtime;
@@ -55,7 +55,9 @@ impl<T> Answer<T> {
     }
 
     fn and_then<U>(self, then: impl FnOnce(T) -> Result<U, String>) -> Answer<U> {
-        let outcome = self.outcome.and_then(|value| then(value).map_err(Fault::Malformed));
+        let outcome = self
+            .outcome
+            .and_then(|value| then(value).map_err(|words| Fault::Malformed(first_line(&words))));
         Answer { outcome, fuel: self.fuel, log: self.log }
     }
 }
@@ -72,9 +74,11 @@ impl Policy {
             .map_err(|error| Refused::Host(format!("{error:#}")))?;
         let configure = export(component, POLICY, "configure")
             .ok_or_else(|| Refused::Host("`configure` is gone".into()))?;
+        // Only what was compared with the contract may be called without comparing again.
         let abilities = Ability::ALL.map(|ability| {
             let (interface, function) = ability.export();
-            export(component, interface, function)
+            let compared = admitted.abilities.contains(&ability);
+            compared.then(|| export(component, interface, function)).flatten()
         });
         Ok(Self(Arc::new(Loaded {
             runtime,
@@ -201,7 +205,7 @@ impl Policy {
                 *configure,
                 (settings.as_str(),),
             )?;
-            configured.map_err(Fault::Settings)?;
+            configured.map_err(|words| Fault::Settings(first_line(&words)))?;
             store.set_fuel(limits.call_fuel).map_err(|error| Fault::Host(format!("{error:#}")))?;
         }
         Ok((store, instance))

@@ -1,6 +1,6 @@
 //! Reading a trace: CSV in the order of time.
 
-use std::fs::File;
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -58,24 +58,43 @@ struct Columns {
     dimensions: Vec<(usize, &'static str)>,
 }
 
-/// Reads a whole trace, so that a bad row is found before anything is judged.
-pub fn read(path: &Path, default_model: Option<&str>) -> Result<Vec<Row>> {
-    let file = File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    let place = || format!("`{}`", path.display());
-    parse(file, default_model).with_context(place)
+/// Counts lines by their ends: the CSV reader is one behind where they are of two bytes.
+struct Lines<'a> {
+    text: &'a [u8],
+    counted: usize,
+    line: u64,
 }
 
-fn parse(file: impl std::io::Read, default_model: Option<&str>) -> Result<Vec<Row>> {
-    let mut reader = ReaderBuilder::new().has_headers(true).from_reader(file);
+impl Lines<'_> {
+    /// The line of a record that begins at a byte, or at the line end before it.
+    fn of(&mut self, position: Option<&csv::Position>) -> u64 {
+        let start = position.map_or(0, |position| position.byte() as usize);
+        let ends = |byte: &&u8| **byte == b'\n';
+        let passed = self.text.get(self.counted..start).unwrap_or_default();
+        self.line += passed.iter().filter(ends).count() as u64;
+        self.counted = self.counted.max(start);
+        self.line + u64::from(self.text.get(start) == Some(&b'\n'))
+    }
+}
+
+/// Reads a whole trace, so that a bad row is found before anything is judged.
+pub fn read(path: &Path, default_model: Option<&str>) -> Result<Vec<Row>> {
+    let text = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    parse(&text, default_model).with_context(|| format!("`{}`", path.display()))
+}
+
+fn parse(text: &[u8], default_model: Option<&str>) -> Result<Vec<Row>> {
+    let mut reader = ReaderBuilder::new().has_headers(true).from_reader(text);
+    let mut lines = Lines { text, counted: 0, line: 1 };
     let columns = Columns::find(reader.headers().context("line 1: the header cannot be read")?)?;
     let mut rows = Vec::new();
     let mut last = NaiveDateTime::MIN;
     for record in reader.records() {
         let record = record.map_err(|error| {
-            let line = error.position().map_or(0, csv::Position::line);
+            let line = lines.of(error.position());
             anyhow::anyhow!("line {line}: the row cannot be read: {error}")
         })?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = lines.of(record.position());
         let (at, row) =
             columns.row(&record, line, default_model).with_context(|| format!("line {line}"))?;
         if at < last {
