@@ -1,6 +1,8 @@
 //! The program `tollgate`: decides, prices and stops the spending of AI agents.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
+// The outermost layer: here the clock is read.
+#![allow(clippy::disallowed_methods)]
 
 mod components;
 mod policy;

@@ -11,12 +11,10 @@ fn of_world(guest: &Guest, contract: &str, world: &str) -> Vec<u8> {
     encode(&guest.module(), &contract, "test")
 }
 
-/// What a refusal says; it names what to do, and holds nothing that speaks to a terminal.
+/// What a refusal says, which names what to do after a colon or a semicolon.
 fn advice(refused: &Refused) -> String {
     let words = refused.to_string();
     assert!(words.contains(": ") || words.contains("; "), "no advice: {words}");
-    assert!(!words.contains(char::is_control), "{words:?}");
-    assert!(words.len() < 1_000, "{} bytes", words.len());
     words
 }
 

@@ -100,7 +100,7 @@ fn flipped_bits_of_a_small_policy_are_refused_or_make_another() {
 #[test]
 fn flipped_bits_of_a_standard_policy_are_refused_or_make_another() {
     // Few, since one that passes takes a second to compile.
-    flip(standard(), 16);
+    flip(standard(), 40);
 }
 
 #[test]

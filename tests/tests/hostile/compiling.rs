@@ -8,7 +8,7 @@ use crate::guest::Guest;
 use crate::house::{House, call, is_healthy, settings};
 
 /// Loads a component in a sandbox whose child is this program.
-pub fn load(
+fn load(
     program: &str,
     arguments: &[&str],
     limits: Limits,
@@ -28,11 +28,11 @@ fn refused(program: &str, arguments: &[&str], limits: Limits, component: &[u8]) 
 }
 
 /// The child that compiles.
-pub const WORKER: &str = env!("CARGO_BIN_EXE_compile-worker");
+const WORKER: &str = env!("CARGO_BIN_EXE_compile-worker");
 
 /// A component of a few kilobytes that a compiler chews on for minutes: in each of many loops,
 /// every one of many locals may be the one of before or a new one.
-pub fn bomb(loops: usize, locals: usize) -> Vec<u8> {
+fn bomb(loops: usize, locals: usize) -> Vec<u8> {
     let mut fields = format!("(func $bomb (param i32) (local{})", " i64".repeat(locals));
     for depth in 0..loops {
         let local = depth % locals + 1;
@@ -85,6 +85,7 @@ fn a_bomb_runs_out_of_time() {
 fn a_bomb_runs_out_of_memory() {
     let limits =
         Limits { compile_memory_bytes: 64 << 20, compile_cpu_seconds: 20, ..Limits::default() };
+    assert!(load(WORKER, &[], limits, &Guest::default().component()).is_ok());
     let refused = refused(WORKER, &[], limits, &bomb(1_000, 1_000));
     assert!(matches!(refused, Refused::CompileCrashed { .. }), "{refused}");
     assert!(refused.to_string().contains("make the component smaller"));

@@ -45,18 +45,21 @@ impl House {
         self.sandbox.load(&guest.component(), "{}").expect("a policy that is let in")
     }
 
-    /// What a component is refused for, when it is, which leaves the neighbour well.
+    /// Lets a component in, or says what it is refused for; the neighbour is well after it.
     pub fn load(&self, component: &[u8]) -> Result<Policy, Refused> {
         let loaded = self.sandbox.load(component, "{}");
         self.assert_neighbour_is_well();
         loaded
     }
 
-    /// What a component is refused for.
+    /// What a component is refused for, in words that are short and do not speak to a terminal.
     pub fn refused(&self, component: &[u8]) -> Refused {
         match self.load(component) {
             Ok(policy) => panic!("let in: {:?}", policy.admitted()),
-            Err(refused) => refused,
+            Err(refused) => {
+                assert_is_fit_to_print(&refused.to_string());
+                refused
+            }
         }
     }
 
@@ -87,6 +90,12 @@ impl House {
         let decision = verdict.expect("the neighbour's verdict").decision;
         assert!(matches!(decision, Decision::Deny(_)), "7 of 5: {decision:?}");
     }
+}
+
+/// What a policy brings into the host's words may neither flood a log nor steer a terminal.
+pub fn assert_is_fit_to_print(words: &str) {
+    assert!(!words.contains(char::is_control), "{words:?}");
+    assert!(words.len() < 1_000, "{} bytes", words.len());
 }
 
 /// The standard quota policy.

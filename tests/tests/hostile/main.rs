@@ -8,7 +8,6 @@ mod compiling;
 mod freezing;
 mod guest;
 mod house;
-mod scratch;
 mod serving;
 mod spending;
 mod state;

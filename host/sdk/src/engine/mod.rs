@@ -140,6 +140,9 @@ pub enum EngineError {
     Amount(#[from] DecimalError),
 }
 
+/// When a counter's window opened, and whose it is.
+type Period = (Instant, Vec<Dimension>);
+
 /// The engine of one tenant.
 pub struct Engine {
     setup: Setup,
@@ -148,7 +151,7 @@ pub struct Engine {
     now: Instant,
     disabled: HashMap<Dimension, Disablement>,
     /// Notices told: by policy, key and period.
-    told: HashSet<(usize, String, Option<(Instant, Vec<Dimension>)>)>,
+    told: HashSet<(usize, String, Option<Period>)>,
 }
 
 impl Engine {
