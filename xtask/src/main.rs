@@ -25,7 +25,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// Builds Tollgate, simulates the sample trace, and has an auditor agree with what came out
-    Demo,
+    Demo {
+        /// Takes the program that the tests have built
+        #[arg(long, hide = true)]
+        dev: bool,
+    },
     /// Runs every check: format, lints, tests, documentation, the demo
     Test,
     /// Runs a benchmark and prints its table
@@ -41,7 +45,8 @@ enum Verb {
 
 fn main() -> Result<()> {
     match Arguments::parse().verb {
-        Verb::Demo => demo::run(demo::Profile::Release),
+        Verb::Demo { dev: true } => demo::run(demo::Profile::Dev),
+        Verb::Demo { dev: false } => demo::run(demo::Profile::Release),
         Verb::Test => test::run(),
         Verb::Bench { bench } => bench::run(&bench),
         Verb::Guests => setup::guests(),

@@ -1,6 +1,7 @@
-//! What a plugin author needs: the trait [`Policy`] and the macro [`export_policy!`].
+//! What a plugin author needs: the trait [`Policy`] and the macro
+//! [`export_policy!`](crate::export_policy).
 //!
-//! ```ignore
+//! ```text
 //! struct Curfew { from_hour: Decimal }
 //!
 //! impl Policy for Curfew { /* configure and check */ }
@@ -88,7 +89,7 @@ macro_rules! export_policy {
     };
 }
 
-/// One ability of [`export_policy!`].
+/// One ability of `export_policy!`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_ability {

@@ -110,7 +110,7 @@ fn too_many_memories_or_tables_are_refused() {
     for (field, count) in [("(memory 1)", 16), ("(table 1 funcref)", 65)] {
         let fields = &field.repeat(count);
         let refused = house.refused(&Guest { fields, ..Guest::default() }.component());
-        assert!(matches!(refused, Refused::Configure(Fault::Trap(_))), "{refused}");
+        assert!(matches!(refused, Refused::Invalid(_)), "{refused}");
         assert!(refused.to_string().contains("count too high"), "{refused}");
     }
 }
