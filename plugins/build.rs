@@ -21,7 +21,9 @@ const LINK_ARGUMENTS: [&str; 3] =
 fn main() -> Result<()> {
     let plugins = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let workspace = plugins.parent().context("the plugins lie in the workspace")?.to_owned();
-    for path in ["plugins", "policy-core/src", "policy-core/Cargo.toml", "wit", "Cargo.lock"] {
+    for path in
+        ["plugins", "policy-core/src", "policy-core/Cargo.toml", "wit", "Cargo.toml", "Cargo.lock"]
+    {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
     }
     let target = workspace.join("target").join("guests");

@@ -5,7 +5,7 @@ use crate::contract::{
     dimension, fact,
 };
 use crate::decimal::Decimal;
-use crate::limits::{CostLimits, Limit, LimitSettings, SettingsError, remaining, status};
+use crate::limits::{CostLimits, Limit, LimitSettings, SettingsError, standing};
 use crate::messages::{self, AgentCost};
 use crate::quota::QUOTA_EXCEEDED;
 
@@ -87,14 +87,13 @@ impl AlertPolicy {
 
     fn limit_notice(&self, index: u32, limit: &Limit, reading: &Reading) -> Option<Action> {
         let amount = reading.limit.unwrap_or(limit.limit);
-        let status = status(reading, amount, limit.warning_threshold);
+        let (status, remaining) = standing(reading, amount, limit.warning_threshold);
         let (key, severity) = match status {
             Status::WithinLimit | Status::Unknown => return None,
             Status::ApproachingLimit => ("quota_approaching", "warning"),
             Status::AtLimit => ("quota_at_limit", "warning"),
             Status::Exceeded => ("quota_exceeded", "critical"),
         };
-        let remaining = remaining(reading, amount);
         let body = messages::quota(
             self.settings.language,
             status,
@@ -147,7 +146,7 @@ impl AlertPolicy {
                 facts: Vec::new(),
             })
         };
-        let would_exceed = status(reading, limit, threshold) == Status::Exceeded;
+        let would_exceed = standing(reading, limit, threshold).0 == Status::Exceeded;
         if reading.used > limit || (observation.occasion == "denied" && would_exceed) {
             let (title, body) = cost.limit_exceeded(language, limits.auto_disable);
             if limits.auto_disable {

@@ -3,24 +3,16 @@
 
 use crate::decimal::{Decimal, DecimalError};
 
-/// The parts of a generated decimal, as (low, high, scale, negative).
+/// The halves of a generated decimal, as (low, high).
 #[must_use]
-pub fn decimal_to_parts(decimal: Decimal) -> (u64, u32, u8, bool) {
-    let coefficient = decimal.coefficient();
-    // The coefficient lies below 2^96 and the scale below 13.
-    let low = (coefficient & u128::from(u64::MAX)) as u64;
-    (low, (coefficient >> 64) as u32, decimal.scale() as u8, decimal.is_negative())
+pub fn decimal_to_halves(decimal: Decimal) -> (u64, i64) {
+    let units = decimal.units();
+    (units as u64, (units >> 64) as i64)
 }
 
-/// A decimal from the parts of a generated one.
-pub fn decimal_from_parts(
-    low: u64,
-    high: u32,
-    scale: u8,
-    negative: bool,
-) -> Result<Decimal, DecimalError> {
-    let coefficient = u128::from(high) << 64 | u128::from(low);
-    Decimal::from_canonical(negative, coefficient, u32::from(scale))
+/// A decimal from the halves of a generated one.
+pub fn decimal_from_halves(low: u64, high: i64) -> Result<Decimal, DecimalError> {
+    Decimal::from_units(i128::from(high) << 64 | i128::from(low))
 }
 
 /// Implements the conversions for the generated `types` module at a path. What comes in may be
@@ -30,7 +22,7 @@ macro_rules! convert_wire_types {
     ($wire:path) => {
         mod wire_conversions {
             use $crate::contract::*;
-            use $crate::convert::{decimal_from_parts, decimal_to_parts};
+            use $crate::convert::{decimal_from_halves, decimal_to_halves};
             use $crate::decimal::Decimal;
             use $wire as wire;
 
@@ -57,16 +49,15 @@ macro_rules! convert_wire_types {
 
             impl From<Decimal> for wire::Decimal {
                 fn from(decimal: Decimal) -> Self {
-                    let (low, high, scale, negative) = decimal_to_parts(decimal);
-                    Self { low, high, scale, negative }
+                    let (low, high) = decimal_to_halves(decimal);
+                    Self { low, high }
                 }
             }
 
             impl TryFrom<wire::Decimal> for Decimal {
                 type Error = String;
                 fn try_from(wire: wire::Decimal) -> Result<Self, String> {
-                    decimal_from_parts(wire.low, wire.high, wire.scale, wire.negative)
-                        .map_err(|error| error.to_string())
+                    decimal_from_halves(wire.low, wire.high).map_err(|error| error.to_string())
                 }
             }
 

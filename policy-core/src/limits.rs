@@ -12,6 +12,12 @@ use crate::meter::{ACTIVE_RUNS, LLM_REQUESTS, LLM_TOKENS, Meter, MeterError, RES
 use crate::money::Currency;
 use crate::window::Window;
 
+/// From there on people are warned, where the settings do not say otherwise.
+pub const STANDARD_THRESHOLD: Decimal = Decimal::hundredths(80);
+
+/// From there on a limit counts as reached.
+const AT_LIMIT: Decimal = Decimal::hundredths(95);
+
 /// One limit that a standard policy watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
@@ -187,7 +193,7 @@ impl LimitSettings {
         let resources = take_resources(&mut object)?;
         let written: Written = serde_json::from_value(Json::Object(object))?;
         let standard = !written.names_limits() && resources.is_empty();
-        let warning = threshold(written.warning_threshold, standard_threshold())?;
+        let warning = threshold(written.warning_threshold, STANDARD_THRESHOLD)?;
 
         let mut limits = Vec::new();
         for mut limit in written.limits.into_iter().flatten() {
@@ -354,42 +360,37 @@ impl Limit {
     }
 }
 
-/// How near `limit` the reading is, judged on used + held + asked.
+/// How near `limit` the reading is, judged on used + held + asked; and what is left of the limit:
+/// limit − used − held, at least zero.
 #[must_use]
-pub fn status(reading: &Reading, limit: Decimal, warning_threshold: Decimal) -> Status {
-    let total =
-        reading.used.checked_add(reading.held).and_then(|sum| sum.checked_add(reading.asked));
-    let (Ok(total), Ok(at_limit)) = (total, Decimal::new(false, 95, 2)) else {
-        return Status::Unknown;
+pub fn standing(
+    reading: &Reading,
+    limit: Decimal,
+    warning_threshold: Decimal,
+) -> (Status, Decimal) {
+    let Ok(taken) = reading.used.checked_add(reading.held) else {
+        return (Status::Unknown, Decimal::ZERO);
     };
-    if limit.is_negative() {
-        Status::Unknown
-    } else if total.cmp_product(limit, warning_threshold.min(at_limit)).is_lt() {
+    let remaining = limit.checked_sub(taken).map_or(Decimal::ZERO, Decimal::at_least_zero);
+    let status = match taken.checked_add(reading.asked) {
+        Ok(total) if !limit.is_negative() => status(total, limit, warning_threshold),
+        _ => Status::Unknown,
+    };
+    (status, remaining)
+}
+
+fn status(total: Decimal, limit: Decimal, warning_threshold: Decimal) -> Status {
+    if total.cmp_product(limit, warning_threshold.min(AT_LIMIT)).is_lt() {
         Status::WithinLimit
     } else if total > limit {
         Status::Exceeded
-    } else if total.cmp_product(limit, at_limit).is_ge() {
+    } else if total.cmp_product(limit, AT_LIMIT).is_ge() {
         Status::AtLimit
     } else if total.cmp_product(limit, warning_threshold).is_ge() {
         Status::ApproachingLimit
     } else {
         Status::WithinLimit
     }
-}
-
-/// limit − used − held, at least zero.
-#[must_use]
-pub fn remaining(reading: &Reading, limit: Decimal) -> Decimal {
-    limit
-        .checked_sub(reading.used)
-        .and_then(|rest| rest.checked_sub(reading.held))
-        .map_or(Decimal::ZERO, Decimal::at_least_zero)
-}
-
-/// 0.8: from there on people are warned where the settings do not say otherwise.
-#[must_use]
-pub fn standard_threshold() -> Decimal {
-    Decimal::new(false, 8, 1).unwrap_or(Decimal::ONE)
 }
 
 fn threshold(written: Option<Decimal>, otherwise: Decimal) -> Result<Decimal, SettingsError> {

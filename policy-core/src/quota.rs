@@ -5,7 +5,7 @@ use crate::contract::{
     Value, Verdict, fact,
 };
 use crate::decimal::Decimal;
-use crate::limits::{Limit, LimitSettings, SettingsError, remaining, standard_threshold, status};
+use crate::limits::{Limit, LimitSettings, STANDARD_THRESHOLD, SettingsError, standing};
 use crate::messages;
 use crate::meter::{LLM_REQUESTS, LLM_TOKENS};
 
@@ -121,7 +121,7 @@ impl QuotaPolicy {
         let of_agent = self
             .agent_limits
             .iter()
-            .map(|limit| (limit.amount(&request.facts).transpose(), standard_threshold()));
+            .map(|limit| (limit.amount(&request.facts).transpose(), STANDARD_THRESHOLD));
         (0_u32..).zip(fixed.chain(of_agent)).zip(readings).filter_map(
             |((index, (limit, warning_threshold)), reading)| {
                 let limit = match reading.limit {
@@ -214,13 +214,10 @@ impl AgentLimit {
 
 fn finding(index: u32, reading: &Reading, limit: Option<Decimal>, warning: Decimal) -> Finding {
     let limit = limit.filter(|limit| !limit.is_negative());
-    Finding {
-        counter: Some(index),
-        status: limit.map_or(Status::Unknown, |limit| status(reading, limit, warning)),
-        limit,
-        remaining: limit.map(|limit| remaining(reading, limit)),
-        message: None,
-    }
+    let standing = limit.map(|limit| standing(reading, limit, warning));
+    let (status, remaining) = standing.unzip();
+    let status = status.unwrap_or(Status::Unknown);
+    Finding { counter: Some(index), status, limit, remaining, message: None }
 }
 
 fn agent_counter(meter: &str, period: &str) -> Result<Counter, SettingsError> {

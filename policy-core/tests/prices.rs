@@ -472,5 +472,5 @@ proptest! {
 }
 
 fn decimal_units(amount: Decimal) -> BigUint {
-    BigUint::from(amount.coefficient()) * BigUint::from(10_u32).pow(12 - amount.scale())
+    BigUint::from(amount.units().unsigned_abs())
 }

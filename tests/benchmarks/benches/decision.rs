@@ -98,10 +98,7 @@ fn cedar_policies(counters: usize) -> PolicySet {
 }
 
 fn cedar_request(request: &Request) -> CedarRequest {
-    let millionths = |amount: Decimal| {
-        let scaled = amount.checked_mul(Decimal::from(1_000_000)).unwrap();
-        i64::try_from(scaled.coefficient()).unwrap()
-    };
+    let millionths = |amount: Decimal| i64::try_from(amount.units() / 1_000_000).unwrap();
     let pairs = request.readings.iter().enumerate().flat_map(|(index, reading)| {
         [("used", reading.used), ("held", reading.held), ("asked", reading.asked)].map(
             |(name, amount)| {

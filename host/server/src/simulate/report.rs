@@ -141,8 +141,8 @@ impl Report {
 }
 
 /// Tokens are whole numbers.
-fn whole(amount: Decimal) -> u128 {
-    amount.coefficient()
+fn whole(amount: Decimal) -> i128 {
+    amount.units() / Decimal::ONE.units()
 }
 
 fn instant(at: Instant) -> String {
