@@ -31,7 +31,12 @@ macro_rules! convert_wire_types {
             }
 
             fn try_all<W, T: TryFrom<W, Error = String>>(list: Vec<W>) -> Result<Vec<T>, String> {
-                list.into_iter().map(T::try_from).collect()
+                // Collecting results does not know their number, and would grow the list.
+                let mut all = Vec::with_capacity(list.len());
+                for wire in list {
+                    all.push(T::try_from(wire)?);
+                }
+                Ok(all)
             }
 
             fn try_maybe<W, T: TryFrom<W, Error = String>>(

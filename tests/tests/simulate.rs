@@ -284,6 +284,21 @@ fn a_component_that_is_refused_ends_the_simulation_before_it_began() {
 }
 
 #[test]
+fn a_component_that_would_keep_the_compiler_busy_is_refused() {
+    let shell = Shell::new();
+    shell.write("bomb.wasm", guest::bomb(1_000, 1_000));
+    let error = shell.config_error(
+        "[sandbox]\ncompile_cpu_seconds = 2\n[[policies]]\nname = 'guard'\ncomponent = 'bomb.wasm'",
+    );
+    assert!(
+        error.contains("policy `guard` is refused: compiling was stopped after 2 s"),
+        "{error}"
+    );
+    let error = shell.config_error("[sandbox]\ncompile_seconds = 'long'");
+    assert!(error.contains("config.toml") && error.contains("expected u64"), "{error}");
+}
+
+#[test]
 fn a_policy_that_is_paid_out_in_service_names_the_line_and_itself() {
     let shell = Shell::new();
     let config = "default_model = 'gpt-4o'\n[[policies]]\nname = 'guard'\ncomponent = 'guest.wasm'";
@@ -297,10 +312,62 @@ fn a_policy_that_is_paid_out_in_service_names_the_line_and_itself() {
             ),
             "asked for more memory",
         ),
+        (
+            guest::later(
+                "(drop (memory.grow (i32.const 200)))
+                (i32.store (global.get $message) (i32.const 65536))
+                (i32.store offset=4 (global.get $message) (i32.const 10000000))",
+            ),
+            "returned more than it may",
+        ),
     ] {
         shell.write("guest.wasm", Guest { check: &check, ..Guest::default() }.component());
         let error = shell.config_error(config);
         assert!(error.contains("line 2: policy `guard`: ") && error.contains(words), "{error}");
+    }
+}
+
+/// So many calls of one user on one day, of 10 tokens each.
+fn one_day(calls: u32) -> String {
+    let row = |second: u32| {
+        let (hour, minute) = (second / 3_600, second / 60 % 60);
+        format!("2023-11-16 {hour:02}:{minute:02}:{:02},8,2,gpt-4o,ana\n", second % 60)
+    };
+    format!("{HEADER},Model,User\n") + &(0..calls).map(row).collect::<String>()
+}
+
+#[test]
+fn the_standard_limits_hold_where_none_is_named() {
+    let shell = Shell::new();
+    shell.write(
+        "config.toml",
+        "[[policies]]\ncomponent = 'pricing'\nsettings = { prices = 'seed' }\n\
+         [[policies]]\ncomponent = 'quota'\n[[policies]]\ncomponent = 'alerts'\n",
+    );
+    let trace = shell.write("trace.csv", one_day(1_003));
+    let report = shell.report(&trace, &["--config", "config.toml"]);
+    assert_eq!((&report["allowed"], &report["denied"]), (&1_000.into(), &3.into()));
+    assert_eq!(report["denied_by"], serde_json::json!({ "quota_exceeded": 3 }));
+    let keys: Vec<&str> =
+        report["notices"].as_array().unwrap().iter().filter_map(|it| it["key"].as_str()).collect();
+    assert_eq!(keys, ["quota_approaching", "quota_at_limit", "quota_exceeded"]);
+}
+
+#[test]
+fn an_agents_own_record_limits_it() {
+    let shell = Shell::new();
+    shell.write(
+        "config.toml",
+        "[[policies]]\ncomponent = 'quota'\n\
+         [agents.ana]\nrate_limits = { enabled = true, period = 'day', max_messages = 7 }\n\
+         [agents.ben]\nrate_limits = { enabled = false, max_messages = 7 }\n",
+    );
+    let trace = |agent: &str| {
+        shell.write("trace.csv", one_day(10).replace("User", "Agent").replace("ana", agent))
+    };
+    for (agent, allowed) in [("ana", 7), ("ben", 10), ("cleo", 10)] {
+        let report = shell.report(&trace(agent), &["--config", "config.toml"]);
+        assert_eq!(report["allowed"], allowed, "{agent}");
     }
 }
 

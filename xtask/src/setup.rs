@@ -8,30 +8,34 @@ use anyhow::{Context, Result, bail};
 
 use crate::{cargo, run, workspace};
 
-/// The standard components are built for it.
-const TARGET: &str = "wasm32-unknown-unknown";
+/// The standard components are built for the first, policies of tenants mostly for the second.
+const TARGETS: [&str; 2] = ["wasm32-unknown-unknown", "wasm32-wasip2"];
 
 /// Adds the toolchain's missing parts. Where rustup does not install by itself, it leaves out
 /// targets without a word.
 pub fn toolchain() -> Result<()> {
-    if has_target()? {
-        return Ok(());
-    }
-    eprintln!("the target `{TARGET}` is missing: adding it");
-    // Without a name it reads rust-toolchain.toml.
-    let installed = run(Command::new("rustup").args(["toolchain", "install"]));
-    if installed.is_err() || !has_target()? {
-        run(Command::new("rustup").args(["target", "add", TARGET]))?;
-    }
-    if !has_target()? {
-        bail!("the target `{TARGET}` is still missing: install Rust by rustup, or build its std");
+    for target in TARGETS {
+        if has(target)? {
+            continue;
+        }
+        eprintln!("the target `{target}` is missing: adding it");
+        // Without a name it reads rust-toolchain.toml.
+        let installed = run(Command::new("rustup").args(["toolchain", "install"]));
+        if installed.is_err() || !has(target)? {
+            run(Command::new("rustup").args(["target", "add", target]))?;
+        }
+        if !has(target)? {
+            bail!(
+                "the target `{target}` is still missing: install Rust by rustup, or build its std"
+            );
+        }
     }
     Ok(())
 }
 
-fn has_target() -> Result<bool> {
+fn has(target: &str) -> Result<bool> {
     let output = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .current_dir(workspace())
         .output()
         .context("cannot start `rustc`")?;

@@ -87,7 +87,7 @@ fn an_export_of_another_type_is_refused() {
             "check: func(request: request) -> request",
             "check",
         ),
-        ("negative: bool", "negative: u8", "configure"),
+        ("high: s64", "high: u64", "configure"),
         ("partial: bool", "partial: u8", "check"),
         ("exceeded,", "exceeded-by-far,", "check"),
         ("configure: func(settings: string)", "configure: func(settings: list<u8>)", "configure"),
@@ -174,18 +174,22 @@ fn dimensions(count: u32) -> String {
 const READ: &str = "(call $put (global.get $strings))
     (i32.store offset=12 (global.get $manifest) (global.get $strings))
     (i32.store offset=16 (global.get $manifest) (i32.const 1))";
+/// Facts without a name that lie in memory of zeros.
+const FACTS: &str = "(i32.store offset=20 (global.get $manifest) (i32.const 65536))
+    (i32.store offset=24 (global.get $manifest) (i32.const 257))";
 const METER: &str = "(call $put (global.get $counter))";
 const WINDOW: &str = "(call $put (i32.add (global.get $counter) (i32.const 8)))";
 
 #[test]
 fn a_manifest_asks_for_no_more_than_is_kept() {
-    let negative = "(i32.store8 offset=45 (global.get $counter) (i32.const 1))";
-    let cases: [(&str, &[u8], &str); 10] = [
+    let negative = "(i64.store offset=40 (global.get $counter) (i64.const -1))";
+    let cases: [(&str, &[u8], &str); 11] = [
         (&counters(257), b"", "at most 256"),
         (&counters(300), b"", "300 counters"),
         (&dimensions(9), b"user", "9 dimensions"),
         (&dimensions(1), b"", "without a proper name"),
         (&dimensions(1), &[b'a'; 65], "without a proper name"),
+        (FACTS, b"", "257 facts"),
         (READ, b"file:/etc/passwd", "`file:/etc/passwd` cannot be read"),
         (READ, b"fact:", "cannot be read"),
         (METER, b"Tokens", "is not a meter"),

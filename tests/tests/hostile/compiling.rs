@@ -1,10 +1,8 @@
 //! Compiling in a child process: bombs, and children that are not what they should be.
 
-use std::fmt::Write;
-
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Policy, Refused, Sandbox, Settings};
 
-use crate::guest::Guest;
+use crate::guest::{Guest, bomb};
 use crate::house::{House, call, is_healthy, settings};
 
 /// Loads a component in a sandbox whose child is this program.
@@ -29,26 +27,6 @@ fn refused(program: &str, arguments: &[&str], limits: Limits, component: &[u8]) 
 
 /// The child that compiles.
 const WORKER: &str = env!("CARGO_BIN_EXE_compile-worker");
-
-/// A component of a few kilobytes that a compiler chews on for minutes: in each of many loops,
-/// every one of many locals may be the one of before or a new one.
-fn bomb(loops: usize, locals: usize) -> Vec<u8> {
-    let mut fields = format!("(func $bomb (param i32) (local{})", " i64".repeat(locals));
-    for depth in 0..loops {
-        let local = depth % locals + 1;
-        write!(
-            fields,
-            "(loop (local.set {local} (i64.add (local.get {local}) (i64.const {depth})))"
-        )
-        .expect("text");
-    }
-    for depth in 0..loops {
-        let local = depth * 7 % locals + 1;
-        write!(fields, "(br_if 0 (i64.eqz (local.get {local}))))").expect("text");
-    }
-    fields.push(')');
-    Guest { fields: &fields, ..Guest::default() }.component()
-}
 
 #[test]
 fn a_healthy_policy_comes_out_of_the_child_as_it_went_in() {
@@ -122,4 +100,28 @@ fn a_child_that_does_not_end_is_ended() {
         let refused = refused("/bin/sh", &["-c", script], limits, &component);
         assert_eq!(refused, Refused::CompileTime { seconds: 1 }, "{script}");
     }
+}
+
+#[test]
+fn a_child_that_has_said_all_and_does_not_end_is_ended() {
+    let limits = Limits { compile_seconds: 60, ..Limits::default() };
+    let component = Guest::default().component();
+    let script = "cat > /dev/null; exec > /dev/null; exec sleep 100";
+    let refused = refused("/bin/sh", &["-c", script], limits, &component);
+    assert!(matches!(refused, Refused::CompileCrashed { .. }), "{refused}");
+}
+
+#[test]
+fn a_child_that_talks_without_end_is_ended() {
+    let limits = Limits { compile_seconds: 60, code_bytes: 1 << 20, ..Limits::default() };
+    let component = Guest::default().component();
+    let refused = refused("/bin/cat", &["/dev/zero"], limits, &component);
+    assert!(matches!(refused, Refused::CompileCrashed { .. }), "{refused}");
+}
+
+#[test]
+fn code_over_its_limit_is_not_kept() {
+    let limits = Limits { code_bytes: 1_000, ..Limits::default() };
+    let refused = refused(WORKER, &[], limits, &Guest::default().component());
+    assert!(matches!(refused, Refused::CodeTooLarge { bytes_max: 1_000, .. }), "{refused}");
 }

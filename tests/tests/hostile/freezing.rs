@@ -65,6 +65,8 @@ fn an_export_of_the_freezers_name_is_refused_or_harmless() {
 #[test]
 fn what_only_the_freezer_understands_is_refused() {
     for fields in [
+        "(tag $tag) (func (throw $tag))",
+        "(type $node (struct (field (ref null $node))))",
         "(memory 1 1 shared)",
         "(memory 1 (pagesize 1))",
         "(global (shared mut i32) (i32.const 0))",

@@ -1,5 +1,7 @@
 //! Policies as components, made from one text of which a test replaces a part.
 
+use std::fmt::Write;
+
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -107,4 +109,24 @@ pub fn with_modules(module: &str, count: usize) -> Vec<u8> {
         component.extend(section(2, &[&[1, 0], &leb(index)[..], &[0]].concat()));
     }
     component
+}
+
+/// A component of a few kilobytes that a compiler chews on for minutes: in each of many loops,
+/// every one of many locals may be the one of before or a new one.
+pub fn bomb(loops: usize, locals: usize) -> Vec<u8> {
+    let mut fields = format!("(func $bomb (param i32) (local{})", " i64".repeat(locals));
+    for depth in 0..loops {
+        let local = depth % locals + 1;
+        write!(
+            fields,
+            "(loop (local.set {local} (i64.add (local.get {local}) (i64.const {depth})))"
+        )
+        .expect("text");
+    }
+    for depth in 0..loops {
+        let local = depth * 7 % locals + 1;
+        write!(fields, "(br_if 0 (i64.eqz (local.get {local}))))").expect("text");
+    }
+    fields.push(')');
+    Guest { fields: &fields, ..Guest::default() }.component()
 }

@@ -11,7 +11,7 @@
   (global $facts i32 (i32.const 304)) ;; the list
   (global $finding i32 (i32.const 320))
   (global $status i32 (i32.const 328))
-  (global $limit i32 (i32.const 344)) ;; a decimal: low, high at 8, scale at 12, negative at 13
+  (global $limit i32 (i32.const 344)) ;; a decimal: low, high at 8
   (global $message i32 (i32.const 388)) ;; a string: address and length
   (global $quantity i32 (i32.const 400)) ;; meter, and the amount at 8
   (global $manifest i32 (i32.const 512)) ;; ok or error; counters at 4, reads at 12, about at 20
@@ -21,15 +21,15 @@
   ;; verdict: allow, one finding, no facts
   (data (i32.const 256) (i32 0 0 0 0 0 0 0 0 0 0) (i32 320 1) (i32 0 0))
   ;; finding: counter 0, within its limit of 5, 4 remain, `fine`
-  (data (i32.const 320) (i32 1 0) (i32 0 0) (i32 1 0) (i64 5) (i32 0 0) (i32 1 0) (i64 4) (i32 0 0) (i32 1 1064 4))
+  (data (i32.const 320) (i32 1 0) (i32 0 0) (i32 1 0) (i64 5000000000000 0) (i32 1 0) (i64 4000000000000 0) (i32 1 1064 4))
   ;; quantity: 1 of `llm_tokens`
-  (data (i32.const 400) (i32 1024 10) (i64 1) (i32 0 0))
+  (data (i32.const 400) (i32 1024 10) (i64 1000000000000 0))
   ;; manifest: ok, one counter, no reads, nothing about it
   (data (i32.const 512) (i32 0) (i32 560 1) (i32 0 0) (i32 0 0))
   ;; schema: `{}`
   (data (i32.const 544) (i32 1056 2))
   ;; counter: `llm_tokens` by `calendar:month`, for the tenant, at most 5
-  (data (i32.const 560) (i32 1024 10) (i32 1040 14) (i32 0 0) (i32 1 0) (i64 5) (i32 0 0))
+  (data (i32.const 560) (i32 1024 10) (i32 1040 14) (i32 0 0) (i32 1 0) (i64 5000000000000 0))
   (data (i32.const 1024) "llm_tokens")
   (data (i32.const 1040) "calendar:month")
   (data (i32.const 1056) "{}")

@@ -6,9 +6,9 @@ use crate::guest::Guest;
 use crate::house::{House, call, settings};
 
 /// The limit that the verdict names, which a guest here makes from its state.
-fn limit(policy: &Policy) -> String {
+fn limit_units(policy: &Policy) -> i128 {
     let verdict = policy.check(call()).outcome.expect("a verdict");
-    verdict.findings[0].limit.expect("a limit").to_string()
+    verdict.findings[0].limit.expect("a limit").units()
 }
 
 /// Counts calls in a global and in memory, and says how many there were of both.
@@ -29,9 +29,19 @@ fn nothing_is_kept_from_one_call_to_the_next() {
         assert_eq!(policy.admitted().frozen, frozen);
         // The trial call left nothing behind either.
         for _ in 0..5 {
-            assert_eq!(limit(&policy), "4", "once configured, once called, in both places");
+            assert_eq!(limit_units(&policy), 4, "once configured, once called, in both places");
         }
     }
+}
+
+#[test]
+fn being_asked_for_the_schema_leaves_nothing_behind() {
+    let fields = "(global $asked (mut i64) (i64.const 0))";
+    let schema = "(global.set $asked (i64.const 1))";
+    let check = "(i64.store (global.get $limit) (global.get $asked))";
+    let policy = House::shared().policy(&Guest { fields, schema, check, ..Guest::default() });
+    assert!(policy.admitted().frozen);
+    assert_eq!(limit_units(&policy), 0);
 }
 
 #[test]
@@ -47,7 +57,7 @@ fn memory_that_was_grown_and_written_is_not_seen_by_the_next() {
         let component = Guest { check, ..Guest::default() }.component();
         let policy = sandbox.load(&component, "{}").expect("let in");
         for _ in 0..5 {
-            assert_eq!(limit(&policy), "0", "{instances:?}");
+            assert_eq!(limit_units(&policy), 0, "{instances:?}");
         }
     }
 }
@@ -66,7 +76,7 @@ fn what_is_not_a_number_is_the_same_everywhere() {
             "(i64.store (global.get $limit) (i64.shr_u (i64.reinterpret_f64 {case}) (i64.const 48)))"
         );
         let policy = House::shared().policy(&Guest { check, ..Guest::default() });
-        assert_eq!(limit(&policy), 0x7ff8.to_string(), "{case}");
+        assert_eq!(limit_units(&policy), 0x7ff8, "{case}");
     }
 }
 
@@ -76,5 +86,5 @@ fn relaxed_simd_is_not_relaxed() {
     let check = "(i64.store (global.get $limit) (i64.extend_i32_u (i32x4.extract_lane 0
         (i32x4.relaxed_trunc_f32x4_s (f32x4.splat (f32.const nan))))))";
     let policy = House::shared().policy(&Guest { check, ..Guest::default() });
-    assert_eq!(limit(&policy), "0");
+    assert_eq!(limit_units(&policy), 0);
 }

@@ -82,9 +82,12 @@ pub fn admit(
     let abilities = abilities(&exports)?;
 
     let wasi = imports.iter().any(|name| name.starts_with("wasi:"));
+    // In an instance of its own, since what it leaves behind must not be frozen.
     let (mut store, instance) = instantiate(&scratch, &compiled, wasi)?;
     check_types(&mut store, instance, &abilities)?;
-    let (settings_schema, manifest) = configure(&mut store, instance, settings)?;
+    let settings_schema = ask_schema(&mut store, instance)?;
+    let (mut store, instance) = instantiate(&scratch, &compiled, wasi)?;
+    let manifest = configure(&mut store, instance, settings)?;
     check_manifest(&manifest, &limits)?;
 
     let runtime = Runtime::new(limits, instances).map_err(host)?;
@@ -96,6 +99,8 @@ pub fn admit(
             store.set_epoch_deadline(u64::MAX >> 1);
             freezable.freeze(&mut store, instance)
         })
+        // What fills its memory as it is configured does so in each call.
+        .filter(|frozen| frozen.len() <= limits.component_bytes)
         .and_then(|frozen| Component::new(&runtime.engine, frozen).ok());
     let is_frozen = frozen.is_some();
     let compiled = match frozen {
@@ -118,6 +123,10 @@ pub fn admit(
     };
     try_out(&Policy::new(runtime, &compiled, admitted.clone(), settings.to_owned())?)?;
     let code = compiled.serialize().map_err(host)?;
+    if code.len() > limits.code_bytes {
+        let (bytes, bytes_max) = (code.len(), limits.code_bytes);
+        return Err(Refused::CodeTooLarge { bytes, bytes_max });
+    }
     Ok((admitted, code))
 }
 
@@ -271,24 +280,26 @@ where
     instance.get_typed_func::<P, R>(&mut *store, index).map_err(|error| wrong(format!("{error:#}")))
 }
 
+fn ask_schema(store: &mut Store<Guest>, instance: Instance) -> Result<String, Refused> {
+    let schema = load::<(), (String,)>(store, instance, POLICY, "settings-schema")?;
+    match schema.call(&mut *store, ()) {
+        Ok((schema,)) => Ok(schema),
+        Err(error) => Err(Refused::Configure(Fault::of_call(&error, store.data()))),
+    }
+}
+
 fn configure(
     store: &mut Store<Guest>,
     instance: Instance,
     settings: &str,
-) -> Result<(String, Manifest), Refused> {
-    let failed = |error: wasmtime::Error, store: &Store<Guest>| {
-        Refused::Configure(Fault::of_call(&error, store.data()))
-    };
-    let schema = load::<(), (String,)>(store, instance, POLICY, "settings-schema")?;
-    let (schema,) = schema.call(&mut *store, ()).map_err(|error| failed(error, store))?;
+) -> Result<Manifest, Refused> {
     type Configured = (Result<wire::Manifest, String>,);
     let configure = load::<(&str,), Configured>(store, instance, POLICY, "configure")?;
-    let (manifest,) =
-        configure.call(&mut *store, (settings,)).map_err(|error| failed(error, store))?;
+    let (manifest,) = configure
+        .call(&mut *store, (settings,))
+        .map_err(|error| Refused::Configure(Fault::of_call(&error, store.data())))?;
     let manifest = manifest.map_err(|words| Refused::Settings(first_line(&words)))?;
-    let manifest =
-        Manifest::try_from(manifest).map_err(|words| Refused::Manifest(first_line(&words)))?;
-    Ok((schema, manifest))
+    Manifest::try_from(manifest).map_err(|words| Refused::Manifest(first_line(&words)))
 }
 
 fn check_manifest(manifest: &Manifest, limits: &Limits) -> Result<(), Refused> {
@@ -298,6 +309,13 @@ fn check_manifest(manifest: &Manifest, limits: &Limits) -> Result<(), Refused> {
         return refuse(format!(
             "{count} counters, and at most {count_max} are kept: declare fewer"
         ));
+    }
+    let entries_max = limits.manifest_entries;
+    for (what, count) in [("names to read", manifest.reads.len()), ("facts", manifest.about.len())]
+    {
+        if count > entries_max {
+            return refuse(format!("{count} {what}, and at most {entries_max} are kept"));
+        }
     }
     for counter in &manifest.counters {
         let (meter, dimensions) = (&counter.meter, counter.per.len());

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -15,6 +15,12 @@ use super::admit::{Admitted, admit};
 use super::engine::Instances;
 use super::limits::Limits;
 use super::refusal::Refused;
+
+/// How long a child may take to end once it has said all.
+const GRACE_MS: u64 = 1_000;
+
+/// What a child may say beside the code: a manifest and a schema.
+const HEADER_BYTES: usize = 16 << 20;
 
 /// Where components are compiled.
 #[derive(Clone, Debug)]
@@ -88,32 +94,30 @@ fn converse(
     input: Vec<u8>,
     limits: Limits,
 ) -> Result<(Admitted, Vec<u8>), Refused> {
-    let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
+    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(host("the child has no pipes"));
     };
     // A child that does not read must not block us, nor one that writes while it reads.
     thread::spawn(move || stdin.write_all(&input));
     let (sender, receiver) = mpsc::channel();
+    let bytes_max = HEADER_BYTES.saturating_add(limits.code_bytes);
     thread::spawn(move || {
         let mut output = Vec::new();
+        let mut stdout = stdout.take(u64::try_from(bytes_max).unwrap_or(u64::MAX));
         let read = stdout.read_to_end(&mut output).map(|_| output);
         // The receiver is gone when time ran out.
         let _ = sender.send(read);
     });
     let output = receiver.recv_timeout(Duration::from_secs(limits.compile_seconds));
-    if output.is_err() {
-        // It may have ended by itself just now.
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(host)?;
+    let grace_ms = if output.is_ok() { GRACE_MS } else { 0 };
+    let status = end(&mut child, grace_ms).map_err(host)?;
     let Ok(output) = output else {
         return Err(Refused::CompileTime { seconds: limits.compile_seconds });
     };
     let output = output.map_err(host)?;
     if !status.success() {
         use std::os::unix::process::ExitStatusExt;
-        // SIGXCPU, and SIGKILL at the hard limit a second later.
-        if matches!(status.signal(), Some(24 | 9)) {
+        if status.signal() == Some(rustix::process::Signal::XCPU.as_raw()) {
             return Err(Refused::CompileTime { seconds: limits.compile_cpu_seconds });
         }
         return Err(Refused::CompileCrashed { status: status.to_string() });
@@ -122,6 +126,19 @@ fn converse(
     let (header, code) = output.split_at(end);
     let answer: Result<Admitted, Refused> = serde_json::from_slice(header).map_err(host)?;
     answer.map(|admitted| (admitted, code.get(1..).unwrap_or_default().to_vec()))
+}
+
+/// How a child ended that has nothing more to say; one that lingers is made to.
+fn end(child: &mut Child, grace_ms: u64) -> io::Result<ExitStatus> {
+    for _ in 0..grace_ms {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    // It may have ended by itself just now.
+    let _ = child.kill();
+    child.wait()
 }
 
 /// The child's whole life: reads a component on stdin, writes its compiled code to stdout.

@@ -15,10 +15,11 @@ pub const EPOCH_MS: u64 = 5;
 /// The stack of a guest.
 const STACK_BYTES: usize = 512 << 10;
 
-/// What one component may consist of.
-const CORE_INSTANCES: u32 = 16;
-const MEMORIES: u32 = 4;
-const TABLES: u32 = 16;
+/// What one component may consist of, with or without a pool; the freezer adds an instance of
+/// its own.
+pub const CORE_INSTANCES: u32 = 16;
+pub const MEMORIES: u32 = 4;
+pub const TABLES: u32 = 16;
 
 /// Where instances live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub fn config(limits: &Limits, instances: Instances) -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)
-        .operator_cost(OperatorCost::new())
+        .operator_cost(costs())
         .epoch_interruption(true)
         .max_wasm_stack(STACK_BYTES)
         .cranelift_opt_level(OptLevel::Speed)
@@ -42,6 +43,11 @@ pub fn config(limits: &Limits, instances: Instances) -> Config {
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
         .concurrency_support(false)
+        // Collected memory is counted and paid for otherwise than linear memory; policies do
+        // without, and without exceptions, which live in it.
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8))
         .generate_address_map(false)
         .memory_init_cow(true);
@@ -54,7 +60,7 @@ pub fn config(limits: &Limits, instances: Instances) -> Config {
             .total_memories(count.saturating_mul(MEMORIES))
             .total_tables(count.saturating_mul(TABLES))
             .total_stacks(0)
-            .total_gc_heaps(count)
+            .total_gc_heaps(0)
             .max_core_instances_per_component(CORE_INSTANCES)
             .max_memories_per_component(MEMORIES)
             .max_memories_per_module(MEMORIES)
@@ -70,6 +76,40 @@ pub fn config(limits: &Limits, instances: Instances) -> Config {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
     config
+}
+
+/// What an instruction costs in fuel: about a nanosecond a unit, so that fuel runs out before the
+/// clock does, whatever a guest repeats. Those that call into the host cost what that takes.
+fn costs() -> OperatorCost {
+    const DIVISION: u8 = 8;
+    const HOST_CALL: u8 = 30;
+    let mut costs = OperatorCost {
+        I32DivS: DIVISION,
+        I32DivU: DIVISION,
+        I32RemS: DIVISION,
+        I32RemU: DIVISION,
+        I64DivS: DIVISION,
+        I64DivU: DIVISION,
+        I64RemS: DIVISION,
+        I64RemU: DIVISION,
+        F64Div: DIVISION,
+        F64Sqrt: DIVISION,
+        MemoryCopy: HOST_CALL,
+        MemoryFill: HOST_CALL,
+        MemoryInit: HOST_CALL,
+        DataDrop: HOST_CALL,
+        TableCopy: HOST_CALL,
+        TableFill: HOST_CALL,
+        TableInit: HOST_CALL,
+        ElemDrop: HOST_CALL,
+        RefFunc: HOST_CALL,
+        TableGrow: u8::MAX,
+        MemoryGrow: u8::MAX,
+        ..OperatorCost::new()
+    };
+    // A page is 64 KiB of zeros.
+    costs.variable.memory_grow_per_page = u8::MAX;
+    costs
 }
 
 /// The engine, pooled where the address space suffices.

@@ -1,12 +1,12 @@
 //! One call's store: what a guest may have, and what it has taken.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::engine::EPOCH_MS;
+use super::engine::{self, EPOCH_MS};
 use super::limits::Limits;
 use super::wasi::{Frozen, Log};
 
@@ -103,15 +103,15 @@ impl ResourceLimiter for Guest {
     }
 
     fn instances(&self) -> usize {
-        64
+        engine::CORE_INSTANCES as usize
     }
 
     fn tables(&self) -> usize {
-        64
+        engine::TABLES as usize
     }
 
     fn memories(&self) -> usize {
-        16
+        engine::MEMORIES as usize
     }
 }
 
@@ -124,8 +124,14 @@ impl WasiView for Guest {
 
 /// How many instances may live at a time: the pool refuses, this waits.
 pub struct Permits {
-    free: Mutex<usize>,
+    count: Mutex<Count>,
     returned: Condvar,
+}
+
+struct Count {
+    free: usize,
+    /// Waking nobody is a system call too.
+    waiting: usize,
 }
 
 /// The right to one instance.
@@ -133,23 +139,34 @@ pub struct Permit(Arc<Permits>);
 
 impl Permits {
     pub fn new(free: usize) -> Arc<Self> {
-        Arc::new(Self { free: Mutex::new(free), returned: Condvar::new() })
+        Arc::new(Self { count: Mutex::new(Count { free, waiting: 0 }), returned: Condvar::new() })
     }
 
     pub fn acquire(self: &Arc<Self>, timeout: std::time::Duration) -> Option<Permit> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut free, _) = self
-            .returned
-            .wait_timeout_while(free, timeout, |free| *free == 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        *free = free.checked_sub(1)?;
+        let mut count = self.lock();
+        if count.free == 0 {
+            count.waiting += 1;
+            (count, _) = self
+                .returned
+                .wait_timeout_while(count, timeout, |count| count.free == 0)
+                .unwrap_or_else(PoisonError::into_inner);
+            count.waiting -= 1;
+        }
+        count.free = count.free.checked_sub(1)?;
         Some(Permit(Arc::clone(self)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.returned.notify_one();
+        let mut count = self.0.lock();
+        count.free += 1;
+        if count.waiting > 0 {
+            self.0.returned.notify_one();
+        }
     }
 }

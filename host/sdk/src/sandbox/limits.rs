@@ -26,8 +26,12 @@ pub struct Limits {
     pub counters: usize,
     /// Dimensions that a counter may have.
     pub counter_dimensions: usize,
+    /// What a manifest may ask to read, and the facts that it may hold about the policy.
+    pub manifest_entries: usize,
     /// The size of a component.
     pub component_bytes: usize,
+    /// The size of its compiled code.
+    pub code_bytes: usize,
     /// Processor time of compiling, freezing and trying a component.
     pub compile_cpu_seconds: u64,
     /// Wall-clock time of the same.
@@ -49,7 +53,9 @@ impl Default for Limits {
             log_bytes: 16 << 10,
             counters: 256,
             counter_dimensions: 8,
+            manifest_entries: 256,
             component_bytes: 32 << 20,
+            code_bytes: 256 << 20,
             compile_cpu_seconds: 60,
             compile_seconds: 90,
             compile_memory_bytes: 2 << 30,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_policy_core::contract::{
-    Action, Manifest, Observation, Quantity, Quote, Refusal, Request, Task, Usage, Verdict,
+    Action, Decision, Manifest, Observation, Quantity, Quote, Refusal, Request, Task, Usage,
+    Verdict,
 };
 use wasmtime::Store;
 use wasmtime::component::{
@@ -217,10 +218,13 @@ impl Policy {
         for counter in verdict.findings.iter().filter_map(|finding| finding.counter) {
             self.known(counter)?;
         }
-        let granted =
-            matches!(verdict.decision, tollgate_policy_core::contract::Decision::Grant(_));
-        if granted && !partial {
-            return Err("a grant where the request is not partial".into());
+        if let Decision::Grant(granted) = &verdict.decision {
+            if !partial {
+                return Err("a grant where the request is not partial".into());
+            }
+            if let Some(quantity) = granted.iter().find(|quantity| quantity.amount.is_negative()) {
+                return Err(format!("a grant of {} `{}`", quantity.amount, quantity.meter));
+            }
         }
         Ok(verdict)
     }

@@ -18,6 +18,16 @@ pub enum Refused {
         /// The limit.
         bytes_max: usize,
     },
+    /// It compiles to more than is kept.
+    #[error(
+        "the component compiles to {bytes} bytes, and at most {bytes_max} are kept: make it smaller"
+    )]
+    CodeTooLarge {
+        /// The size of its code.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
     /// Not WebAssembly.
     #[error("this is not a WebAssembly component: build one for the target `wasm32-wasip2`")]
     NotWasm,

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
+use tollgate_host::sandbox::Limits;
 use tollgate_policy_core::window::Weekday;
 use tollgate_policy_core::{Currency, Decimal};
 use toml_edit::{DocumentMut, Item, Table, Value as Toml};
@@ -34,6 +35,9 @@ pub struct Config {
     /// The records of agents: their settings, by name.
     #[serde(default)]
     pub agents: BTreeMap<String, Json>,
+    /// What policies may spend.
+    #[serde(default)]
+    pub sandbox: Limits,
 }
 
 /// A policy in a tenant's set-up.
@@ -167,6 +171,7 @@ impl Config {
             catalog,
             policies,
             agents: BTreeMap::new(),
+            sandbox: Limits::default(),
         }
     }
 }

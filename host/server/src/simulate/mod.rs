@@ -12,7 +12,6 @@ use anyhow::{Context, Result, bail};
 use chrono_tz::Tz;
 use indicatif::{ProgressBar, ProgressStyle};
 use tollgate_host::engine::{Answer, Binding, Call, Engine, Setup};
-use tollgate_host::sandbox::Limits;
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::dimension;
@@ -81,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn set_up(config: Config) -> Result<Setup> {
-    let sandbox = components::sandbox(Limits::default(), components::cache_directory())?;
+    let sandbox = components::sandbox(config.sandbox, components::cache_directory())?;
     let mut bindings = Vec::new();
     for policy in &config.policies {
         let name = policy.name().to_owned();
