@@ -41,32 +41,57 @@ fn an_endless_loop_on_the_way_in_runs_out_of_fuel() {
     }
 }
 
-/// Each would outlast the clock at the price of one unit.
+/// At the price of one unit each would outlast the clock, and the host would have to end it.
 #[test]
-fn whatever_is_repeated_fuel_ends_it_and_not_the_clock() {
-    let fields = r#"(table $t 1 funcref) (elem $e declare func $f) (func $f) (data $d "d")"#;
+fn instructions_cost_fuel_by_what_they_take() {
+    let fields = r#"(global $left (mut i32) (i32.const 1000))
+        (table $t 1 funcref) (elem $e declare func $f) (func $f) (data $d "d")"#;
+    // The least that a thousand of each come to, in thousands.
     let repeated = [
-        "(memory.fill (i32.const 65536) (i32.const 0) (i32.const 65536))",
-        "(memory.copy (i32.const 65536) (i32.const 0) (i32.const 65536))",
-        "(memory.fill (i32.const 0) (i32.const 0) (i32.const 0))",
-        "(memory.copy (i32.const 0) (i32.const 0) (i32.const 0))",
-        "(memory.init $d (i32.const 0) (i32.const 0) (i32.const 0))",
-        "(data.drop $d)",
-        "(drop (memory.grow (i32.const 0)))",
-        "(drop (memory.grow (i32.const 65536)))",
-        "(drop (table.grow $t (ref.null func) (i32.const 0)))",
-        "(table.fill $t (i32.const 0) (ref.null func) (i32.const 0))",
-        "(table.set $t (i32.const 0) (ref.func $f))",
-        "(drop (i64.div_u (local.get $at) (i64.const 3)))",
-        "(drop (i64.rem_s (i64.const -1) (local.get $at)))",
+        ("(memory.fill (i32.const 65536) (i32.const 0) (i32.const 4096))", 4_096),
+        ("(memory.copy (i32.const 65536) (i32.const 0) (i32.const 4096))", 4_096),
+        ("(memory.fill (i32.const 0) (i32.const 0) (i32.const 0))", 30),
+        ("(memory.copy (i32.const 0) (i32.const 0) (i32.const 0))", 30),
+        ("(memory.init $d (i32.const 0) (i32.const 0) (i32.const 0))", 30),
+        ("(data.drop $d)", 30),
+        ("(elem.drop $e)", 30),
+        ("(table.fill $t (i32.const 0) (ref.null func) (i32.const 0))", 30),
+        ("(table.copy $t $t (i32.const 0) (i32.const 0) (i32.const 0))", 30),
+        ("(table.init $t $e (i32.const 0) (i32.const 0) (i32.const 0))", 30),
+        ("(drop (ref.func $f))", 30),
+        ("(drop (memory.grow (i32.const 0)))", 255),
+        ("(drop (table.grow $t (ref.null func) (i32.const 0)))", 255),
+        ("(drop (i64.div_u (i64.const 7) (i64.const 3)))", 8),
+        ("(drop (i64.rem_s (i64.const -7) (i64.const 3)))", 8),
+        ("(drop (i32.rem_u (i32.const 7) (i32.const 3)))", 8),
     ];
-    // More time than a host gives, since machines that test are busy.
-    let house = House::with(Limits { call_ms: 1_000, ..Limits::default() });
-    for body in repeated {
-        let check = later(&format!("(loop {body} (br 0))"));
-        let policy = house.policy(&Guest { fields, check: &check, ..Guest::default() });
-        assert_eq!(house.fault(&policy), Fault::Fuel, "{body}");
+    let house = House::shared();
+    let fuel = |body: &str| {
+        let check = format!(
+            "(loop {body}
+                (global.set $left (i32.sub (global.get $left) (i32.const 1)))
+                (br_if 0 (global.get $left)))"
+        );
+        let answer =
+            house.policy(&Guest { fields, check: &check, ..Guest::default() }).check(call());
+        assert!(is_healthy(&answer), "{body}: {:?}", answer.outcome);
+        answer.fuel
+    };
+    let idle = fuel("");
+    for (body, thousands) in repeated {
+        let spent = fuel(body) - idle;
+        assert!(spent >= thousands * 1_000, "{body}: {spent}");
     }
+    let grow = "(drop (memory.grow (i32.const 100)))";
+    let guest = Guest { check: grow, ..Guest::default() };
+    let spent = house.policy(&guest).check(call()).fuel;
+    assert!(spent > 100 * 255, "{spent}");
+}
+
+#[test]
+fn an_endless_loop_of_costly_instructions_runs_out_of_fuel() {
+    let check = "(loop (memory.fill (i32.const 65536) (i32.const 0) (i32.const 65536)) (br 0))";
+    assert_eq!(House::shared().fault_of(check, Guest::default()), Fault::Fuel);
 }
 
 #[test]
