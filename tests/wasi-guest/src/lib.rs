@@ -1,6 +1,8 @@
 //! A policy that reaches for what its settings name, by the standard library alone, and says in
 //! its denial what came of it.
 
+#![allow(clippy::disallowed_methods, reason = "it reaches for the clock to see what it gets")]
+
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::net::TcpStream;
