@@ -43,6 +43,35 @@ fn has(target: &str) -> Result<bool> {
     Ok(output.status.success() && Path::new(directory.trim()).is_dir())
 }
 
+/// Installs the Postgres that tests run, on Debian and its kin.
+pub fn postgres() -> Result<()> {
+    if has_postgres() {
+        return Ok(());
+    }
+    eprintln!("postgres is missing: installing the package `postgresql`");
+    let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+    let apt = |arguments: &[&str]| {
+        let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
+        if !root {
+            command.arg("apt-get");
+        }
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        run(&mut command)
+    };
+    apt(&["update", "--quiet"])?;
+    apt(&["install", "--quiet", "--yes", "--no-install-recommends", "postgresql"])?;
+    if !has_postgres() {
+        bail!("postgres is still missing: install its server programs below `/usr/lib/postgresql`");
+    }
+    Ok(())
+}
+
+fn has_postgres() -> bool {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    Path::new("/usr/bin/initdb").exists()
+        || versions.into_iter().any(|version| version.path().join("bin/initdb").exists())
+}
+
 /// Builds the standard components and puts them where a person finds them.
 pub fn guests() -> Result<()> {
     toolchain()?;

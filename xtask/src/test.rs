@@ -12,6 +12,7 @@ const BENCHMARKS: &str = "tollgate-benchmarks";
 /// Runs them, the quick ones first.
 pub fn run() -> Result<()> {
     setup::toolchain()?;
+    setup::postgres()?;
     step(&mut cargo(&["fmt", "--all", "--check"]))?;
     step(&mut cargo(&["test", "--workspace", "--exclude", BENCHMARKS]))?;
     step(&mut cargo(&[

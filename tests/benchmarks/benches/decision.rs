@@ -4,11 +4,12 @@
 #![allow(missing_docs, reason = "a benchmark")]
 
 use std::hint::black_box;
+use std::process::ExitCode;
 use std::str::FromStr;
 
 use cedar_policy::{Authorizer, Context, Entities, EntityUid, PolicySet, Request as CedarRequest};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
+use criterion::{BenchmarkId, Criterion, criterion_group};
+use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings, worker_main};
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::contract::{Decision, Reading, Request};
 use tollgate_policy_core::quota::QuotaPolicy;
@@ -122,7 +123,10 @@ fn decision(criterion: &mut Criterion) {
     let sandbox = Sandbox::new(Settings {
         limits: Limits::default(),
         instances: Instances::Pooled(4),
-        compiler: Compiler::InProcess,
+        compiler: Compiler::Child {
+            program: std::env::current_exe().unwrap(),
+            arguments: vec![WORKER.into()],
+        },
         cache: None,
     })
     .unwrap();
@@ -180,4 +184,15 @@ fn decision(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, decision);
-criterion_main!(benches);
+
+/// Compiles in a child as a host does, whose memory a compiler would leave in disorder.
+const WORKER: &str = "compile-worker";
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(WORKER) {
+        return worker_main();
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    ExitCode::SUCCESS
+}

@@ -1,11 +1,18 @@
 //! The engine: asks the policies before each call and after it, and keeps what they are fed. In
 //! this form it keeps it in memory, for one tenant and one caller.
 
+mod book;
 mod feed;
+mod host;
+mod shard;
 mod tally;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+pub use host::{Host, HostError, HostSettings, Operation, Outcome, Random};
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::{
@@ -18,8 +25,9 @@ use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Decimal, Meter, Money};
 
 use crate::sandbox::{Ability, Fault, Policy};
+use crate::store::{CounterRow, RecordRow, Since};
 use feed::Feed;
-use tally::{Change, Subscription, Tally, TallyError};
+use tally::{Part, Subscription, Tally, TallyError, Values};
 
 /// The call's user, agent, … is disabled.
 pub const DISABLED: &str = "disabled";
@@ -46,7 +54,7 @@ pub struct Setup {
 }
 
 /// Something that an agent is about to do, or did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// When. Time never goes back: an earlier instant counts as the last one seen.
     pub at: Instant,
@@ -57,14 +65,14 @@ pub struct Call {
 }
 
 /// A call that may go ahead.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
     /// The call itself.
     pub call: Call,
     /// What its estimate costs; none where nothing prices.
     pub quote: Option<Quote>,
-    /// What is held for it, by meter.
-    held: HashMap<String, Decimal>,
+    /// What is held for it.
+    parts: Vec<Part>,
     /// What the policies found.
     pub findings: Vec<Finding>,
 }
@@ -79,7 +87,8 @@ pub enum Answer {
 }
 
 /// Something that people are to hear of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A notice was raised, once for its key and period.
     Notice {
@@ -99,6 +108,13 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// An alerting policy failed. What it was to look at stands nevertheless.
+    Failed {
+        /// Which one.
+        policy: String,
+        /// How.
+        fault: Fault,
+    },
 }
 
 /// A call that was settled.
@@ -106,6 +122,8 @@ pub enum Event {
 pub struct Settled {
     /// What it cost; none where nothing prices.
     pub cost: Option<Money>,
+    /// Of which it is the sum.
+    pub quote: Option<Quote>,
     /// What follows from it.
     pub events: Vec<Event>,
 }
@@ -143,20 +161,34 @@ pub enum EngineError {
 /// When a counter's window opened, and whose it is.
 type Period = (Instant, Vec<Dimension>);
 
+/// A notice that was told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Told {
+    policy: String,
+    key: String,
+    period: Option<Period>,
+}
+
+/// The kinds of records that the engine keeps.
+const DISABLEMENT: &str = "disablement";
+const TOLD: &str = "told";
+
 /// The engine of one tenant.
 pub struct Engine {
-    setup: Setup,
+    setup: Arc<Setup>,
     subscriptions: Vec<Subscription>,
     tally: Tally,
     now: Instant,
     disabled: HashMap<Dimension, Disablement>,
-    /// Notices told: by policy, key and period.
-    told: HashSet<(usize, String, Option<Period>)>,
+    told: HashSet<Told>,
+    /// Records that changed, by kind and name; none: gone.
+    changed: BTreeMap<(&'static str, String), Option<Vec<u8>>>,
 }
 
 impl Engine {
     /// Starts with all totals at zero.
-    pub fn new(setup: Setup) -> Result<Self, EngineError> {
+    pub fn new(setup: impl Into<Arc<Setup>>) -> Result<Self, EngineError> {
+        let setup = setup.into();
         let mut pricing =
             setup.bindings.iter().filter(|binding| binding.policy.can(Ability::Pricing));
         if let (Some(first), Some(second)) = (pricing.next(), pricing.next()) {
@@ -172,19 +204,70 @@ impl Engine {
             now: Instant::MIN,
             disabled: HashMap::new(),
             told: HashSet::new(),
+            changed: BTreeMap::new(),
         })
+    }
+
+    /// What must be learnt from a store before this can be judged.
+    fn missing(
+        &self,
+        at: Instant,
+        dimensions: &[Dimension],
+        parts: &[Part],
+    ) -> Result<Vec<Since>, TallyError> {
+        let values = self.tally.values(dimensions);
+        self.tally.missing(&self.setup.calendar, at.max(self.now), &values, parts)
+    }
+
+    fn learn(&mut self, wanted: Vec<Since>, rows: Vec<CounterRow>) {
+        self.tally.learn(wanted, rows);
+    }
+
+    /// Takes in the records of a store. What is not read here is of a later engine's making.
+    fn restore(&mut self, records: &[RecordRow]) {
+        for RecordRow { kind, name, body } in records {
+            match kind.as_str() {
+                DISABLEMENT => {
+                    let body = body.as_deref().unwrap_or_default();
+                    if let (Ok(dimension), Ok(disablement)) =
+                        (serde_json::from_str(name), serde_json::from_slice(body))
+                    {
+                        self.disabled.insert(dimension, disablement);
+                    }
+                }
+                TOLD => self.told.extend(serde_json::from_str::<Told>(name)),
+                _ => {}
+            }
+        }
+    }
+
+    /// What moved since this was last asked.
+    fn take_moved(&mut self) -> (Vec<CounterRow>, Vec<RecordRow>) {
+        let changed = std::mem::take(&mut self.changed);
+        let record =
+            |((kind, name), body): ((&str, String), _)| RecordRow { kind: kind.into(), name, body };
+        (self.tally.take_moved(), changed.into_iter().map(record).collect())
+    }
+
+    fn change(&mut self, kind: &'static str, name: &impl Serialize, body: Option<Vec<u8>>) {
+        // Of strings and numbers: there is nothing in it that JSON could not hold.
+        let name = serde_json::to_string(name).unwrap_or_default();
+        self.changed.insert((kind, name), body);
     }
 
     /// May this call go ahead? What it needs is held until it is settled or released.
     pub fn reserve(&mut self, mut call: Call) -> Result<Answer, EngineError> {
         self.now = self.now.max(call.at);
         call.at = self.now;
+        let values = self.tally.values(&call.dimensions);
         if let Some(denial) = self.disablement(&call) {
-            return self.deny(&call, &HashMap::new(), denial);
+            return self.deny(&call, &values, &HashMap::new(), denial);
         }
         let quote = match self.price(&call)? {
             Some(Ok(quote)) => Some(quote),
-            Some(Err((_, denial))) => return self.deny(&call, &asks(&call, None)?, denial),
+            Some(Err((_, denial))) => {
+                return self.deny(&call, &values, &asks(&call, None)?, denial);
+            }
             None => None,
         };
         let asks = asks(&call, quote.as_ref())?;
@@ -192,18 +275,18 @@ impl Engine {
         let mut denial = None;
         // All are asked, so that every finding is told; the first denial is the answer.
         for index in self.able(Ability::Quota) {
-            let verdict = self.check(index, &call, &asks)?;
+            let verdict = self.check(index, &call, &values, &asks)?;
             findings.extend(verdict.findings);
             if let (None, Decision::Deny(denied)) = (&denial, verdict.decision) {
                 denial = Some(denied);
             }
         }
         if let Some(denial) = denial {
-            return self.deny(&call, &asks, denial);
+            return self.deny(&call, &values, &asks, denial);
         }
-        let hold = |meter: &str| Change::Hold(amount(&asks, meter));
-        self.tally.apply(&self.setup.calendar, call.at, &call.dimensions, hold)?;
-        Ok(Answer::Allowed(Box::new(Reservation { call, quote, held: asks, findings })))
+        let asked = |meter: &str| amount(&asks, meter);
+        let parts = self.tally.hold(&self.setup.calendar, call.at, &values, asked)?;
+        Ok(Answer::Allowed(Box::new(Reservation { call, quote, parts, findings })))
     }
 
     /// Books what the call used, in place of what was held for it.
@@ -221,23 +304,20 @@ impl Engine {
             None => None,
         };
         let used = asks(&call, quote.as_ref())?;
-        let held = reservation.held;
-        let settle =
-            |meter: &str| Change::Settle { held: amount(&held, meter), used: amount(&used, meter) };
-        self.tally.apply(&self.setup.calendar, call.at, &call.dimensions, settle)?;
+        let values = self.tally.values(&call.dimensions);
+        let used = |meter: &str| amount(&used, meter);
+        self.tally.settle(&self.setup.calendar, call.at, &values, &reservation.parts, used)?;
         let cost = match &quote {
             Some(quote) => Some(Money::new(total(quote)?, quote.currency)),
             None => None,
         };
-        let events = self.review(&call, "settled", &HashMap::new(), &[])?;
-        Ok(Settled { cost, events })
+        let events = self.review(&call, &values, "settled", &HashMap::new(), &[])?;
+        Ok(Settled { cost, quote, events })
     }
 
     /// Gives back what was held.
     pub fn release(&mut self, reservation: &Reservation) -> Result<(), EngineError> {
-        let release = |meter: &str| Change::Release(amount(&reservation.held, meter));
-        let call = &reservation.call;
-        Ok(self.tally.apply(&self.setup.calendar, self.now, &call.dimensions, release)?)
+        Ok(self.tally.release(&reservation.parts)?)
     }
 
     fn able(&self, ability: Ability) -> Vec<usize> {
@@ -293,13 +373,14 @@ impl Engine {
         &mut self,
         index: usize,
         call: &Call,
+        values: &Values,
         asks: &HashMap<String, Decimal>,
     ) -> Result<Verdict, EngineError> {
         let readings = self.tally.readings(
             &self.subscriptions[index],
             &self.setup.calendar,
             call.at,
-            &call.dimensions,
+            values,
             |meter| amount(asks, meter),
         )?;
         let binding = &self.setup.bindings[index];
@@ -318,13 +399,14 @@ impl Engine {
     fn deny(
         &mut self,
         call: &Call,
+        values: &Values,
         asks: &HashMap<String, Decimal>,
         denial: Denial,
     ) -> Result<Answer, EngineError> {
         let text =
             |name: &str, text: &str| Fact { name: name.into(), value: Value::Text(text.into()) };
         let facts = [text("denial.code", &denial.code), text("denial.message", &denial.message)];
-        let events = self.review(call, "denied", asks, &facts)?;
+        let events = self.review(call, values, "denied", asks, &facts)?;
         Ok(Answer::Denied(denial, events))
     }
 
@@ -332,6 +414,7 @@ impl Engine {
     fn review(
         &mut self,
         call: &Call,
+        values: &Values,
         occasion: &str,
         asks: &HashMap<String, Decimal>,
         facts: &[Fact],
@@ -342,7 +425,7 @@ impl Engine {
                 &self.subscriptions[index],
                 &self.setup.calendar,
                 call.at,
-                &call.dimensions,
+                values,
                 |meter| amount(asks, meter),
             )?;
             let binding = &self.setup.bindings[index];
@@ -355,10 +438,13 @@ impl Engine {
                 readings,
                 facts: feed.facts(&self.setup, call, facts),
             };
-            let actions =
-                binding.policy.review(observation).outcome.map_err(|fault| fail(binding, fault))?;
-            for action in actions {
-                events.extend(self.act(index, call, action));
+            match binding.policy.review(observation).outcome {
+                Ok(actions) => {
+                    for action in actions {
+                        events.extend(self.act(index, call, action));
+                    }
+                }
+                Err(fault) => events.push(Event::Failed { policy: binding.name.clone(), fault }),
             }
         }
         Ok(events)
@@ -378,22 +464,36 @@ impl Engine {
                         &call.dimensions,
                     )
                 });
-                let news = self.told.insert((index, notice.key.clone(), period));
+                let policy = self.setup.bindings[index].name.clone();
+                let told = Told { policy, key: notice.key.clone(), period };
+                let news = self.told.insert(told.clone());
+                if news {
+                    self.change(TOLD, &told, Some(Vec::new()));
+                }
                 news.then_some(Event::Notice { at: call.at, notice })
             }
             Action::Resolve(key) => {
-                self.told.retain(|(policy, told, _)| *policy != index || *told != key);
+                let policy = &self.setup.bindings[index].name;
+                let over = |told: &Told| told.policy == *policy && told.key == key;
+                for told in self.told.extract_if(over).collect::<Vec<_>>() {
+                    self.change(TOLD, &told, None);
+                }
                 None
             }
             Action::Disable(disablement) => {
                 let dimension = own(&disablement.dimension)?;
                 let (until, reason) = (disablement.until, disablement.reason.clone());
+                let body = serde_json::to_vec(&disablement).unwrap_or_default();
                 let before = self.disabled.insert(dimension.clone(), disablement);
+                self.change(DISABLEMENT, &dimension, Some(body));
                 let news = !before.is_some_and(|before| stands(&before, call.at));
                 news.then_some(Event::Disabled { at: call.at, dimension, until, reason })
             }
             Action::Enable(name) => {
-                self.disabled.remove(&own(&name)?);
+                let dimension = own(&name)?;
+                if self.disabled.remove(&dimension).is_some() {
+                    self.change(DISABLEMENT, &dimension, None);
+                }
                 None
             }
             // There is nowhere to keep a limit of one's own yet.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use chrono_tz::Tz;
 use indicatif::{ProgressBar, ProgressStyle};
-use tollgate_host::engine::{Answer, Binding, Call, Engine, Setup};
+use tollgate_host::engine::{Answer, Binding, Call, Engine, Event, Setup};
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::dimension;
@@ -129,12 +129,23 @@ fn judge(engine: &mut Engine, row: &Row, report: &mut Report) -> Result<()> {
     match answer {
         // A trace that names what no price list knows is wrong as a whole.
         Answer::Denied(denial, _) if denial.code == MODEL_UNKNOWN => bail!("{}", denial.message),
-        Answer::Denied(denial, events) => report.denied(&denial, events),
+        Answer::Denied(denial, events) => report.denied(&denial, whole(events)?),
         Answer::Allowed(reservation) => {
-            let settled = engine.settle(*reservation, quantities)?;
+            let mut settled = engine.settle(*reservation, quantities)?;
+            settled.events = whole(settled.events)?;
             let model = dimension(&row.dimensions, "model");
             report.allowed(model, row.input, row.output, settled)?;
         }
     }
     Ok(())
+}
+
+/// A simulation in which a policy fails is wrong as a whole.
+fn whole(events: Vec<Event>) -> Result<Vec<Event>> {
+    for event in &events {
+        if let Event::Failed { policy, fault } = event {
+            bail!("policy `{policy}`: {fault}");
+        }
+    }
+    Ok(events)
 }

@@ -110,7 +110,7 @@ impl Report {
                 "body": notice.body,
                 "at": instant(*at),
             })),
-            Event::Disabled { .. } => None,
+            Event::Disabled { .. } | Event::Failed { .. } => None,
         })
     }
 
@@ -121,7 +121,7 @@ impl Report {
                 "at": instant(*at),
                 "until": until.map(instant),
             })),
-            Event::Notice { .. } => None,
+            Event::Notice { .. } | Event::Failed { .. } => None,
         })
     }
 
@@ -176,6 +176,7 @@ impl fmt::Display for Report {
                 Event::Notice { at, notice } => {
                     writeln!(f, "  {}  {}: {}", instant(*at), notice.severity, notice.title)?;
                 }
+                Event::Failed { policy, fault } => writeln!(f, "  policy `{policy}`: {fault}")?,
                 Event::Disabled { at, dimension, until, .. } => {
                     let until = until.map_or("enabled again".into(), instant);
                     let (name, value) = (&dimension.name, &dimension.value);

@@ -1,0 +1,95 @@
+//! What is kept durably, and how it moves: whole batches, each of one tenant, each only where the
+//! tenant's head still stands where the writer saw it. Knows no policies.
+
+mod postgres;
+mod rows;
+mod sqlite;
+
+use std::future::Future;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+pub use postgres::{Durability, PostgresStore};
+pub use rows::{
+    Closure, ClosureRow, CounterRow, DecisionRow, EntryRow, Found, Head, HoldRow, HoldState,
+    KeyRow, Need, RecordRow, Since, Tenant, TenantError, Total, UsageRow, Write,
+};
+pub use sqlite::{Clock, SqliteStore};
+
+/// Why a store could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or is not able to do this just now. Nothing was written.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// Its answer was lost, and could not be had in the time that callers wait. A write may stand
+    /// or not, and must not be acknowledged.
+    #[error("the store was lost before it answered: {0}")]
+    Lost(String),
+    /// It refuses this write, and would refuse it again.
+    #[error("the store refuses this: {0}")]
+    Refused(String),
+    /// There is no such tenant.
+    #[error("there is no tenant `{0}`: create it first")]
+    UnknownTenant(Tenant),
+    /// It could lose what it acknowledges.
+    #[error(
+        "the database runs with {0} off, and could lose what it acknowledged: switch it on, or allow it expressly"
+    )]
+    NotDurable(String),
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It stands, and will after any crash.
+    Committed,
+    /// The head was elsewhere, or held by another writer. Nothing of it was written.
+    Missed,
+}
+
+/// A store. Where the answer to a write is lost, it finds out under the head's lock what became of
+/// it, for as long as callers can wait.
+pub trait Store: Send + Sync + 'static {
+    /// A tenant's head, locked until it is written or dropped.
+    type Locked<'a>: Locked
+    where
+        Self: 'a;
+
+    /// Creates a tenant, or finds that it is there.
+    fn create(&self, tenant: &Tenant) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What stands under each need, each as of one head.
+    fn read(&self, needs: &[Need]) -> impl Future<Output = Result<Vec<Found>, StoreError>> + Send;
+
+    /// Writes batches of different tenants, all in one go; where that fails as a whole, one by
+    /// one. The answers are in the order of the writes.
+    fn write(
+        &self,
+        writes: &[Write],
+    ) -> impl Future<Output = Vec<Result<Written, StoreError>>> + Send;
+
+    /// Takes a tenant's head, so that nobody else moves it until it is written.
+    fn lock(
+        &self,
+        tenant: &Tenant,
+    ) -> impl Future<Output = Result<Self::Locked<'_>, StoreError>> + Send;
+}
+
+/// A locked head.
+pub trait Locked: Send {
+    /// What stands under a need, as of the locked head.
+    fn read(&mut self, need: &Need) -> impl Future<Output = Result<Found, StoreError>> + Send;
+
+    /// Writes and lets go.
+    fn write(self, write: &Write) -> impl Future<Output = Result<Written, StoreError>> + Send;
+}
+
+/// Versions are places in the list: a statement that was released is never changed.
+fn migrator(statements: &[(&'static str, &'static str)]) -> Migrator {
+    let migrations = (1..).zip(statements).map(|(version, (description, sql))| {
+        let sql = sqlx::SqlStr::from_static(sql);
+        Migration::new(version, (*description).into(), MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(migrations.collect())
+}

@@ -1,0 +1,71 @@
+//! A head that is locked, for tenants that several hosts write at a time: lock, read and write are
+//! statements of one transaction, since one statement that waits for a lock sees old rows.
+
+use sqlx::{Postgres, Transaction};
+
+use super::{PostgresStore, failed, read};
+use crate::store::rows::{Found, Need, Tenant, Write};
+use crate::store::{Locked, StoreError, Written};
+
+/// A locked head; dropped without a write it is let go.
+pub struct PostgresLocked<'a> {
+    store: &'a PostgresStore,
+    transaction: Transaction<'static, Postgres>,
+}
+
+impl<'a> PostgresLocked<'a> {
+    pub(super) async fn take(
+        store: &'a PostgresStore,
+        tenant: &Tenant,
+    ) -> Result<Self, StoreError> {
+        let mut transaction = store.pool.begin().await.map_err(|error| failed(&error))?;
+        let head = sqlx::query("SELECT 1 FROM head WHERE tenant_id = $1 FOR NO KEY UPDATE")
+            .bind(tenant.as_str())
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(|error| failed(&error))?;
+        match head {
+            Some(_) => Ok(Self { store, transaction }),
+            None => Err(StoreError::UnknownTenant(tenant.clone())),
+        }
+    }
+
+    pub(super) async fn write_once(self, write: &Write) -> Result<Written, StoreError> {
+        let mut transaction = self.transaction;
+        let writes = std::slice::from_ref(write);
+        match PostgresStore::attempt(&mut *transaction, writes).await {
+            Ok(places) if places.is_empty() => return Ok(Written::Missed),
+            Ok(_) => {}
+            Err(error) => return Err(failed(&error)),
+        }
+        transaction.commit().await.map_err(|error| failed(&error))?;
+        Ok(Written::Committed)
+    }
+
+    /// Whether a write was committed before.
+    pub(super) async fn stands(&mut self, write: &Write) -> Result<bool, StoreError> {
+        let stamp: Option<i64> =
+            sqlx::query_scalar("SELECT stamp FROM batch WHERE tenant_id = $1 AND version = $2")
+                .bind(write.tenant.as_str())
+                .bind(write.next.version)
+                .fetch_optional(&mut *self.transaction)
+                .await
+                .map_err(|error| failed(&error))?;
+        Ok(stamp == Some(write.next.stamp))
+    }
+}
+
+impl Locked for PostgresLocked<'_> {
+    async fn read(&mut self, need: &Need) -> Result<Found, StoreError> {
+        let mut found = read(&mut *self.transaction, std::slice::from_ref(need)).await?;
+        found.pop().ok_or_else(|| StoreError::UnknownTenant(need.tenant.clone()))
+    }
+
+    async fn write(self, write: &Write) -> Result<Written, StoreError> {
+        let store = self.store;
+        match self.write_once(write).await {
+            Err(StoreError::Lost(_)) => store.again(write, true).await,
+            result => result,
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The store on Postgres: any number of hosts, one statement a commit.
+
+mod arrays;
+mod locked;
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{Executor, PgPool, Postgres, Row};
+use tollgate_policy_core::Decimal;
+
+use super::rows::{
+    Closure, CounterRow, Found, Head, HoldRow, HoldState, KeyRow, Need, RecordRow, Tenant, Total,
+    Write,
+};
+use super::{Store, StoreError, Written, migrator};
+use arrays::{Needs, Writes};
+use locked::PostgresLocked;
+
+const READ: &str = include_str!("read.sql");
+const WRITE: &str = include_str!("write.sql");
+
+/// Of each connection. Deciding statements reach all they touch by keys, and must do so however
+/// few rows a generic plan expects.
+const SESSION: &str = "SET enable_seqscan = off; SET lock_timeout = '1s'; \
+                       SET idle_in_transaction_session_timeout = '1s'";
+
+/// How long a write whose answer was lost is asked after.
+const SETTLING: Duration = Duration::from_secs(10);
+const SETTLING_STEP: Duration = Duration::from_millis(50);
+
+/// Whether a database may be used that could lose what it acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// No.
+    #[default]
+    Required,
+    /// Yes: for measuring, or where losing is no loss.
+    Waived,
+}
+
+/// The store on Postgres.
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// Connects, checks that the database keeps what it acknowledges, and brings its tables up to
+    /// date.
+    pub async fn connect(
+        options: PgConnectOptions,
+        connections: u32,
+        durability: Durability,
+    ) -> Result<Self, StoreError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(1))
+            // sqlx 0.9.0 can hand out a connection that was left inside a transaction; what is
+            // written on it looks committed and is not.
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| {
+                Box::pin(async move {
+                    connection.execute("ROLLBACK").await?;
+                    Ok(true)
+                })
+            })
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection.execute(SESSION).await?;
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(|error| failed(&error))?;
+        if durability == Durability::Required {
+            check_durability(&pool).await?;
+        }
+        migrator(&[("ledger", include_str!("0001_ledger.sql"))])
+            .run(&pool)
+            .await
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(Self { pool })
+    }
+
+    /// Which of the writes were committed, by their place; an error means that none was, or that
+    /// nobody knows.
+    async fn attempt<'c>(
+        connection: impl Executor<'c, Database = Postgres>,
+        writes: &[Write],
+    ) -> Result<HashSet<usize>, sqlx::Error> {
+        let row = Writes::of(writes).bind(sqlx::query(WRITE)).fetch_one(connection).await?;
+        let places: Vec<i64> = row.try_get("places")?;
+        Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
+    }
+
+    /// Writes once more what failed, or whose answer was `lost`: for that long it asks until it is
+    /// told. The first try may still be running, so that only who holds the head's lock can tell
+    /// what became of it.
+    fn again<'a>(
+        &'a self,
+        write: &'a Write,
+        mut lost: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<Written, StoreError>> + Send + 'a>> {
+        Box::pin(async move {
+            let deadline = tokio::time::Instant::now() + SETTLING;
+            loop {
+                let result = self.settle(write).await;
+                lost |= matches!(result, Err(StoreError::Lost(_)));
+                match result {
+                    Err(StoreError::Lost(_) | StoreError::Unavailable(_))
+                        if lost && tokio::time::Instant::now() < deadline =>
+                    {
+                        tokio::time::sleep(SETTLING_STEP).await;
+                    }
+                    Err(StoreError::Unavailable(words)) if lost => {
+                        return Err(StoreError::Lost(words));
+                    }
+                    result => return result,
+                }
+            }
+        })
+    }
+
+    async fn settle(&self, write: &Write) -> Result<Written, StoreError> {
+        let mut locked = self.lock(&write.tenant).await?;
+        if locked.stands(write).await? {
+            return Ok(Written::Committed);
+        }
+        locked.write_once(write).await
+    }
+}
+
+impl Store for PostgresStore {
+    type Locked<'a> = PostgresLocked<'a>;
+
+    async fn create(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO head (tenant_id, version, stamp, at) VALUES ($1, 0, 0, 0) ON CONFLICT DO NOTHING",
+        )
+        .bind(tenant.as_str())
+        .execute(&self.pool)
+        .await
+        .map_err(|error| failed(&error))?;
+        Ok(())
+    }
+
+    async fn read(&self, needs: &[Need]) -> Result<Vec<Found>, StoreError> {
+        read(&self.pool, needs).await
+    }
+
+    async fn write(&self, writes: &[Write]) -> Vec<Result<Written, StoreError>> {
+        let error = match Self::attempt(&self.pool, writes).await {
+            Ok(places) => {
+                let written = |place| match places.contains(&place) {
+                    true => Written::Committed,
+                    false => Written::Missed,
+                };
+                return (0..writes.len()).map(|place| Ok(written(place))).collect();
+            }
+            Err(error) => error,
+        };
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            return writes.iter().map(|_| Err(failed(&error))).collect();
+        }
+        let lost = matches!(failed(&error), StoreError::Lost(_));
+        // One by one, so that one that is refused harms no other.
+        let mut results = Vec::with_capacity(writes.len());
+        for write in writes {
+            results.push(self.again(write, lost).await);
+        }
+        results
+    }
+
+    async fn lock(&self, tenant: &Tenant) -> Result<PostgresLocked<'_>, StoreError> {
+        PostgresLocked::take(self, tenant).await
+    }
+}
+
+async fn read<'c>(
+    connection: impl Executor<'c, Database = Postgres>,
+    needs: &[Need],
+) -> Result<Vec<Found>, StoreError> {
+    let rows = Needs::of(needs)
+        .bind(sqlx::query(READ))
+        .fetch_all(connection)
+        .await
+        .map_err(|error| failed(&error))?;
+    let mut found: Vec<Option<Found>> = needs.iter().map(|_| None).collect();
+    for row in &rows {
+        sort_in(row, &mut found).map_err(|error| failed(&error))?;
+    }
+    let unknown = |need: &Need| StoreError::UnknownTenant(need.tenant.clone());
+    found.into_iter().zip(needs).map(|(found, need)| found.ok_or_else(|| unknown(need))).collect()
+}
+
+/// Puts a row of `read.sql` where it belongs. Heads come first.
+fn sort_in(row: &PgRow, found: &mut [Option<Found>]) -> Result<(), sqlx::Error> {
+    let place: i64 = row.try_get("place")?;
+    let Some(slot) = usize::try_from(place - 1).ok().and_then(|place| found.get_mut(place)) else {
+        return Err(sqlx::Error::Protocol("a row of no need".into()));
+    };
+    let kind: i32 = row.try_get("kind")?;
+    if kind == 0 {
+        let head =
+            Head { version: row.try_get("a")?, stamp: row.try_get("b")?, at: row.try_get("c")? };
+        *slot = Some(Found {
+            head,
+            now: row.try_get("d")?,
+            counters: Vec::new(),
+            holds: Vec::new(),
+            keys: Vec::new(),
+            records: Vec::new(),
+        });
+        return Ok(());
+    }
+    let Some(found) = slot else {
+        return Err(sqlx::Error::Protocol("a row without a head".into()));
+    };
+    match kind {
+        1 => found.counters.push(CounterRow {
+            counter: row.try_get("a")?,
+            values: row.try_get("s")?,
+            opened: row.try_get("b")?,
+            total: Total { used: amount(row, "m")?, held: amount(row, "n")? },
+        }),
+        2 => found.holds.push(HoldState::Open(HoldRow {
+            id: row.try_get("id")?,
+            expires_at: row.try_get("a")?,
+            body: row.try_get("x")?,
+        })),
+        3 => {
+            let code: i64 = row.try_get("a")?;
+            let how = i16::try_from(code).ok().and_then(Closure::of);
+            found.holds.push(HoldState::Closed {
+                id: row.try_get("id")?,
+                how: how.ok_or_else(|| sqlx::Error::Protocol(format!("closure {code}")))?,
+                body: row.try_get("x")?,
+            });
+        }
+        4 => {
+            let hash: Vec<u8> = row.try_get("x")?;
+            found.keys.push(KeyRow {
+                operation: row.try_get("s")?,
+                key: row.try_get("t")?,
+                hash: hash.try_into().map_err(|_| sqlx::Error::Protocol("a hash".into()))?,
+                answer: row.try_get("y")?,
+            });
+        }
+        _ => found.records.push(RecordRow {
+            kind: row.try_get("s")?,
+            name: row.try_get("t")?,
+            body: row.try_get("x")?,
+        }),
+    }
+    Ok(())
+}
+
+fn amount(row: &PgRow, column: &str) -> Result<Decimal, sqlx::Error> {
+    let amount: rust_decimal::Decimal = row.try_get(column)?;
+    Decimal::try_from(amount).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+fn failed(error: &sqlx::Error) -> StoreError {
+    let words = error.to_string();
+    let Some(answer) = error.as_database_error() else {
+        return match error {
+            sqlx::Error::PoolTimedOut => StoreError::Unavailable(words),
+            _ => StoreError::Lost(words),
+        };
+    };
+    let code = answer.code().unwrap_or_default();
+    let is_of = |classes: &[&str]| classes.iter().any(|class| code.starts_with(class));
+    if is_of(&["21", "22", "23", "42"]) {
+        // Data, integrity, syntax: the same again would end the same.
+        StoreError::Refused(words)
+    } else if is_of(&["08", "57"]) {
+        // An operator's doing: the session may have ended in the middle of its commit.
+        StoreError::Lost(words)
+    } else {
+        StoreError::Unavailable(words)
+    }
+}
+
+async fn check_durability(pool: &PgPool) -> Result<(), StoreError> {
+    let off: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM pg_settings \
+         WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER BY name",
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(|error| failed(&error))?;
+    if off.is_empty() {
+        Ok(())
+    } else {
+        Err(StoreError::NotDurable(format!("`{}`", off.join("`, `"))))
+    }
+}

@@ -1,0 +1,99 @@
+-- The tables of the Postgres store, for one host. Amounts are text, since SQLite's numbers are
+-- floats.
+CREATE TABLE head (
+    tenant_id TEXT NOT NULL PRIMARY KEY,
+    version INTEGER NOT NULL,
+    stamp INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE batch (
+    tenant_id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    stamp INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE counter (
+    tenant_id TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    dimension_values TEXT NOT NULL,
+    opened INTEGER NOT NULL,
+    used TEXT NOT NULL,
+    held TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, counter, dimension_values, opened)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hold (
+    tenant_id TEXT NOT NULL,
+    id BLOB NOT NULL,
+    expires_at INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX hold_expires_at ON hold (tenant_id, expires_at);
+
+CREATE TABLE closure (
+    tenant_id TEXT NOT NULL,
+    id BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    how INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE idempotency (
+    tenant_id TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    key TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    answer BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, operation, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE record (
+    tenant_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, kind, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE decision (
+    tenant_id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    allowed INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, version, ordinal)
+) STRICT;
+
+CREATE TABLE usage (
+    tenant_id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    used_at INTEGER NOT NULL,
+    late INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, version, ordinal)
+) STRICT;
+
+CREATE TABLE entry (
+    tenant_id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    account TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, version, ordinal)
+) STRICT;

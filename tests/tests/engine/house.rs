@@ -1,0 +1,134 @@
+//! A store, a clock that a test sets, and hosts on both.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tempfile::TempDir;
+use tollgate_host::engine::{
+    Binding, Call, Host, HostError, HostSettings, Operation, Outcome, Setup,
+};
+use tollgate_host::sandbox::{Compiler, Instances, Limits, Policy, Sandbox, Settings};
+use tollgate_host::store::{Durability, PostgresStore, SqliteStore, Store, Tenant};
+use tollgate_policy_core::calendar::TenantCalendar;
+use tollgate_policy_core::contract::{Dimension, Quantity};
+use uuid::Uuid;
+
+/// A store and a clock.
+pub struct House<S> {
+    pub store: Arc<S>,
+    pub now: Arc<AtomicI64>,
+    _directory: Option<TempDir>,
+}
+
+pub const TENANT: &str = "acme";
+
+pub fn acme() -> Tenant {
+    TENANT.parse().expect("a name")
+}
+
+pub async fn postgres() -> House<PostgresStore> {
+    let options = tollgate_tests::postgres::Cluster::shared().database().await;
+    let store = PostgresStore::connect(options, 8, Durability::Required).await.expect("the store");
+    House { store: Arc::new(store), now: Arc::default(), _directory: None }
+}
+
+/// Its clock is the test's.
+pub async fn sqlite() -> House<SqliteStore> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let now = Arc::new(AtomicI64::new(1_000_000_000_000));
+    let clock = Arc::clone(&now);
+    let clock = Arc::new(move || clock.load(Ordering::Relaxed));
+    let path = directory.path().join("ledger.db");
+    let store = SqliteStore::open(&path, Durability::Required, clock).await.expect("the store");
+    House { store: Arc::new(store), now, _directory: Some(directory) }
+}
+
+fn policy(component: &str, settings: &str) -> Policy {
+    static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
+    let sandbox = SANDBOX.get_or_init(|| {
+        let cache = Some(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
+        let (limits, instances) = (Limits::default(), Instances::Pooled(32));
+        Sandbox::new(Settings { limits, instances, compiler: Compiler::InProcess, cache })
+            .expect("the sandbox")
+    });
+    let component = tollgate_plugins::standard(component).expect("a standard component");
+    sandbox.load(component, settings).expect("let in")
+}
+
+/// So many tokens a month, priced by the seed list; an agent that costs a cent is disabled.
+pub fn setup(tokens: u32) -> Arc<Setup> {
+    let limits = format!(
+        r#"{{"limits":[{{"meter":"llm_tokens","period":"month","limit":{tokens}}},
+        {{"meter":"active_runs","period":"in-flight","limit":1000000}}]}}"#
+    );
+    let cost = r#"{"cost_limits":{"monthly_limit":0.01,"auto_disable":true}}"#;
+    let binding = |component: &str, settings: &str| Binding {
+        name: component.into(),
+        policy: policy(component, settings),
+    };
+    Arc::new(Setup {
+        bindings: vec![
+            binding("pricing", "{}"),
+            binding("quota", &limits),
+            binding("alerts", cost),
+        ],
+        calendar: TenantCalendar::default(),
+        catalog: None,
+        agents: BTreeMap::new(),
+    })
+}
+
+impl<S: Store> House<S> {
+    /// A host with books of its own.
+    pub async fn host(&self, setup: &Arc<Setup>) -> Host {
+        static DRAWN: AtomicU64 = AtomicU64::new(1);
+        // No two numbers alike, spread over all bits.
+        let random = || {
+            let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
+            u128::from(drawn).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+        };
+        let now = Arc::clone(&self.now);
+        let clock = Arc::new(move || now.load(Ordering::Relaxed));
+        let settings = HostSettings { shards: 2, batch_max: 256, clock, random: Arc::new(random) };
+        let tenants = HashMap::from([(acme(), Arc::clone(setup))]);
+        Host::start(Arc::clone(&self.store), tenants, settings).await.expect("a host")
+    }
+}
+
+pub fn tokens(amount: u32) -> Vec<Quantity> {
+    let quantity = |meter: &str, amount: u32| Quantity {
+        meter: meter.parse().expect("a meter"),
+        amount: amount.into(),
+    };
+    [("llm_tokens", amount), ("llm_tokens.input", amount), ("active_runs", 1)]
+        .map(|(meter, amount)| quantity(meter, amount))
+        .to_vec()
+}
+
+pub fn reserve(amount: u32) -> Operation {
+    reserve_for("sdr", amount)
+}
+
+pub fn reserve_for(agent: &str, amount: u32) -> Operation {
+    let dimensions = [("agent", agent), ("model", "gpt-4o")]
+        .map(|(name, value)| Dimension { name: name.into(), value: value.into() });
+    let call = Call { at: 0, dimensions: dimensions.to_vec(), quantities: tokens(amount) };
+    Operation::Reserve { call, ttl_ms: 60_000 }
+}
+
+pub async fn ask(host: &Host, operation: Operation) -> Result<Outcome, HostError> {
+    host.ask(&acme(), None, operation).await
+}
+
+/// The reservation's id; none where it was denied.
+pub async fn reserved(host: &Host, amount: u32) -> Option<Uuid> {
+    match ask(host, reserve(amount)).await.expect("an answer") {
+        Outcome::Reserved { id, .. } => Some(id),
+        Outcome::Denied { denial, .. } => {
+            assert_eq!(denial.code, "quota_exceeded");
+            None
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+}

@@ -1,0 +1,181 @@
+//! What holds on every store.
+
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use tollgate_host::engine::{HostError, Operation, Outcome};
+use tollgate_host::store::{Closure, Store};
+use tollgate_policy_core::{Currency, Money};
+use uuid::Uuid;
+
+use crate::house::{House, acme, ask, reserve, reserve_for, reserved, setup, tokens};
+
+fn settle(id: Uuid, amount: u32) -> Operation {
+    Operation::Settle { id, used: tokens(amount) }
+}
+
+pub async fn what_is_reserved_is_held_until_it_is_settled<S: Store>(house: &House<S>) {
+    let host = house.host(&setup(100)).await;
+    let id = reserved(&host, 60).await.expect("60 of 100");
+    assert_eq!(reserved(&host, 41).await, None, "101 of 100");
+    let settled = ask(&host, settle(id, 30)).await.expect("settled");
+    let Outcome::Settled { cost, late, .. } = settled else { panic!("{settled:?}") };
+    let cost_wanted = Money::new("0.00015".parse().expect("an amount"), Currency::USD);
+    assert_eq!((cost, late), (Some(cost_wanted), false));
+    assert!(reserved(&host, 70).await.is_some(), "30 are used, 70 are left");
+    assert_eq!(reserved(&host, 1).await, None);
+}
+
+pub async fn what_is_released_is_given_back<S: Store>(house: &House<S>) {
+    let host = house.host(&setup(100)).await;
+    let id = reserved(&host, 100).await.expect("100 of 100");
+    assert_eq!(reserved(&host, 1).await, None);
+    assert_eq!(ask(&host, Operation::Release { id }).await, Ok(Outcome::Released));
+    assert!(reserved(&host, 100).await.is_some());
+}
+
+pub async fn a_reservation_ends_once<S: Store>(house: &House<S>) {
+    let setup = setup(1_000);
+    let host = house.host(&setup).await;
+    let released = reserved(&host, 10).await.expect("reserved");
+    ask(&host, Operation::Release { id: released }).await.expect("released");
+    let settled = reserved(&host, 10).await.expect("reserved");
+    ask(&host, settle(settled, 5)).await.expect("settled");
+    // Another host knows it too.
+    for host in [&host, &house.host(&setup).await] {
+        for (id, how) in [(released, Closure::Released), (settled, Closure::Settled)] {
+            for operation in [settle(id, 5), Operation::Release { id }] {
+                assert_eq!(ask(host, operation).await, Err(HostError::Ended { id, how }));
+            }
+        }
+        let id = Uuid::from_u128(7);
+        assert_eq!(ask(host, settle(id, 5)).await, Err(HostError::UnknownReservation(id)));
+    }
+}
+
+pub async fn the_same_key_gives_the_same_answer_and_another_body_is_refused<S: Store>(
+    house: &House<S>,
+) {
+    let setup = setup(100);
+    let host = house.host(&setup).await;
+    let key = || Some("a key".to_owned());
+    let first = host.ask(&acme(), key(), reserve(60)).await.expect("reserved");
+    let denied = host.ask(&acme(), Some("other".into()), reserve(60)).await.expect("denied");
+    assert!(matches!(denied, Outcome::Denied { .. }));
+    for host in [&host, &house.host(&setup).await] {
+        assert_eq!(host.ask(&acme(), key(), reserve(60)).await.as_ref(), Ok(&first));
+        let again = host.ask(&acme(), Some("other".into()), reserve(60)).await;
+        assert_eq!(again.as_ref(), Ok(&denied));
+        let other = host.ask(&acme(), key(), reserve(61)).await;
+        assert_eq!(other, Err(HostError::KeyReused("a key".into())));
+    }
+    // Of another operation it is another key.
+    let Outcome::Reserved { id, .. } = first else { panic!("{first:?}") };
+    assert!(host.ask(&acme(), key(), settle(id, 60)).await.is_ok());
+}
+
+pub async fn a_key_asked_64_times_at_once_has_one_effect<S: Store>(house: &House<S>) {
+    let setup = setup(100);
+    let hosts = [house.host(&setup).await, house.host(&setup).await];
+    for round in 0..5 {
+        let asks = (0..64).map(|number| {
+            let host = &hosts[number % 2];
+            async move { host.ask(&acme(), Some(format!("key {round}")), reserve(20)).await }
+        });
+        let answers = futures_util::future::join_all(asks).await;
+        let first = answers[0].as_ref().expect("reserved");
+        assert!(matches!(first, Outcome::Reserved { .. }), "{first:?}");
+        assert!(answers.iter().all(|answer| answer.as_ref() == Ok(first)));
+    }
+    assert_eq!(reserved(&hosts[0], 1).await, None, "5 times 20 of 100");
+}
+
+pub async fn what_stood_stands_for_the_next_host<S: Store>(house: &House<S>) {
+    let setup = setup(100);
+    let host = house.host(&setup).await;
+    let id = reserved(&host, 60).await.expect("60 of 100");
+    let used = reserved(&host, 20).await.expect("80 of 100");
+    ask(&host, settle(used, 15)).await.expect("settled");
+    drop(host);
+    let host = house.host(&setup).await;
+    assert_eq!(reserved(&host, 26).await, None, "60 are held and 15 used");
+    let more = reserved(&host, 25).await.expect("100 of 100");
+    ask(&host, settle(id, 60)).await.expect("settled by another host");
+    assert_eq!(reserved(&host, 1).await, None);
+    ask(&host, Operation::Release { id: more }).await.expect("released");
+    assert!(reserved(&host, 25).await.is_some());
+}
+
+pub async fn a_settlement_after_its_time_is_booked_and_late<S: Store>(house: &House<S>) {
+    let host = house.host(&setup(100)).await;
+    let Operation::Reserve { call, .. } = reserve(60) else { panic!("another operation") };
+    let outcome = ask(&host, Operation::Reserve { call, ttl_ms: 0 }).await.expect("reserved");
+    let Outcome::Reserved { id, .. } = outcome else { panic!("{outcome:?}") };
+    house.now.fetch_add(1, Ordering::Relaxed);
+    let settled = ask(&host, settle(id, 70)).await.expect("booked");
+    assert!(matches!(settled, Outcome::Settled { late: true, .. }), "{settled:?}");
+    assert_eq!(reserved(&host, 31).await, None, "70 are used");
+    assert!(reserved(&host, 30).await.is_some());
+}
+
+/// Whoever hangs up finds, under the same key, that it was done, once.
+pub async fn a_cancelled_caller_cancels_nothing<S: Store>(house: &House<S>) {
+    let host = house.host(&setup(1_000)).await;
+    for number in 0..20 {
+        let key = || Some(format!("key {number}"));
+        let tenant = acme();
+        let mut asked = Box::pin(host.ask(&tenant, key(), reserve(50)));
+        // It is on its way once it was polled.
+        let polled = std::future::poll_fn(|context| Poll::Ready(asked.as_mut().poll(context)));
+        assert!(polled.await.is_pending());
+        drop(asked);
+        let again = host.ask(&acme(), key(), reserve(50)).await.expect("reserved");
+        assert!(matches!(again, Outcome::Reserved { .. }), "{again:?}");
+    }
+    assert_eq!(reserved(&host, 1).await, None, "20 times 50 of 1000");
+}
+
+pub async fn a_request_that_fails_harms_no_other<S: Store>(house: &House<S>) {
+    let host = house.host(&setup(1_000)).await;
+    let asks = (0..40).map(|number| {
+        let host = &host;
+        let unknown = Operation::Release { id: Uuid::from_u128(number) };
+        async move { ask(host, if number % 4 == 0 { unknown } else { reserve(10) }).await }
+    });
+    let answers = futures_util::future::join_all(asks).await;
+    for (number, answer) in answers.iter().enumerate() {
+        match number % 4 {
+            0 => assert!(matches!(answer, Err(HostError::UnknownReservation(_))), "{answer:?}"),
+            _ => assert!(matches!(answer, Ok(Outcome::Reserved { .. })), "{answer:?}"),
+        }
+    }
+    assert!(reserved(&host, 700).await.is_some(), "30 times 10 of 1000");
+    assert_eq!(reserved(&host, 1).await, None);
+}
+
+pub async fn an_agent_that_is_disabled_stays_so_for_the_next_host<S: Store>(house: &House<S>) {
+    let setup = setup(1_000_000);
+    let host = house.host(&setup).await;
+    // 3,000 tokens cost 0.015 dollars.
+    let id = reserved(&host, 3_000).await.expect("reserved");
+    let settled = ask(&host, settle(id, 3_000)).await.expect("settled");
+    let Outcome::Settled { events, .. } = settled else { panic!("{settled:?}") };
+    assert_eq!(events.len(), 2, "disabled, and told: {events:?}");
+    for host in [&host, &house.host(&setup).await] {
+        let outcome = ask(host, reserve(1)).await.expect("an answer");
+        let Outcome::Denied { denial, events } = outcome else { panic!("{outcome:?}") };
+        assert_eq!((denial.code.as_str(), events.len()), ("disabled", 0));
+        let other = ask(host, reserve_for("other", 1)).await.expect("an answer");
+        assert!(matches!(other, Outcome::Reserved { .. }));
+    }
+}
+
+pub async fn a_tenant_that_is_not_set_up_is_named<S: Store>(house: &House<S>) {
+    let host = house.host(&setup(100)).await;
+    let nobody = "nobody".parse().expect("a name");
+    let error = host.ask(&nobody, None, reserve(1)).await.expect_err("an error");
+    assert!(error.to_string().contains("`nobody`"), "{error}");
+    house.store.create(&nobody).await.expect("created");
+    let error = host.ask(&nobody, None, reserve(1)).await.expect_err("an error");
+    assert_eq!(error, HostError::UnknownTenant(nobody));
+}

@@ -1,0 +1,363 @@
+//! What every store must do.
+
+use tollgate_host::store::{
+    Closure, ClosureRow, CounterRow, DecisionRow, EntryRow, Found, Head, HoldRow, HoldState,
+    KeyRow, Locked, Need, RecordRow, Since, Store, StoreError, Tenant, Total, UsageRow, Write,
+    Written,
+};
+use tollgate_policy_core::Decimal;
+use uuid::Uuid;
+
+const BORN: Head = Head { version: 0, stamp: 0, at: 0 };
+
+fn tenant(name: &str) -> Tenant {
+    name.parse().expect("a name")
+}
+
+async fn born<S: Store>(store: &S, name: &str) -> Tenant {
+    let tenant = tenant(name);
+    store.create(&tenant).await.expect("created");
+    tenant
+}
+
+fn write(tenant: &Tenant, expected: Head, stamp: i64) -> Write {
+    Write::new(tenant.clone(), expected, stamp, expected.at + 10)
+}
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+fn counter(values: &str, opened: i64, used: u32, held: u32) -> CounterRow {
+    let total = Total { used: used.into(), held: held.into() };
+    CounterRow { counter: 1, values: values.into(), opened, total }
+}
+
+fn hold(number: u128) -> HoldRow {
+    HoldRow { id: id(number), expires_at: 99, body: b"held\0".to_vec() }
+}
+
+fn closure(number: u128, how: Closure, held: bool) -> ClosureRow {
+    ClosureRow { id: id(number), how, held, body: b"ended".to_vec() }
+}
+
+fn key(name: &str) -> KeyRow {
+    KeyRow {
+        operation: "reserve".into(),
+        key: name.into(),
+        hash: [7; 32],
+        answer: b"\0answer\xff".to_vec(),
+    }
+}
+
+fn record(name: &str, body: Option<&str>) -> RecordRow {
+    let body = body.map(|body| body.as_bytes().to_vec());
+    RecordRow { kind: "agent".into(), name: name.into(), body }
+}
+
+/// All that a tenant has of counter 1 under these values, of these holds and keys.
+async fn find<S: Store>(store: &S, tenant: &Tenant, values: &str, holds: &[u128]) -> Found {
+    let need = Need {
+        counters: vec![Since { counter: 1, values: values.into(), opened: 0 }],
+        holds: holds.iter().map(|number| id(*number)).collect(),
+        keys: vec![("reserve".into(), "a key".into())],
+        records: true,
+        ..Need::head(tenant.clone())
+    };
+    store.read(&[need]).await.expect("found").remove(0)
+}
+
+async fn written<S: Store>(store: &S, write: Write) -> Result<Written, StoreError> {
+    store.write(&[write]).await.remove(0)
+}
+
+async fn committed<S: Store>(store: &S, write: Write) -> Head {
+    let next = write.next;
+    assert_eq!(written(store, write).await, Ok(Written::Committed));
+    next
+}
+
+/// A batch with a row of each kind.
+fn full(tenant: &Tenant) -> Write {
+    Write {
+        counters: vec![counter("[\"ana\"]", 100, 3, 4), counter("[\"ana\"]", i64::MIN, 0, 5)],
+        holds: vec![hold(1), hold(2)],
+        closures: vec![closure(3, Closure::Settled, false)],
+        keys: vec![key("a key")],
+        records: vec![record("sdr", Some("{}"))],
+        decisions: vec![DecisionRow { id: id(1), allowed: true, body: b"why".to_vec() }],
+        usages: vec![UsageRow { id: id(3), used_at: 5, late: true, body: b"what".to_vec() }],
+        entries: vec![EntryRow {
+            id: id(4),
+            account: "cost".into(),
+            kind: "charge".into(),
+            amount: "12.000000000001".parse().expect("an amount"),
+            currency: "USD".into(),
+            body: b"lines".to_vec(),
+        }],
+        ..write(tenant, BORN, 77)
+    }
+}
+
+pub async fn a_batch_is_found_as_it_was_written<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let head = committed(store, full(&tenant)).await;
+    assert_eq!(head, Head { version: 1, stamp: 77, at: 10 });
+    let mut found = find(store, &tenant, "[\"ana\"]", &[1, 3, 9]).await;
+    found.counters.sort_by_key(|row| row.opened);
+    assert_eq!(found.head, head);
+    assert!(found.now > 0);
+    assert_eq!(
+        found.counters,
+        [counter("[\"ana\"]", i64::MIN, 0, 5), counter("[\"ana\"]", 100, 3, 4)]
+    );
+    let ended = HoldState::Closed { id: id(3), how: Closure::Settled, body: b"ended".to_vec() };
+    assert_eq!(found.holds, [HoldState::Open(hold(1)), ended]);
+    assert_eq!(found.keys, [key("a key")]);
+    assert_eq!(found.records, [record("sdr", Some("{}"))]);
+    // Of an earlier stretch, of other values and of another tenant nothing is told.
+    let later = Need {
+        counters: vec![
+            Since { counter: 1, values: "[\"ana\"]".into(), opened: 101 },
+            Since { counter: 1, values: "[\"ben\"]".into(), opened: 0 },
+            Since { counter: 2, values: "[\"ana\"]".into(), opened: 0 },
+        ],
+        ..Need::head(tenant.clone())
+    };
+    let found = store.read(&[later]).await.expect("found").remove(0);
+    assert_eq!(found.counters, [counter("[\"ana\"]", i64::MIN, 0, 5)]);
+    let other = born(store, "zen").await;
+    let found = find(store, &other, "[\"ana\"]", &[1, 3]).await;
+    assert_eq!((found.counters.len(), found.holds.len(), found.keys.len()), (0, 0, 0));
+    assert_eq!((found.head, found.records.len()), (BORN, 0));
+}
+
+pub async fn a_batch_of_another_version_or_stamp_writes_nothing<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    for expected in [Head { version: 1, ..BORN }, Head { stamp: 1, ..BORN }] {
+        let write = Write { expected, ..full(&tenant) };
+        assert_eq!(written(store, write).await, Ok(Written::Missed));
+        let found = find(store, &tenant, "[\"ana\"]", &[1, 2, 3]).await;
+        assert_eq!(found.head, BORN);
+        assert_eq!((found.counters.len(), found.holds.len(), found.keys.len()), (0, 0, 0));
+    }
+    // The same batch twice: the second finds the head moved.
+    committed(store, full(&tenant)).await;
+    assert_eq!(written(store, full(&tenant)).await, Ok(Written::Missed));
+}
+
+pub async fn a_second_write_of_a_counter_replaces_the_first<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let first = Write { counters: vec![counter("[]", 100, 3, 4)], ..write(&tenant, BORN, 1) };
+    let head = committed(store, first).await;
+    let second = Write { counters: vec![counter("[]", 100, 8, 0)], ..write(&tenant, head, 2) };
+    committed(store, second).await;
+    assert_eq!(find(store, &tenant, "[]", &[]).await.counters, [counter("[]", 100, 8, 0)]);
+}
+
+pub async fn what_ends_is_no_longer_open_and_ends_once<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let head = committed(store, Write { holds: vec![hold(1)], ..write(&tenant, BORN, 1) }).await;
+    let end = |how, held, head, stamp| Write {
+        closures: vec![closure(1, how, held)],
+        counters: vec![counter("[]", 100, 1, 1)],
+        ..write(&tenant, head, stamp)
+    };
+    let head = committed(store, end(Closure::Released, true, head, 2)).await;
+    // Neither of these, and nothing that stands beside it in the batch.
+    for held in [true, false] {
+        let again = written(store, end(Closure::Settled, held, head, 3)).await;
+        assert!(
+            matches!(again, Err(StoreError::Refused(_) | StoreError::Unavailable(_))),
+            "{again:?}"
+        );
+        let found = find(store, &tenant, "[]", &[1]).await;
+        let ended =
+            HoldState::Closed { id: id(1), how: Closure::Released, body: b"ended".to_vec() };
+        assert_eq!((found.head, found.holds), (head, vec![ended]));
+    }
+}
+
+pub async fn a_key_is_answered_once<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let answer = |head, stamp, answer: &str| Write {
+        keys: vec![KeyRow { answer: answer.into(), ..key("a key") }],
+        ..write(&tenant, head, stamp)
+    };
+    let head = committed(store, answer(BORN, 1, "first")).await;
+    let again = written(store, answer(head, 2, "second")).await;
+    assert!(matches!(again, Err(StoreError::Refused(_))), "{again:?}");
+    let found = find(store, &tenant, "[]", &[]).await;
+    assert_eq!((found.head, found.keys[0].answer.as_slice()), (head, &b"first"[..]));
+    // Another operation's, and another tenant's, is another key.
+    let mut settle = answer(head, 2, "second");
+    settle.keys[0].operation = "settle".into();
+    committed(store, settle).await;
+    let other = born(store, "zen").await;
+    committed(store, Write { keys: vec![key("a key")], ..write(&other, BORN, 1) }).await;
+}
+
+pub async fn a_record_is_replaced_and_removed<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let mut head = BORN;
+    for (stamp, body, left) in [
+        (1, Some("{}"), 1),
+        (2, Some("{\"a\":1}"), 1),
+        (3, None, 0),
+        (4, None, 0),
+        (5, Some(""), 1),
+    ] {
+        let records = vec![record("sdr", body)];
+        head = committed(store, Write { records, ..write(&tenant, head, stamp) }).await;
+        let found = find(store, &tenant, "[]", &[]).await.records;
+        assert_eq!(found.len(), left);
+        assert!(found.iter().all(|found| *found == record("sdr", body)));
+    }
+}
+
+/// Of many tenants one answers a key that it answered before.
+pub async fn one_that_is_refused_harms_no_other<S: Store>(store: &S) {
+    let mut writes = Vec::new();
+    for number in 0..20 {
+        let tenant = born(store, &format!("tenant-{number}")).await;
+        let mut head = BORN;
+        if number == 7 {
+            let first = Write { keys: vec![key("a key")], ..write(&tenant, BORN, 1) };
+            head = committed(store, first).await;
+        }
+        let counters = vec![counter("[]", 100, number, 0)];
+        writes.push(Write { keys: vec![key("a key")], counters, ..write(&tenant, head, 2) });
+    }
+    let results = store.write(&writes).await;
+    for (number, (result, write)) in (0..).zip(results.iter().zip(&writes)) {
+        let found = find(store, &write.tenant, "[]", &[]).await;
+        if number == 7 {
+            assert!(matches!(result, Err(StoreError::Refused(_))), "{result:?}");
+            assert_eq!((found.head.version, found.counters.len()), (1, 0));
+        } else {
+            assert_eq!(*result, Ok(Written::Committed));
+            assert_eq!(found.counters, [counter("[]", 100, number, 0)]);
+        }
+    }
+}
+
+pub async fn one_that_missed_harms_no_other<S: Store>(store: &S) {
+    let mut writes = Vec::new();
+    for number in 0..20 {
+        let tenant = born(store, &format!("tenant-{number}")).await;
+        let expected = Head { stamp: i64::from(number == 7), ..BORN };
+        let counters = vec![counter("[]", 100, number, 0)];
+        writes.push(Write { counters, holds: vec![hold(1)], ..write(&tenant, expected, 2) });
+    }
+    let results = store.write(&writes).await;
+    for (number, (result, write)) in (0..).zip(results.iter().zip(&writes)) {
+        let found = find(store, &write.tenant, "[]", &[1]).await;
+        let (expected, rows) =
+            if number == 7 { (Written::Missed, 0) } else { (Written::Committed, 1) };
+        assert_eq!(*result, Ok(expected), "{number}");
+        assert_eq!((found.counters.len(), found.holds.len()), (rows, rows), "{number}");
+    }
+}
+
+pub async fn a_tenant_that_is_not_there_is_named<S: Store>(store: &S) {
+    let there = born(store, "acme").await;
+    let absent = tenant("nobody");
+    let needs = [Need::head(there), Need::head(absent.clone())];
+    assert_eq!(store.read(&needs).await, Err(StoreError::UnknownTenant(absent.clone())));
+    let locked = store.lock(&absent).await.err();
+    assert_eq!(locked, Some(StoreError::UnknownTenant(absent.clone())));
+    assert_eq!(written(store, full(&absent)).await, Ok(Written::Missed));
+    // Creating one that is there changes nothing.
+    let there = born(store, "acme").await;
+    committed(store, full(&there)).await;
+    store.create(&there).await.expect("found");
+    assert_eq!(find(store, &there, "[]", &[]).await.head.version, 1);
+}
+
+pub async fn a_locked_head_is_written_or_let_go<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    drop(store.lock(&tenant).await.expect("locked"));
+    let mut locked = store.lock(&tenant).await.expect("locked again");
+    assert_eq!(locked.read(&Need::head(tenant.clone())).await.expect("found").head, BORN);
+    assert_eq!(locked.write(&full(&tenant)).await, Ok(Written::Committed));
+    let locked = store.lock(&tenant).await.expect("locked once more");
+    assert_eq!(locked.write(&full(&tenant)).await, Ok(Written::Missed));
+    assert_eq!(find(store, &tenant, "[]", &[]).await.head.version, 1);
+}
+
+/// What the counter of a tenant stands at, and its head.
+fn tally(found: &Found) -> Decimal {
+    found.counters.first().map_or(Decimal::ZERO, |row| row.total.used)
+}
+
+fn one_more(tenant: &Tenant, found: &Found, stamp: i64) -> Write {
+    let used = tally(found).checked_add(Decimal::ONE).expect("a sum");
+    let total = Total { used, held: Decimal::ZERO };
+    let row = CounterRow { counter: 1, values: "[]".into(), opened: 100, total };
+    Write { counters: vec![row], ..write(tenant, found.head, stamp) }
+}
+
+const WRITERS: i64 = 8;
+const TURNS: i64 = 20;
+
+pub async fn many_writers_lose_nothing<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let writer = async |number: i64| {
+        for turn in 0..TURNS {
+            loop {
+                let found = find(store, &tenant, "[]", &[]).await;
+                let more = one_more(&tenant, &found, number * TURNS + turn + 1);
+                match written(store, more).await.expect("an answer") {
+                    Written::Committed => break,
+                    Written::Missed => {}
+                }
+            }
+        }
+    };
+    let writers = (0..WRITERS).map(writer);
+    futures_util::future::join_all(writers).await;
+    let found = find(store, &tenant, "[]", &[]).await;
+    assert_eq!(found.head.version, WRITERS * TURNS);
+    assert_eq!(tally(&found), Decimal::try_from((WRITERS * TURNS) as u64).expect("a number"));
+}
+
+pub async fn many_lockers_lose_nothing<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let locker = async |number: i64| {
+        for turn in 0..TURNS {
+            let mut locked = store.lock(&tenant).await.expect("locked");
+            let need = Need {
+                counters: vec![Since { counter: 1, values: "[]".into(), opened: 0 }],
+                ..Need::head(tenant.clone())
+            };
+            let found = locked.read(&need).await.expect("found");
+            let more = one_more(&tenant, &found, number * TURNS + turn + 1);
+            assert_eq!(locked.write(&more).await, Ok(Written::Committed));
+        }
+    };
+    let lockers = (0..4).map(locker);
+    futures_util::future::join_all(lockers).await;
+    let found = find(store, &tenant, "[]", &[]).await;
+    assert_eq!(tally(&found), Decimal::try_from((4 * TURNS) as u64).expect("a number"));
+}
+
+pub async fn the_least_and_the_greatest_are_kept<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let greatest: Decimal = "999999999999999.999999999999".parse().expect("an amount");
+    let least: Decimal = "0.000000000001".parse().expect("an amount");
+    let row = |opened, used: Decimal, held: Decimal| CounterRow {
+        counter: 1,
+        values: "[\"\u{1f4b8} \\\"quoted\\\"\"]".into(),
+        opened,
+        total: Total { used, held },
+    };
+    let rows = vec![
+        row(i64::MIN, greatest, greatest.negated()),
+        row(0, least, least.negated()),
+        row(i64::MAX, Decimal::ZERO, Decimal::ONE),
+    ];
+    committed(store, Write { counters: rows.clone(), ..write(&tenant, BORN, i64::MIN) }).await;
+    let mut found = find(store, &tenant, &rows[0].values, &[]).await;
+    found.counters.sort_by_key(|row| row.opened);
+    assert_eq!((found.head.stamp, found.counters), (i64::MIN, rows));
+}

@@ -1,0 +1,95 @@
+//! What every store must do, on each of them.
+
+mod conformance;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tollgate_host::store::{Durability, PostgresStore, SqliteStore};
+
+/// Runs each of `conformance` on both stores.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod postgres {
+            $(#[test]
+            fn $test() {
+                super::run(async {
+                    super::conformance::$test(&super::postgres_store().await).await;
+                });
+            })*
+        }
+
+        mod sqlite {
+            $(#[test]
+            fn $test() {
+                super::run(async {
+                    let directory = tempfile::tempdir().expect("a directory");
+                    super::conformance::$test(&super::sqlite_store(directory.path()).await).await;
+                });
+            })*
+        }
+    };
+}
+
+on_both! {
+    a_batch_is_found_as_it_was_written,
+    a_batch_of_another_version_or_stamp_writes_nothing,
+    a_second_write_of_a_counter_replaces_the_first,
+    what_ends_is_no_longer_open_and_ends_once,
+    a_key_is_answered_once,
+    a_record_is_replaced_and_removed,
+    one_that_is_refused_harms_no_other,
+    one_that_missed_harms_no_other,
+    a_tenant_that_is_not_there_is_named,
+    a_locked_head_is_written_or_let_go,
+    many_writers_lose_nothing,
+    many_lockers_lose_nothing,
+    the_least_and_the_greatest_are_kept,
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(test);
+}
+
+async fn postgres_store() -> PostgresStore {
+    let options = tollgate_tests::postgres::Cluster::shared().database().await;
+    PostgresStore::connect(options, 8, Durability::Required).await.expect("the store")
+}
+
+async fn sqlite_store(directory: &std::path::Path) -> SqliteStore {
+    let now = AtomicI64::new(1_000);
+    let clock = Arc::new(move || now.fetch_add(1, Ordering::Relaxed));
+    SqliteStore::open(&directory.join("ledger.db"), Durability::Required, clock)
+        .await
+        .expect("the store")
+}
+
+#[test]
+fn a_postgres_that_could_lose_what_it_acknowledged_is_refused() {
+    run(async {
+        let settings = ["fsync=off", "synchronous_commit=off"];
+        let cluster = tollgate_tests::postgres::Cluster::start(&settings);
+        let options = cluster.database().await;
+        let refused = PostgresStore::connect(options.clone(), 2, Durability::Required).await;
+        let words = refused.expect_err("refused").to_string();
+        assert!(words.contains("`fsync`, `synchronous_commit` off"), "{words}");
+        assert!(PostgresStore::connect(options, 2, Durability::Waived).await.is_ok());
+    });
+}
+
+#[test]
+fn tables_are_brought_up_to_date_once_however_many_hosts_start() {
+    run(async {
+        let options = tollgate_tests::postgres::Cluster::shared().database().await;
+        let connect = || PostgresStore::connect(options.clone(), 2, Durability::Required);
+        let all = futures_util::future::join_all([connect(), connect(), connect()]).await;
+        for store in all.into_iter().chain([connect().await]) {
+            store.expect("a store");
+        }
+    });
+}
