@@ -1,6 +1,7 @@
 //! What every store must do, on each of them.
 
 mod conformance;
+mod plans;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -22,11 +22,6 @@ use locked::PostgresLocked;
 const READ: &str = include_str!("read.sql");
 const WRITE: &str = include_str!("write.sql");
 
-/// Of each connection. Deciding statements reach all they touch by keys, and must do so however
-/// few rows a generic plan expects.
-const SESSION: &str = "SET enable_seqscan = off; SET lock_timeout = '1s'; \
-                       SET idle_in_transaction_session_timeout = '1s'";
-
 /// How long a write whose answer was lost is asked after.
 const SETTLING: Duration = Duration::from_secs(10);
 const SETTLING_STEP: Duration = Duration::from_millis(50);
@@ -48,6 +43,11 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
+    /// What each connection is told first. Statements that decide reach all they touch by keys,
+    /// and must do so however few rows a generic plan expects.
+    pub const SESSION: &str = "SET enable_seqscan = off; SET lock_timeout = '1s'; \
+                               SET idle_in_transaction_session_timeout = '1s'";
+
     /// Connects, checks that the database keeps what it acknowledges, and brings its tables up to
     /// date.
     pub async fn connect(
@@ -69,7 +69,7 @@ impl PostgresStore {
             })
             .after_connect(|connection, _| {
                 Box::pin(async move {
-                    connection.execute(SESSION).await?;
+                    connection.execute(Self::SESSION).await?;
                     Ok(())
                 })
             })
@@ -84,6 +84,14 @@ impl PostgresStore {
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(Self { pool })
+    }
+
+    /// Hands a connection back in the middle of a transaction, as a cancelled caller does to it.
+    #[doc(hidden)]
+    pub async fn leave_in_transaction(&self) {
+        if let Ok(mut connection) = self.pool.acquire().await {
+            let _ = connection.execute("BEGIN").await;
+        }
     }
 
     /// Which of the writes were committed, by their place; an error means that none was, or that

@@ -1,0 +1,75 @@
+//! What Postgres does with the statements that decide, once it has stopped looking at their values.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+use tollgate_host::store::{Durability, PostgresStore};
+use tollgate_tests::postgres::Cluster;
+
+const WRITE: &str = include_str!("../../../host/sdk/src/store/postgres/write.sql");
+const READ: &str = include_str!("../../../host/sdk/src/store/postgres/read.sql");
+
+/// Enough that a plan is made for tables with something in them.
+const FILL: &str = "
+    INSERT INTO head SELECT 'tenant-' || n, 1, 1, 1 FROM generate_series(1, 10000) AS n;
+    INSERT INTO counter SELECT 'tenant-' || n % 10000, n, '[]', 0, 1, 1 FROM generate_series(1, 60000) AS n;
+    INSERT INTO hold SELECT 'tenant-' || n % 10000, gen_random_uuid(), n, '' FROM generate_series(1, 20000) AS n;
+    INSERT INTO closure SELECT 'tenant-' || n % 10000, gen_random_uuid(), n, 1, '' FROM generate_series(1, 20000) AS n;
+    INSERT INTO idempotency SELECT 'tenant-' || n % 10000, 'reserve', n, '', '', 1 FROM generate_series(1, 20000) AS n;
+    INSERT INTO record SELECT 'tenant-' || n % 10000, 'agent', n, '' FROM generate_series(1, 20000) AS n;
+    ANALYZE;
+    SET plan_cache_mode = force_generic_plan;";
+
+async fn plan(connection: &mut PgConnection, statement: &str, parameters: usize) -> Vec<String> {
+    let prepare = AssertSqlSafe(format!("PREPARE deciding AS {statement}"));
+    sqlx::raw_sql(prepare).execute(&mut *connection).await.expect("prepared");
+    let nulls = vec!["NULL"; parameters].join(", ");
+    let list = if parameters == 0 { String::new() } else { format!("({nulls})") };
+    let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE deciding {list}"));
+    let plan = sqlx::query_scalar(explain).fetch_all(&mut *connection).await.expect("a plan");
+    connection.execute("DEALLOCATE deciding").await.expect("forgotten");
+    plan
+}
+
+fn scanned(plan: &[String]) -> Vec<&String> {
+    plan.iter().filter(|line| line.contains("Seq Scan on")).collect()
+}
+
+#[test]
+fn statements_that_decide_scan_no_table() {
+    super::run(async {
+        let options = Cluster::shared().database().await;
+        let store = PostgresStore::connect(options.clone(), 1, Durability::Required).await;
+        store.expect("the store");
+        let mut connection = PgConnection::connect_with(&options).await.expect("a connection");
+        sqlx::raw_sql(FILL).execute(&mut connection).await.expect("filled");
+        // What a scan looks like.
+        let all = plan(&mut connection, "SELECT count(*) FROM counter WHERE used > 5", 0).await;
+        assert!(!scanned(&all).is_empty(), "{}", all.join("\n"));
+        let session = sqlx::raw_sql(PostgresStore::SESSION);
+        session.execute(&mut connection).await.expect("set");
+        for (statement, parameters) in [(WRITE, 49), (READ, 11)] {
+            let plan = plan(&mut connection, statement, parameters).await;
+            assert!(scanned(&plan).is_empty(), "{}", plan.join("\n"));
+        }
+    });
+}
+
+/// Whatever a caller left behind on a connection: the next one starts outside of any transaction.
+#[test]
+fn a_connection_that_was_left_in_a_transaction_is_cleaned_before_it_serves() {
+    super::run(async {
+        let options = Cluster::shared().database().await;
+        let store = PostgresStore::connect(options.clone(), 1, Durability::Required).await;
+        let store = store.expect("the store");
+        // The one connection, handed back in the middle of a transaction.
+        store.leave_in_transaction().await;
+        let tenant = "acme".parse().expect("a name");
+        tollgate_host::store::Store::create(&store, &tenant).await.expect("created");
+        let mut other = PgConnection::connect_with(&options).await.expect("a connection");
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM head")
+            .fetch_one(&mut other)
+            .await
+            .expect("rows");
+        assert_eq!(count, 1, "what was acknowledged stands");
+    });
+}
