@@ -4,12 +4,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tollgate_policy_core::contract::Quantity;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::host::{Ask, HostError, Operation, Outcome};
+use super::tally::Part;
 use super::{Answer, Engine, EngineError, Reservation, Setup};
 use crate::store::{
     Closure, ClosureRow, DecisionRow, EntryRow, Found, Head, HoldRow, HoldState, KeyRow, Need,
@@ -33,6 +35,14 @@ pub struct Book {
 struct Held {
     reservation: Reservation,
     expires_at: Instant,
+}
+
+/// Of an open reservation in the store: what it takes to end it. Why it was allowed stands in its
+/// decision.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    call: super::Call,
+    parts: Vec<Part>,
 }
 
 /// What belongs to a batch beside its rows.
@@ -109,8 +119,10 @@ impl Book {
         for state in found.holds {
             match state {
                 HoldState::Open(HoldRow { id, expires_at, body }) => {
-                    let reservation = serde_json::from_slice(&body)
+                    let Kept { call, parts } = serde_json::from_slice(&body)
                         .map_err(|_| HostError::UnknownReservation(id))?;
+                    let reservation =
+                        Reservation { call, quote: None, parts, findings: Vec::new() };
                     self.open.insert(id, Held { reservation, expires_at });
                 }
                 HoldState::Closed { id, how, .. } => {
@@ -173,9 +185,11 @@ impl Book {
             }
             Answer::Allowed(reservation) => {
                 let expires_at = batch.write.next.at.saturating_add(ttl_ms.max(0));
-                let body = bytes(&reservation);
-                batch.write.decisions.push(DecisionRow { id, allowed: true, body: body.clone() });
-                batch.write.holds.push(HoldRow { id, expires_at, body });
+                let Reservation { call, quote, parts, findings } = &*reservation;
+                let why = json!({ "call": asked, "quote": quote, "findings": findings });
+                batch.write.decisions.push(DecisionRow { id, allowed: true, body: bytes(&why) });
+                let kept = bytes(&Kept { call: call.clone(), parts: parts.clone() });
+                batch.write.holds.push(HoldRow { id, expires_at, body: kept });
                 let (quote, findings) = (reservation.quote.clone(), reservation.findings.clone());
                 self.open.insert(id, Held { reservation: *reservation, expires_at });
                 self.fresh.insert(id);
@@ -265,6 +279,6 @@ impl Book {
 }
 
 /// Of our own types, which JSON can hold.
-fn bytes(value: &impl serde::Serialize) -> Vec<u8> {
+fn bytes(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }

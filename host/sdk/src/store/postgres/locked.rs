@@ -33,10 +33,14 @@ impl<'a> PostgresLocked<'a> {
     pub(super) async fn write_once(self, write: &Write) -> Result<Written, StoreError> {
         let mut transaction = self.transaction;
         let writes = std::slice::from_ref(write);
-        match PostgresStore::attempt(&mut *transaction, writes).await {
-            Ok(places) if places.is_empty() => return Ok(Written::Missed),
-            Ok(_) => {}
-            Err(error) => return Err(failed(&error)),
+        let written = PostgresStore::attempt(&mut *transaction, writes).await;
+        if !matches!(&written, Ok(places) if !places.is_empty()) {
+            // Dropped, it would hold the lock until its connection serves again.
+            let _ = transaction.rollback().await;
+            return match written {
+                Ok(_) => Ok(Written::Missed),
+                Err(error) => Err(failed(&error)),
+            };
         }
         transaction.commit().await.map_err(|error| failed(&error))?;
         Ok(Written::Committed)
