@@ -7,6 +7,7 @@ mod rules;
 use std::sync::Arc;
 
 use house::House;
+use tollgate_tests::run;
 
 /// Runs each of `rules` on both stores.
 macro_rules! on_both {
@@ -43,18 +44,18 @@ on_both! {
     a_request_that_fails_harms_no_other,
     an_agent_that_is_disabled_stays_so_for_the_next_host,
     a_tenant_that_is_not_set_up_is_named,
-}
-
-fn run(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(test);
+    an_amount_below_zero_makes_no_room,
 }
 
 /// A tenant's house on one Postgres, for several hosts.
 async fn shared() -> Arc<House<tollgate_host::store::PostgresStore>> {
     Arc::new(house::postgres().await)
+}
+
+/// Only where a test sets the clock.
+#[test]
+fn what_exceeds_its_hold_lands_in_the_window_in_which_it_is_settled() {
+    run(async {
+        rules::use_beyond_a_hold_lands_where_it_is_settled(&house::sqlite().await).await;
+    });
 }

@@ -179,3 +179,35 @@ pub async fn a_tenant_that_is_not_set_up_is_named<S: Store>(house: &House<S>) {
     let error = host.ask(&nobody, None, reserve(1)).await.expect_err("an error");
     assert_eq!(error, HostError::UnknownTenant(nobody));
 }
+
+pub async fn an_amount_below_zero_makes_no_room<S: Store>(house: &House<S>) {
+    let host = house.host(&setup(100)).await;
+    let id = reserved(&host, 100).await.expect("100 of 100");
+    let negative = |operation| match operation {
+        Operation::Reserve { mut call, ttl_ms } => {
+            call.quantities[0].amount = call.quantities[0].amount.negated();
+            Operation::Reserve { call, ttl_ms }
+        }
+        Operation::Settle { id, mut used } => {
+            used[0].amount = used[0].amount.negated();
+            Operation::Settle { id, used }
+        }
+        operation => operation,
+    };
+    for operation in [reserve(50), settle(id, 50)] {
+        let refused = ask(&host, negative(operation)).await;
+        assert!(matches!(refused, Err(HostError::Negative { .. })), "{refused:?}");
+    }
+    assert_eq!(reserved(&host, 1).await, None);
+    assert!(ask(&host, settle(id, 100)).await.is_ok(), "it is still open");
+}
+
+/// A month turns while a call is under way that was held for the one before.
+pub async fn use_beyond_a_hold_lands_where_it_is_settled<S: Store>(house: &House<S>) {
+    let host = house.host(&setup(100)).await;
+    let id = reserved(&host, 60).await.expect("60 of 100");
+    house.now.fetch_add(40 * 86_400_000, Ordering::Relaxed);
+    ask(&host, settle(id, 90)).await.expect("settled");
+    assert_eq!(reserved(&host, 71).await, None, "30 landed in this month");
+    assert!(reserved(&host, 70).await.is_some());
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tollgate_host::store::{Durability, PostgresStore, SqliteStore};
+use tollgate_tests::run;
 
 /// Runs each of `conformance` on both stores.
 macro_rules! on_both {
@@ -46,15 +47,6 @@ on_both! {
     many_writers_lose_nothing,
     many_lockers_lose_nothing,
     the_least_and_the_greatest_are_kept,
-}
-
-fn run(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(test);
 }
 
 async fn postgres_store() -> PostgresStore {

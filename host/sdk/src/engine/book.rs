@@ -56,7 +56,7 @@ impl Book {
     pub fn open(setup: Arc<Setup>, found: &Found) -> Result<Self, EngineError> {
         let mut engine = Engine::new(setup)?;
         engine.restore(&found.records);
-        engine.now = found.head.at;
+        engine.advance(found.head.at);
         Ok(Self {
             head: found.head,
             engine,
@@ -72,12 +72,13 @@ impl Book {
     /// What must be learnt before these can be judged; none: nothing.
     pub fn need(&self, tenant: &Tenant, asks: &[Ask], at: Instant) -> Result<Need, EngineError> {
         let mut need = Need::head(tenant.clone());
+        let (mut counters, mut holds, mut keys) = (HashSet::new(), HashSet::new(), HashSet::new());
         for ask in asks {
             if let Some(key) = &ask.key {
                 let key = (ask.operation.name().to_owned(), key.clone());
                 let known = self.keys.contains_key(&key) || self.sought_keys.contains(&key);
-                if !known && !need.keys.contains(&key) {
-                    need.keys.push(key);
+                if !known {
+                    keys.insert(key);
                 }
             }
             let missing = match &ask.operation {
@@ -89,20 +90,19 @@ impl Book {
                         Some(held) => self.missing_of(held, at)?,
                         None => {
                             let known = self.ended.contains_key(id) || self.sought.contains(id);
-                            if !known && !need.holds.contains(id) {
-                                need.holds.push(*id);
+                            if !known {
+                                holds.insert(*id);
                             }
                             continue;
                         }
                     }
                 }
             };
-            for since in missing {
-                if !need.counters.contains(&since) {
-                    need.counters.push(since);
-                }
-            }
+            counters.extend(missing);
         }
+        need.counters.extend(counters);
+        need.holds.extend(holds);
+        need.keys.extend(keys);
         Ok(need)
     }
 
@@ -138,6 +138,8 @@ impl Book {
 
     /// Judges one request against all that were judged before it.
     pub fn judge(&mut self, ask: &Ask, batch: &mut Batch) -> Result<Outcome, HostError> {
+        // What is settled lands where its batch does.
+        self.engine.advance(batch.write.next.at);
         let Some(key) = &ask.key else {
             return self.carry_out(&ask.operation, batch);
         };

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
-use tollgate_policy_core::Money;
 use tollgate_policy_core::contract::{Denial, Finding, Quantity, Quote};
 use tollgate_policy_core::window::Instant;
+use tollgate_policy_core::{Decimal, Meter, Money};
 use uuid::Uuid;
 
 use super::shard::Shard;
@@ -60,6 +60,20 @@ pub enum Operation {
 }
 
 impl Operation {
+    fn check(&self) -> Result<(), HostError> {
+        let quantities = match self {
+            Self::Reserve { call, .. } => &call.quantities,
+            Self::Settle { used, .. } => used,
+            Self::Release { .. } => return Ok(()),
+        };
+        match quantities.iter().find(|quantity| quantity.amount.is_negative()) {
+            Some(Quantity { meter, amount }) => {
+                Err(HostError::Negative { meter: meter.clone(), amount: *amount })
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Reserve { .. } => "reserve",
@@ -124,6 +138,14 @@ pub enum HostError {
     /// The key was used for something else.
     #[error("the key `{0}` was used for another request: choose a new one")]
     KeyReused(String),
+    /// An amount below zero, which would make room for others.
+    #[error("{amount} of `{meter}` is below zero: report what was used too much by an adjustment")]
+    Negative {
+        /// Of what.
+        meter: Meter,
+        /// How much.
+        amount: Decimal,
+    },
     /// There never was such a reservation.
     #[error("there is no reservation `{0}`")]
     UnknownReservation(Uuid),
@@ -190,6 +212,7 @@ impl Host {
         key: Option<String>,
         operation: Operation,
     ) -> Result<Outcome, HostError> {
+        operation.check()?;
         let mut hasher = DefaultHasher::new();
         tenant.hash(&mut hasher);
         let count = u64::try_from(self.shards.len()).unwrap_or(1);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::contract::{
-    Action, Decision, Denial, Dimension, Disablement, Fact, Quantity, Quote, Request, Usage, Value,
-    Verdict, dimension,
+    Action, Decision, Denial, Dimension, Disablement, Fact, Quantity, Quote, Reading, Request,
+    Usage, Value, Verdict, dimension,
 };
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
@@ -39,7 +39,7 @@ pub struct Engine {
     setup: Arc<Setup>,
     subscriptions: Vec<Subscription>,
     tally: Tally,
-    pub(super) now: Instant,
+    now: Instant,
     disabled: HashMap<Dimension, Disablement>,
     told: HashSet<Told>,
     /// Records that changed, by kind and name; none: gone.
@@ -67,6 +67,11 @@ impl Engine {
             told: HashSet::new(),
             changed: BTreeMap::new(),
         })
+    }
+
+    /// Time goes on, and never back.
+    pub(super) fn advance(&mut self, at: Instant) {
+        self.now = self.now.max(at);
     }
 
     /// What must be learnt from a store before this can be judged.
@@ -118,7 +123,7 @@ impl Engine {
 
     /// May this call go ahead? What it needs is held until it is settled or released.
     pub fn reserve(&mut self, mut call: Call) -> Result<Answer, EngineError> {
-        self.now = self.now.max(call.at);
+        self.advance(call.at);
         call.at = self.now;
         let values = self.tally.values(&call.dimensions);
         if let Some(denial) = self.disablement(&call) {
@@ -172,7 +177,7 @@ impl Engine {
             Some(quote) => Some(Money::new(total(quote)?, quote.currency)),
             None => None,
         };
-        let events = self.review(&call, &values, "settled", &HashMap::new(), &[])?;
+        let events = self.review(&call, &values, "settled", &HashMap::new(), &[]);
         Ok(Settled { cost, quote, events })
     }
 
@@ -230,20 +235,26 @@ impl Engine {
         ))
     }
 
+    fn readings(
+        &self,
+        index: usize,
+        call: &Call,
+        values: &Values,
+        asks: &HashMap<String, Decimal>,
+    ) -> Result<Vec<Reading>, TallyError> {
+        let (subscription, calendar) = (&self.subscriptions[index], &self.setup.calendar);
+        let asked = |meter: &str| amount(asks, meter);
+        self.tally.readings(subscription, calendar, call.at, values, asked)
+    }
+
     fn check(
-        &mut self,
+        &self,
         index: usize,
         call: &Call,
         values: &Values,
         asks: &HashMap<String, Decimal>,
     ) -> Result<Verdict, EngineError> {
-        let readings = self.tally.readings(
-            &self.subscriptions[index],
-            &self.setup.calendar,
-            call.at,
-            values,
-            |meter| amount(asks, meter),
-        )?;
+        let readings = self.readings(index, call, values, asks)?;
         let binding = &self.setup.bindings[index];
         let feed = Feed::new(&binding.policy.manifest().reads);
         let request = Request {
@@ -267,11 +278,12 @@ impl Engine {
         let text =
             |name: &str, text: &str| Fact { name: name.into(), value: Value::Text(text.into()) };
         let facts = [text("denial.code", &denial.code), text("denial.message", &denial.message)];
-        let events = self.review(call, values, "denied", asks, &facts)?;
+        let events = self.review(call, values, "denied", asks, &facts);
         Ok(Answer::Denied(denial, events))
     }
 
-    /// Lets the alerting policies look, and does what they say.
+    /// Lets the alerting policies look, and does what they say. What they look at has happened, so
+    /// that one of them that fails is an event and no error.
     fn review(
         &mut self,
         call: &Call,
@@ -279,17 +291,18 @@ impl Engine {
         occasion: &str,
         asks: &HashMap<String, Decimal>,
         facts: &[Fact],
-    ) -> Result<Vec<Event>, EngineError> {
+    ) -> Vec<Event> {
         let mut events = Vec::new();
         for index in self.able(Ability::Alerting) {
-            let readings = self.tally.readings(
-                &self.subscriptions[index],
-                &self.setup.calendar,
-                call.at,
-                values,
-                |meter| amount(asks, meter),
-            )?;
             let binding = &self.setup.bindings[index];
+            let readings = match self.readings(index, call, values, asks) {
+                Ok(readings) => readings,
+                Err(error) => {
+                    let (policy, fault) = (binding.name.clone(), Fault::Host(error.to_string()));
+                    events.push(Event::Failed { policy, fault });
+                    continue;
+                }
+            };
             let feed = Feed::new(&binding.policy.manifest().reads);
             let observation = tollgate_policy_core::contract::Observation {
                 at: call.at,
@@ -308,7 +321,7 @@ impl Engine {
                 Err(fault) => events.push(Event::Failed { policy: binding.name.clone(), fault }),
             }
         }
-        Ok(events)
+        events
     }
 
     fn act(&mut self, index: usize, call: &Call, action: Action) -> Option<Event> {

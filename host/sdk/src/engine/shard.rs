@@ -53,8 +53,8 @@ impl<S: Store> Shard<S> {
     async fn round(&mut self, groups: BTreeMap<Tenant, Vec<Ask>>) {
         let mut ready = Vec::new();
         let (prepared, unsettled) = self.prepare(groups).await;
-        for (tenant, asks) in prepared {
-            ready.extend(self.judge(tenant, asks));
+        for (tenant, asks, at) in prepared {
+            ready.extend(self.judge(tenant, asks, at));
         }
         let (writes, answers): (Vec<Write>, Vec<Answers>) = ready.into_iter().unzip();
         let written = if writes.is_empty() { Vec::new() } else { self.store.write(&writes).await };
@@ -83,18 +83,19 @@ impl<S: Store> Shard<S> {
         }
     }
 
-    /// Brings the books up to what these requests need. The second part are tenants whose head
-    /// moves faster than it can be read.
+    /// Brings the books up to what these requests need at an instant, which is the one to judge
+    /// them at. The second part are tenants whose head moves faster than it can be read.
     async fn prepare(
         &mut self,
         groups: BTreeMap<Tenant, Vec<Ask>>,
-    ) -> (Vec<(Tenant, Vec<Ask>)>, Vec<(Tenant, Vec<Ask>)>) {
+    ) -> (Vec<(Tenant, Vec<Ask>, Instant)>, Vec<(Tenant, Vec<Ask>)>) {
         let (mut prepared, mut waiting) = (Vec::new(), Vec::from_iter(groups));
         for _ in 0..ATTEMPTS {
             let (mut needs, mut still) = (Vec::new(), Vec::new());
             for (tenant, asks) in waiting {
-                match self.need(&tenant, &asks) {
-                    Ok(None) => prepared.push((tenant, asks)),
+                let at = self.now();
+                match self.need(&tenant, &asks, at) {
+                    Ok(None) => prepared.push((tenant, asks, at)),
                     Ok(Some(need)) => {
                         needs.push(need);
                         still.push((tenant, asks));
@@ -126,10 +127,10 @@ impl<S: Store> Shard<S> {
     }
 
     /// What is to be read first, if anything.
-    fn need(&self, tenant: &Tenant, asks: &[Ask]) -> Result<Option<Need>, HostError> {
+    fn need(&self, tenant: &Tenant, asks: &[Ask], at: Instant) -> Result<Option<Need>, HostError> {
         match self.books.get(tenant) {
             Some(book) => {
-                let need = book.need(tenant, asks, self.now().max(book.head.at))?;
+                let need = book.need(tenant, asks, at)?;
                 let nothing =
                     need.counters.is_empty() && need.holds.is_empty() && need.keys.is_empty();
                 Ok((!nothing).then_some(need))
@@ -168,11 +169,9 @@ impl<S: Store> Shard<S> {
     }
 
     /// Judges what is asked of a tenant; what needs no writing is answered at once.
-    fn judge(&mut self, tenant: Tenant, asks: Vec<Ask>) -> Option<(Write, Answers)> {
-        let (now, random) = (self.now(), Arc::clone(&self.settings.random));
+    fn judge(&mut self, tenant: Tenant, asks: Vec<Ask>, at: Instant) -> Option<(Write, Answers)> {
         let book = self.books.get_mut(&tenant)?;
-        let (write, answers) = judge(book, tenant, asks, now, &*random)?;
-        Some((write, answers))
+        judge(book, tenant, asks, at, &*self.settings.random)
     }
 
     /// Takes the head, and lets nobody else write until these are answered.
@@ -208,10 +207,11 @@ impl<S: Store> Shard<S> {
             Err(error) => return Err((asks, error.into())),
         };
         self.books.remove(tenant);
-        loop {
-            let need = match self.need(tenant, &asks) {
+        let at = loop {
+            let at = self.now();
+            let need = match self.need(tenant, &asks, at) {
                 Ok(Some(need)) => need,
-                Ok(None) => break,
+                Ok(None) => break at,
                 Err(error) => return Err((asks, error)),
             };
             let learnt = match locked.read(&need).await {
@@ -221,8 +221,8 @@ impl<S: Store> Shard<S> {
             if let Err(error) = learnt {
                 return Err((asks, error));
             }
-        }
-        let Some((write, answers)) = self.judge(tenant.clone(), asks) else {
+        };
+        let Some((write, answers)) = self.judge(tenant.clone(), asks, at) else {
             return Ok(());
         };
         match locked.write(&write).await {
@@ -246,13 +246,13 @@ fn judge(
     book: &mut Book,
     tenant: Tenant,
     asks: Vec<Ask>,
-    now: Instant,
+    at: Instant,
     random: &dyn Fn() -> u128,
 ) -> Option<(Write, Answers)> {
     let expected = book.head;
     // Half of the digits are enough to tell two writers apart.
     let stamp = (random() >> 64) as i64;
-    let write = Write::new(tenant, expected, stamp, now.max(expected.at));
+    let write = Write::new(tenant, expected, stamp, at.max(expected.at));
     let mut batch = Batch { write, random };
     let mut answers = Vec::with_capacity(asks.len());
     for ask in asks {
