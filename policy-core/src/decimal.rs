@@ -343,15 +343,22 @@ impl FromStr for Decimal {
 }
 
 impl Serialize for Decimal {
-    /// A string, since a JSON number is a float to most readers.
+    /// For people a string, since a JSON number is a float to most readers; units otherwise.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Decimal {
-    /// A string or a number literal.
+    /// From people a string or a number literal; units otherwise.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Self::from_units(i128::deserialize(deserializer)?).map_err(de::Error::custom);
+        }
         let text = match serde_json::Value::deserialize(deserializer)? {
             serde_json::Value::Number(number) => number.to_string(),
             serde_json::Value::String(text) => text,

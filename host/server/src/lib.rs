@@ -7,6 +7,7 @@
 mod components;
 mod policy;
 mod simulate;
+mod stores;
 
 use std::process::ExitCode;
 

@@ -8,21 +8,19 @@
 #![allow(missing_docs, reason = "a benchmark")]
 #![allow(clippy::disallowed_methods, reason = "it measures")]
 
-use std::collections::{BTreeMap, HashMap};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
-use tollgate_host::engine::{Binding, Call, Host, HostSettings, Operation, Outcome, Setup};
+use tollgate_host::engine::{Binding, Call, Host, Setup};
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
 use tollgate_host::store::{
     CounterRow, DecisionRow, Durability, HoldRow, Locked, Need, PostgresStore, Since, Store,
     Tenant, Total, Write, Written,
 };
-use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::{Dimension, Quantity};
 use tollgate_tests::postgres::Cluster;
 use uuid::Uuid;
@@ -31,6 +29,7 @@ use uuid::Uuid;
 const CALLERS: usize = 1_024;
 const TENANTS: usize = 10_000;
 const TRANSACTIONS: usize = 16;
+const TTL: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -128,14 +127,12 @@ fn setup() -> Arc<Setup> {
     let sandbox = Sandbox::new(settings).unwrap();
     let binding = |name: &str, settings: &str| {
         let component = tollgate_plugins::standard(name).unwrap();
-        Binding { name: name.into(), policy: sandbox.load(component, settings).unwrap() }
+        Binding::new(name, sandbox.load(component, settings).unwrap())
     };
     let quota = json!({ "limits": limits }).to_string();
     Arc::new(Setup {
         bindings: vec![binding("pricing", "{}"), binding("quota", &quota)],
-        calendar: TenantCalendar::default(),
-        catalog: None,
-        agents: BTreeMap::new(),
+        ..Setup::default()
     })
 }
 
@@ -149,7 +146,7 @@ fn call() -> Call {
     ];
     let dimensions =
         dimensions.map(|(name, value)| Dimension { name: name.into(), value: value.into() });
-    Call { at: 0, dimensions: dimensions.to_vec(), quantities: quantities() }
+    Call { dimensions: dimensions.to_vec(), quantities: quantities() }
 }
 
 fn quantities() -> Vec<Quantity> {
@@ -167,31 +164,22 @@ fn quantities() -> Vec<Quantity> {
 /// and the 99th percentile of an answer, in ms.
 async fn reserve(options: &PgConnectOptions, tenants: usize, settle: bool) -> (f64, f64) {
     let setup = setup();
-    let clock = || {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(0)
-    };
-    let settings = HostSettings {
-        shards: if tenants == 1 { 1 } else { 4 },
-        batch_max: 512,
-        clock: Arc::new(clock),
-        random: Arc::new(random),
-    };
     let names: Vec<Tenant> = (0..tenants).map(tenant).collect();
-    let all: HashMap<Tenant, Arc<Setup>> =
-        names.iter().map(|tenant| (tenant.clone(), Arc::clone(&setup))).collect();
-    let host = Host::start(Arc::new(store(options).await), all, settings).await.unwrap();
+    let mut builder = Host::builder(Arc::new(store(options).await))
+        .shards(if tenants == 1 { 1 } else { 4 })
+        .random(Arc::new(random));
+    for name in &names {
+        builder = builder.tenant(name.clone(), Arc::clone(&setup));
+    }
+    let host = builder.start().await.unwrap();
     let names: Arc<[Tenant]> = names.into();
     let asked = move |_| {
         let (host, names) = (host.clone(), Arc::clone(&names));
         async move {
             let place = (random() >> 70) as usize % names.len();
-            let operation = Operation::Reserve { call: call(), ttl_ms: 600_000 };
-            let outcome = host.ask(&names[place], None, operation).await.unwrap();
-            let Outcome::Reserved { id, .. } = outcome else { panic!("{outcome:?}") };
+            let reserved = host.reserve(&names[place], None, call(), TTL).await.unwrap().unwrap();
             if settle {
-                let operation = Operation::Settle { id, used: quantities() };
-                host.ask(&names[place], None, operation).await.unwrap();
+                host.settle(&names[place], None, reserved.id, quantities()).await.unwrap();
             }
         }
     };

@@ -1,16 +1,12 @@
 //! A store, a clock that a test sets, and hosts on both.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tempfile::TempDir;
-use tollgate_host::engine::{
-    Binding, Call, Host, HostError, HostSettings, Operation, Outcome, Setup,
-};
+use tollgate_host::engine::{Binding, Call, Host, HostError, Mode, Operation, Outcome, Setup};
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Policy, Sandbox, Settings};
-use tollgate_host::store::{Durability, PostgresStore, SqliteStore, Store, Tenant};
-use tollgate_policy_core::calendar::TenantCalendar;
+use tollgate_host::store::{Clock, Durability, PostgresStore, SqliteStore, Store, Tenant};
 use tollgate_policy_core::contract::{Dimension, Quantity};
 use uuid::Uuid;
 
@@ -30,18 +26,23 @@ pub fn acme() -> Tenant {
 pub async fn postgres() -> House<PostgresStore> {
     let options = tollgate_tests::postgres::Cluster::shared().database().await;
     let store = PostgresStore::connect(options, 8, Durability::Required).await.expect("the store");
-    House { store: Arc::new(store), now: Arc::default(), _directory: None }
+    let (now, clock) = clock();
+    House { store: Arc::new(store.with_clock(clock)), now, _directory: None }
 }
 
-/// Its clock is the test's.
 pub async fn sqlite() -> House<SqliteStore> {
     let directory = tempfile::tempdir().expect("a directory");
-    let now = Arc::new(AtomicI64::new(1_000_000_000_000));
-    let clock = Arc::clone(&now);
-    let clock = Arc::new(move || clock.load(Ordering::Relaxed));
+    let (now, clock) = clock();
     let path = directory.path().join("ledger.db");
     let store = SqliteStore::open(&path, Durability::Required, clock).await.expect("the store");
     House { store: Arc::new(store), now, _directory: Some(directory) }
+}
+
+/// A clock that the test sets.
+fn clock() -> (Arc<AtomicI64>, Clock) {
+    let now = Arc::new(AtomicI64::new(1_000_000_000_000));
+    let clock = Arc::clone(&now);
+    (now, Arc::new(move || clock.load(Ordering::Relaxed)))
 }
 
 fn policy(component: &str, settings: &str) -> Policy {
@@ -63,23 +64,24 @@ pub fn setup(tokens: u32) -> Arc<Setup> {
         {{"meter":"active_runs","period":"in-flight","limit":1000000}}]}}"#
     );
     let cost = r#"{"cost_limits":{"monthly_limit":0.01,"auto_disable":true}}"#;
-    let binding = |component: &str, settings: &str| Binding {
-        name: component.into(),
-        policy: policy(component, settings),
-    };
+    let binding =
+        |component: &str, settings: &str| Binding::new(component, policy(component, settings));
     Arc::new(Setup {
         bindings: vec![
             binding("pricing", "{}"),
             binding("quota", &limits),
             binding("alerts", cost),
         ],
-        calendar: TenantCalendar::default(),
-        catalog: None,
-        agents: BTreeMap::new(),
+        ..Setup::default()
     })
 }
 
 impl<S: Store> House<S> {
+    /// Time goes on.
+    pub fn advance(&self, ms: i64) {
+        self.now.fetch_add(ms, Ordering::Relaxed);
+    }
+
     /// A host with books of its own.
     pub async fn host(&self, setup: &Arc<Setup>) -> Host {
         static DRAWN: AtomicU64 = AtomicU64::new(1);
@@ -90,9 +92,13 @@ impl<S: Store> House<S> {
         };
         let now = Arc::clone(&self.now);
         let clock = Arc::new(move || now.load(Ordering::Relaxed));
-        let settings = HostSettings { shards: 2, batch_max: 256, clock, random: Arc::new(random) };
-        let tenants = HashMap::from([(acme(), Arc::clone(setup))]);
-        Host::start(Arc::clone(&self.store), tenants, settings).await.expect("a host")
+        Host::builder(Arc::clone(&self.store))
+            .tenant(acme(), Arc::clone(setup))
+            .clock(clock)
+            .random(Arc::new(random))
+            .start()
+            .await
+            .expect("a host")
     }
 }
 
@@ -113,8 +119,8 @@ pub fn reserve(amount: u32) -> Operation {
 pub fn reserve_for(agent: &str, amount: u32) -> Operation {
     let dimensions = [("agent", agent), ("model", "gpt-4o")]
         .map(|(name, value)| Dimension { name: name.into(), value: value.into() });
-    let call = Call { at: 0, dimensions: dimensions.to_vec(), quantities: tokens(amount) };
-    Operation::Reserve { call, ttl_ms: 60_000 }
+    let call = Call { dimensions: dimensions.to_vec(), quantities: tokens(amount) };
+    Operation::Reserve { call, ttl_ms: 60_000, mode: Mode::All }
 }
 
 pub async fn ask(host: &Host, operation: Operation) -> Result<Outcome, HostError> {
@@ -124,9 +130,9 @@ pub async fn ask(host: &Host, operation: Operation) -> Result<Outcome, HostError
 /// The reservation's id; none where it was denied.
 pub async fn reserved(host: &Host, amount: u32) -> Option<Uuid> {
     match ask(host, reserve(amount)).await.expect("an answer") {
-        Outcome::Reserved { id, .. } => Some(id),
-        Outcome::Denied { denial, .. } => {
-            assert_eq!(denial.code, "quota_exceeded");
+        Outcome::Reserved(reserved) => Some(reserved.id),
+        Outcome::Denied(denied) => {
+            assert_eq!(denied.denial.code, "quota_exceeded");
             None
         }
         outcome => panic!("{outcome:?}"),

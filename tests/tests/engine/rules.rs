@@ -1,14 +1,15 @@
 //! What holds on every store.
 
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 
-use tollgate_host::engine::{HostError, Operation, Outcome};
+use tollgate_host::engine::{Denied, HostError, Operation, Outcome, Recorded, Reserved};
 use tollgate_host::store::{Closure, Store};
 use tollgate_policy_core::{Currency, Money};
 use uuid::Uuid;
 
 use crate::house::{House, acme, ask, reserve, reserve_for, reserved, setup, tokens};
+
+const DAY_MS: i64 = 86_400_000;
 
 fn settle(id: Uuid, amount: u32) -> Operation {
     Operation::Settle { id, used: tokens(amount) }
@@ -19,7 +20,7 @@ pub async fn what_is_reserved_is_held_until_it_is_settled<S: Store>(house: &Hous
     let id = reserved(&host, 60).await.expect("60 of 100");
     assert_eq!(reserved(&host, 41).await, None, "101 of 100");
     let settled = ask(&host, settle(id, 30)).await.expect("settled");
-    let Outcome::Settled { cost, late, .. } = settled else { panic!("{settled:?}") };
+    let Outcome::Settled(Recorded { cost, late, .. }) = settled else { panic!("{settled:?}") };
     let cost_wanted = Money::new("0.00015".parse().expect("an amount"), Currency::USD);
     assert_eq!((cost, late), (Some(cost_wanted), false));
     assert!(reserved(&host, 70).await.is_some(), "30 are used, 70 are left");
@@ -61,7 +62,7 @@ pub async fn the_same_key_gives_the_same_answer_and_another_body_is_refused<S: S
     let key = || Some("a key".to_owned());
     let first = host.ask(&acme(), key(), reserve(60)).await.expect("reserved");
     let denied = host.ask(&acme(), Some("other".into()), reserve(60)).await.expect("denied");
-    assert!(matches!(denied, Outcome::Denied { .. }));
+    assert!(matches!(denied, Outcome::Denied(_)));
     for host in [&host, &house.host(&setup).await] {
         assert_eq!(host.ask(&acme(), key(), reserve(60)).await.as_ref(), Ok(&first));
         let again = host.ask(&acme(), Some("other".into()), reserve(60)).await;
@@ -70,7 +71,7 @@ pub async fn the_same_key_gives_the_same_answer_and_another_body_is_refused<S: S
         assert_eq!(other, Err(HostError::KeyReused("a key".into())));
     }
     // Of another operation it is another key.
-    let Outcome::Reserved { id, .. } = first else { panic!("{first:?}") };
+    let Outcome::Reserved(Reserved { id, .. }) = first else { panic!("{first:?}") };
     assert!(host.ask(&acme(), key(), settle(id, 60)).await.is_ok());
 }
 
@@ -84,7 +85,7 @@ pub async fn a_key_asked_64_times_at_once_has_one_effect<S: Store>(house: &House
         });
         let answers = futures_util::future::join_all(asks).await;
         let first = answers[0].as_ref().expect("reserved");
-        assert!(matches!(first, Outcome::Reserved { .. }), "{first:?}");
+        assert!(matches!(first, Outcome::Reserved(_)), "{first:?}");
         assert!(answers.iter().all(|answer| answer.as_ref() == Ok(first)));
     }
     assert_eq!(reserved(&hosts[0], 1).await, None, "5 times 20 of 100");
@@ -107,18 +108,28 @@ pub async fn what_stood_stands_for_the_next_host<S: Store>(house: &House<S>) {
 }
 
 pub async fn a_settlement_after_its_time_is_booked_and_late<S: Store>(house: &House<S>) {
-    let host = house.host(&setup(100)).await;
-    let Operation::Reserve { call, .. } = reserve(60) else { panic!("another operation") };
-    let outcome = ask(&host, Operation::Reserve { call, ttl_ms: 0 }).await.expect("reserved");
-    let Outcome::Reserved { id, .. } = outcome else { panic!("{outcome:?}") };
-    house.now.fetch_add(1, Ordering::Relaxed);
-    let settled = ask(&host, settle(id, 70)).await.expect("booked");
-    assert!(matches!(settled, Outcome::Settled { late: true, .. }), "{settled:?}");
-    assert_eq!(reserved(&host, 31).await, None, "70 are used");
-    assert!(reserved(&host, 30).await.is_some());
+    let setup = setup(100);
+    let host = house.host(&setup).await;
+    let id = reserved(&host, 60).await.expect("60 of 100");
+    house.advance(60_000);
+    // Its time is over: what it held is given back, whoever asks.
+    for host in [&host, &house.host(&setup).await] {
+        let all = reserved(host, 100).await.expect("100 of 100");
+        ask(host, Operation::Release { id: all }).await.expect("released");
+        let release = ask(host, Operation::Release { id }).await;
+        assert_eq!(release, Err(HostError::Ended { id, how: Closure::Expired }));
+    }
+    let settled = ask(&host, settle(id, 30)).await.expect("settled");
+    let Outcome::Settled(Recorded { late, overshoot, .. }) = settled else { panic!("{settled:?}") };
+    assert_eq!((late, overshoot), (true, false));
+    assert_eq!(reserved(&host, 71).await, None, "30 are used");
+    for host in [&host, &house.host(&setup).await] {
+        let again = ask(host, settle(id, 30)).await;
+        assert_eq!(again, Err(HostError::Ended { id, how: Closure::Settled }));
+    }
+    assert!(reserved(&host, 70).await.is_some());
 }
 
-/// Whoever hangs up finds, under the same key, that it was done, once.
 pub async fn a_cancelled_caller_cancels_nothing<S: Store>(house: &House<S>) {
     let host = house.host(&setup(1_000)).await;
     for number in 0..20 {
@@ -130,7 +141,7 @@ pub async fn a_cancelled_caller_cancels_nothing<S: Store>(house: &House<S>) {
         assert!(polled.await.is_pending());
         drop(asked);
         let again = host.ask(&acme(), key(), reserve(50)).await.expect("reserved");
-        assert!(matches!(again, Outcome::Reserved { .. }), "{again:?}");
+        assert!(matches!(again, Outcome::Reserved(_)), "{again:?}");
     }
     assert_eq!(reserved(&host, 1).await, None, "20 times 50 of 1000");
 }
@@ -146,7 +157,7 @@ pub async fn a_request_that_fails_harms_no_other<S: Store>(house: &House<S>) {
     for (number, answer) in answers.iter().enumerate() {
         match number % 4 {
             0 => assert!(matches!(answer, Err(HostError::UnknownReservation(_))), "{answer:?}"),
-            _ => assert!(matches!(answer, Ok(Outcome::Reserved { .. })), "{answer:?}"),
+            _ => assert!(matches!(answer, Ok(Outcome::Reserved(_))), "{answer:?}"),
         }
     }
     assert!(reserved(&host, 700).await.is_some(), "30 times 10 of 1000");
@@ -159,14 +170,14 @@ pub async fn an_agent_that_is_disabled_stays_so_for_the_next_host<S: Store>(hous
     // 3,000 tokens cost 0.015 dollars.
     let id = reserved(&host, 3_000).await.expect("reserved");
     let settled = ask(&host, settle(id, 3_000)).await.expect("settled");
-    let Outcome::Settled { events, .. } = settled else { panic!("{settled:?}") };
+    let Outcome::Settled(Recorded { events, .. }) = settled else { panic!("{settled:?}") };
     assert_eq!(events.len(), 2, "disabled, and told: {events:?}");
     for host in [&host, &house.host(&setup).await] {
         let outcome = ask(host, reserve(1)).await.expect("an answer");
-        let Outcome::Denied { denial, events } = outcome else { panic!("{outcome:?}") };
+        let Outcome::Denied(Denied { denial, events, .. }) = outcome else { panic!("{outcome:?}") };
         assert_eq!((denial.code.as_str(), events.len()), ("disabled", 0));
         let other = ask(host, reserve_for("other", 1)).await.expect("an answer");
-        assert!(matches!(other, Outcome::Reserved { .. }));
+        assert!(matches!(other, Outcome::Reserved(_)));
     }
 }
 
@@ -184,9 +195,9 @@ pub async fn an_amount_below_zero_makes_no_room<S: Store>(house: &House<S>) {
     let host = house.host(&setup(100)).await;
     let id = reserved(&host, 100).await.expect("100 of 100");
     let negative = |operation| match operation {
-        Operation::Reserve { mut call, ttl_ms } => {
+        Operation::Reserve { mut call, ttl_ms, mode } => {
             call.quantities[0].amount = call.quantities[0].amount.negated();
-            Operation::Reserve { call, ttl_ms }
+            Operation::Reserve { call, ttl_ms, mode }
         }
         Operation::Settle { id, mut used } => {
             used[0].amount = used[0].amount.negated();
@@ -205,9 +216,14 @@ pub async fn an_amount_below_zero_makes_no_room<S: Store>(house: &House<S>) {
 /// A month turns while a call is under way that was held for the one before.
 pub async fn use_beyond_a_hold_lands_where_it_is_settled<S: Store>(house: &House<S>) {
     let host = house.host(&setup(100)).await;
-    let id = reserved(&host, 60).await.expect("60 of 100");
-    house.now.fetch_add(40 * 86_400_000, Ordering::Relaxed);
-    ask(&host, settle(id, 90)).await.expect("settled");
+    let Operation::Reserve { call, mode, .. } = reserve(60) else { panic!("another operation") };
+    let long = Operation::Reserve { call, mode, ttl_ms: 30 * DAY_MS };
+    let Outcome::Reserved(Reserved { id, .. }) = ask(&host, long).await.expect("60 of 100") else {
+        panic!("denied")
+    };
+    house.advance(25 * DAY_MS);
+    let settled = ask(&host, settle(id, 90)).await.expect("settled");
+    assert!(matches!(settled, Outcome::Settled(Recorded { overshoot: true, late: false, .. })));
     assert_eq!(reserved(&host, 71).await, None, "30 landed in this month");
     assert!(reserved(&host, 70).await.is_some());
 }

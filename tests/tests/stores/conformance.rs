@@ -1,9 +1,9 @@
 //! What every store must do.
 
 use tollgate_host::store::{
-    Closure, ClosureRow, CounterRow, DecisionRow, EntryRow, Found, Head, HoldRow, HoldState,
-    KeyRow, Locked, Need, RecordRow, Since, Store, StoreError, Tenant, Total, UsageRow, Write,
-    Written,
+    AccountRow, Closure, ClosureRow, CounterRow, DecisionRow, EntryRow, Found, Head, HoldRow,
+    HoldState, KeyRow, Locked, Need, Place, RecordRow, RunRow, Since, Store, StoreError, Tenant,
+    Total, UsageRow, Write, Written,
 };
 use tollgate_policy_core::Decimal;
 use uuid::Uuid;
@@ -55,13 +55,29 @@ fn record(name: &str, body: Option<&str>) -> RecordRow {
     RecordRow { kind: "agent".into(), name: name.into(), body }
 }
 
+fn account(balance: &str, held: &str) -> AccountRow {
+    let amount = |text: &str| text.parse().expect("an amount");
+    let (account, currency) = ("cost".into(), "USD".into());
+    AccountRow { account, currency, balance: amount(balance), held: amount(held) }
+}
+
+fn run(number: u128, user: &str, started_at: i64, ended_at: Option<i64>) -> RunRow {
+    RunRow { id: id(number), user: user.into(), started_at, ended_at, body: b"run".to_vec() }
+}
+
+/// Its identifier begins with when it was booked.
+fn usage(at: u128, number: u128) -> UsageRow {
+    let (id, body) = (Uuid::from_u128(at << 80 | number), b"what".to_vec());
+    UsageRow { id, used_at: 5, late: true, overshoot: false, body }
+}
+
 /// All that a tenant has of counter 1 under these values, of these holds and keys.
 async fn find<S: Store>(store: &S, tenant: &Tenant, values: &str, holds: &[u128]) -> Found {
     let need = Need {
         counters: vec![Since { counter: 1, values: values.into(), opened: 0 }],
         holds: holds.iter().map(|number| id(*number)).collect(),
         keys: vec![("reserve".into(), "a key".into())],
-        records: true,
+        whole: true,
         ..Need::head(tenant.clone())
     };
     store.read(&[need]).await.expect("found").remove(0)
@@ -72,7 +88,7 @@ async fn written<S: Store>(store: &S, write: Write) -> Result<Written, StoreErro
 }
 
 async fn committed<S: Store>(store: &S, write: Write) -> Head {
-    let next = write.next;
+    let next = write.leaves();
     assert_eq!(written(store, write).await, Ok(Written::Committed));
     next
 }
@@ -83,10 +99,12 @@ fn full(tenant: &Tenant) -> Write {
         counters: vec![counter("[\"ana\"]", 100, 3, 4), counter("[\"ana\"]", i64::MIN, 0, 5)],
         holds: vec![hold(1), hold(2)],
         closures: vec![closure(3, Closure::Settled, false)],
+        accounts: vec![account("-0.000000000001", "7")],
+        runs: vec![run(6, "ana", 40, None)],
         keys: vec![key("a key")],
         records: vec![record("sdr", Some("{}"))],
         decisions: vec![DecisionRow { id: id(1), allowed: true, body: b"why".to_vec() }],
-        usages: vec![UsageRow { id: id(3), used_at: 5, late: true, body: b"what".to_vec() }],
+        usages: vec![usage(10, 3)],
         entries: vec![EntryRow {
             id: id(4),
             account: "cost".into(),
@@ -115,6 +133,8 @@ pub async fn a_batch_is_found_as_it_was_written<S: Store>(store: &S) {
     assert_eq!(found.holds, [HoldState::Open(hold(1)), ended]);
     assert_eq!(found.keys, [key("a key")]);
     assert_eq!(found.records, [record("sdr", Some("{}"))]);
+    assert_eq!(found.accounts, [account("-0.000000000001", "7")]);
+    assert_eq!(found.next_expiry, Some(99));
     // Of an earlier stretch, of other values and of another tenant nothing is told.
     let later = Need {
         counters: vec![
@@ -144,6 +164,116 @@ pub async fn a_batch_of_another_version_or_stamp_writes_nothing<S: Store>(store:
     // The same batch twice: the second finds the head moved.
     committed(store, full(&tenant)).await;
     assert_eq!(written(store, full(&tenant)).await, Ok(Written::Missed));
+}
+
+pub async fn decisions_alone_leave_the_head_where_it_stands<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let head = committed(store, full(&tenant)).await;
+    let denial = |number, stamp| Write {
+        decisions: vec![DecisionRow { id: id(number), allowed: false, body: b"why".to_vec() }],
+        keys: vec![key(&format!("key {number}"))],
+        ..write(&tenant, head, stamp)
+    };
+    // Of several hosts, one after the other, without a miss.
+    assert_eq!(committed(store, denial(7, 1)).await, head);
+    assert_eq!(committed(store, denial(8, 2)).await, head);
+    assert_eq!(find(store, &tenant, "[]", &[]).await.head, head);
+    let gone = Head { version: 0, ..head };
+    let missed = Write { expected: gone, ..denial(9, 3) };
+    assert_eq!(written(store, missed).await, Ok(Written::Missed));
+}
+
+pub async fn what_is_due_is_found_in_the_order_of_its_time<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let hold = |number, expires_at| HoldRow { expires_at, ..hold(number) };
+    let holds = vec![hold(1, 30), hold(2, 10), hold(3, 20), hold(4, 40)];
+    let head = committed(store, Write { holds, ..write(&tenant, BORN, 1) }).await;
+    let due = async |due| {
+        let need = Need { due: Some(due), ..Need::head(tenant.clone()) };
+        let found = store.read(&[need]).await.expect("found").remove(0);
+        let ids: Vec<Uuid> = found.due.iter().map(|row| row.id).collect();
+        (ids, found.next_expiry)
+    };
+    assert_eq!(due(9).await, (vec![], Some(10)));
+    assert_eq!(due(20).await, (vec![id(2), id(3)], Some(30)));
+    assert_eq!(due(50).await, (vec![id(2), id(3), id(1), id(4)], None));
+    // What is held longer is due later.
+    let longer = vec![hold(2, 60)];
+    committed(store, Write { holds: longer, ..write(&tenant, head, 2) }).await;
+    assert_eq!(due(50).await, (vec![id(3), id(1), id(4)], Some(60)));
+    let other = born(store, "zen").await;
+    let both = [other, tenant.clone()];
+    // The clock of either store is past all that.
+    assert_eq!(store.overdue(&both).await, Ok(vec![tenant]));
+}
+
+pub async fn what_expired_may_still_be_settled_and_nothing_else<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let close = |how, head, stamp| Write {
+        closures: vec![closure(1, how, false)],
+        ..write(&tenant, head, stamp)
+    };
+    let head = committed(store, close(Closure::Expired, BORN, 1)).await;
+    for how in [Closure::Released, Closure::Expired, Closure::Voided] {
+        let refused = written(store, close(how, head, 2)).await;
+        assert!(
+            matches!(refused, Err(StoreError::Refused(_) | StoreError::Unavailable(_))),
+            "{refused:?}"
+        );
+    }
+    let head = committed(store, close(Closure::Settled, head, 3)).await;
+    let again = written(store, close(Closure::Settled, head, 4)).await;
+    assert!(again.is_err(), "{again:?}");
+    let found = find(store, &tenant, "[]", &[1]).await.holds;
+    assert!(matches!(found[0], HoldState::Closed { how: Closure::Settled, .. }));
+}
+
+pub async fn history_is_read_in_order_page_by_page<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let mut head = BORN;
+    for stamp in 1..4_u8 {
+        let at = u128::from(stamp) * 10;
+        let usages = vec![usage(at, 9), usage(at, 1)];
+        head = committed(store, Write { usages, ..write(&tenant, head, stamp.into()) }).await;
+    }
+    let (mut read, mut after) = (Vec::new(), Place::before(20));
+    loop {
+        let page = store.usages(&tenant, after, 3).await.expect("a page");
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        read.extend(page.into_iter().map(|(place, row)| (place.version, row.id)));
+    }
+    let expected = [(2, usage(20, 9)), (2, usage(20, 1)), (3, usage(30, 9)), (3, usage(30, 1))];
+    assert_eq!(read, expected.map(|(version, row)| (version, row.id)));
+    // One of them by its identifier.
+    let need = Need { usages: vec![usage(20, 1).id], ..Need::head(tenant.clone()) };
+    let found = store.read(&[need]).await.expect("found").remove(0);
+    assert_eq!(found.usages, [usage(20, 1)]);
+}
+
+pub async fn lists_hold_what_was_written_and_no_other_tenants<S: Store>(store: &S) {
+    let (tenant, other) = (born(store, "acme").await, born(store, "zen").await);
+    let runs = vec![run(1, "ana", 10, None), run(2, "ben", 20, None), run(3, "ana", 30, None)];
+    let holds = vec![hold(5), hold(3), hold(4)];
+    let head = committed(store, Write { runs, holds, ..write(&tenant, BORN, 1) }).await;
+    let ended = vec![run(1, "ana", 10, Some(25))];
+    committed(store, Write { runs: ended, ..write(&tenant, head, 2) }).await;
+    let ids = async |tenant, user, began| {
+        let runs = store.runs(tenant, user, began).await.expect("runs");
+        runs.iter().map(|run| (run.id, run.ended_at)).collect::<Vec<_>>()
+    };
+    let ana = [(id(1), Some(25)), (id(3), None)];
+    assert_eq!(ids(&tenant, Some("ana"), 0..99).await, ana);
+    assert_eq!(ids(&tenant, Some("ana"), 10..30).await, ana[..1]);
+    assert_eq!(ids(&tenant, None, 0..99).await.len(), 3);
+    assert!(ids(&other, None, 0..99).await.is_empty());
+    let holds = async |after, limit| {
+        let holds = store.holds(&tenant, id(after), limit).await.expect("holds");
+        holds.iter().map(|hold| hold.id).collect::<Vec<_>>()
+    };
+    assert_eq!(holds(0, 2).await, [id(3), id(4)]);
+    assert_eq!(holds(4, 2).await, [id(5)]);
+    assert!(store.holds(&other, id(0), 9).await.expect("none").is_empty());
 }
 
 pub async fn a_second_write_of_a_counter_replaces_the_first<S: Store>(store: &S) {

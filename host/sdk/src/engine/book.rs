@@ -1,286 +1,573 @@
-//! A tenant's books in memory, as of one head: what is judged against, and what the next batch
-//! writes.
+//! A tenant's books in memory, as of one head: what is judged against, and the batch that the next
+//! write makes of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tollgate_policy_core::contract::Quantity;
+use tollgate_policy_core::Money;
+use tollgate_policy_core::contract::{Counter, Dimension, Quote, Reading, dimension};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use super::host::{Ask, HostError, Operation, Outcome};
-use super::tally::Part;
-use super::{Answer, Engine, EngineError, Reservation, Setup};
+use super::amounts::Amounts;
+use super::ask::{Answers, Ask, Work, answer};
+use super::backfill::History;
+use super::body::{self, BatchBody, ExpiredBody, HoldBody, KeptUsage};
+use super::host::HostError;
+use super::judge::Judge;
+use super::operation::{Operation, Subject};
+use super::part::{KeptParts, Part};
+use super::records::KeptCounter;
+use super::tally::{Places, TallyError, id_of};
+use super::{Call, Random, Setup};
 use crate::store::{
-    Closure, ClosureRow, DecisionRow, EntryRow, Found, Head, HoldRow, HoldState, KeyRow, Need,
-    Since, Tenant, UsageRow, Write,
+    Closure, Found, Head, HoldRow, HoldState, KeyRow, Need, Tenant, UsageRow, Write,
 };
+
+/// Under this dimension calls name their run.
+pub const RUN: &str = "run";
+
+/// What a host remembers of a tenant, beyond which its books are closed and opened anew.
+const REMEMBERED_MAX: usize = 50_000;
 
 /// What a host knows of a tenant.
 pub struct Book {
+    pub tenant: Tenant,
+    /// Where the store stands once all that was handed out is written.
     pub head: Head,
-    engine: Engine,
-    open: HashMap<Uuid, Held>,
-    /// Of those that are open: what the store does not have yet.
-    fresh: HashSet<Uuid>,
-    ended: HashMap<Uuid, Closure>,
+    /// Where it stands as long as the write that is under way has not landed.
+    before: Option<Head>,
+    /// When the store was last seen to stand there.
+    as_of: Instant,
+    pub judge: Judge,
+    pub open: HashMap<Uuid, Held>,
+    pub ended: HashMap<Uuid, Ended>,
+    pub usages: HashMap<Uuid, UsageRow>,
     keys: HashMap<(String, String), KeyRow>,
-    /// What was looked for in the store as of this head, whether it was there or not.
+    /// What was looked for in the store, whether it was there or not.
     sought: HashSet<Uuid>,
     sought_keys: HashSet<(String, String)>,
+    /// When the next reservation expires that is not in `due`.
+    next_due: Instant,
+    /// Reservations whose time is over.
+    pub due: Vec<Uuid>,
+    batch: Option<Batch>,
+    spoilt: bool,
+    /// Whether the operation in hand moved anything.
+    pub touched: bool,
+    /// With what its batches are judged.
+    context: Vec<u8>,
+    judged: usize,
 }
 
-struct Held {
-    reservation: Reservation,
-    expires_at: Instant,
+/// An open reservation.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub call: Call,
+    pub parts: Vec<Part>,
+    pub cost: Option<Money>,
+    pub quote: Option<Quote>,
+    pub run_ttl_ms: Option<i64>,
+    pub expires_at: Instant,
 }
 
-/// Of an open reservation in the store: what it takes to end it. Why it was allowed stands in its
-/// decision.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    call: super::Call,
-    parts: Vec<Part>,
+/// How a reservation ended.
+#[derive(Clone, Debug)]
+pub enum Ended {
+    /// For good.
+    As(Closure),
+    /// Its time was over; it may still be settled.
+    Expired(Box<ExpiredBody>),
 }
 
-/// What belongs to a batch beside its rows.
-pub struct Batch<'a> {
+/// What is judged and not yet written.
+pub struct Batch {
     pub write: Write,
-    pub random: &'a dyn Fn() -> u128,
+    pub answers: Answers,
+    /// The last readings that each policy was fed in this batch.
+    pub fed: HashMap<usize, Vec<Reading>>,
+    /// Reservations that opened in it: the store does not have them yet.
+    pub fresh: HashSet<Uuid>,
+    random: Random,
+    ids: u16,
+}
+
+impl Batch {
+    /// An identifier that begins with the batch's instant, in the order in which they are made.
+    pub fn id(&mut self) -> Uuid {
+        let ms = u64::try_from(self.write.next.at).unwrap_or_default();
+        let random = (self.random)().to_le_bytes();
+        let mut bytes = [0; 10];
+        bytes.copy_from_slice(&random[..10]);
+        [bytes[0], bytes[1]] = (self.ids & 0xfff).to_be_bytes();
+        self.ids = self.ids.wrapping_add(1);
+        uuid::Builder::from_unix_timestamp_millis(ms, &bytes).into_uuid()
+    }
 }
 
 impl Book {
     /// Opens the books with the records of a store.
-    pub fn open(setup: Arc<Setup>, found: &Found) -> Result<Self, EngineError> {
-        let mut engine = Engine::new(setup)?;
-        engine.restore(&found.records);
-        engine.advance(found.head.at);
-        Ok(Self {
+    pub fn open(tenant: Tenant, setup: Arc<Setup>, found: Found) -> Self {
+        let mut judge = Judge::new(setup);
+        judge.records.load(&found.records);
+        judge.accounts.load(&found.accounts);
+        judge.apply_limits();
+        judge.now = found.head.at;
+        let mut book = Self {
+            tenant,
             head: found.head,
-            engine,
+            before: None,
+            as_of: found.now,
+            judge,
             open: HashMap::new(),
-            fresh: HashSet::new(),
             ended: HashMap::new(),
+            usages: HashMap::new(),
             keys: HashMap::new(),
             sought: HashSet::new(),
             sought_keys: HashSet::new(),
-        })
+            next_due: found.next_expiry.unwrap_or(Instant::MAX),
+            due: Vec::new(),
+            batch: None,
+            spoilt: false,
+            touched: false,
+            context: Vec::new(),
+            judged: 0,
+        };
+        if book.head.version == 0 {
+            // Nothing has happened yet that these would have to be filled with.
+            for counter in book.unkept(&[]) {
+                book.keep(&counter, Instant::MIN);
+            }
+        }
+        let (name, body) = body::context(&book.judge.setup);
+        book.judge.records.remember_context(&name, &body);
+        book.context = body::write(&BatchBody { context: name });
+        book
     }
 
-    /// What must be learnt before these can be judged; none: nothing.
-    pub fn need(&self, tenant: &Tenant, asks: &[Ask], at: Instant) -> Result<Need, EngineError> {
-        let mut need = Need::head(tenant.clone());
-        let (mut counters, mut holds, mut keys) = (HashSet::new(), HashSet::new(), HashSet::new());
-        for ask in asks {
-            if let Some(key) = &ask.key {
-                let key = (ask.operation.name().to_owned(), key.clone());
-                let known = self.keys.contains_key(&key) || self.sought_keys.contains(&key);
-                if !known {
-                    keys.insert(key);
-                }
+    fn keep(&mut self, counter: &Counter, since: Instant) {
+        let kept = KeptCounter { counter: counter.clone(), since };
+        self.judge.records.keep(id_of(counter), kept);
+    }
+
+    /// Whether these requests need counters that are not kept yet.
+    pub fn lacks(&self, asks: &[Ask]) -> bool {
+        let kept = self.judge.records.counters();
+        let sets_limit = |ask: &Ask| {
+            let Work::Do(Operation::Set { subject, .. }, _) = &ask.work else { return false };
+            matches!(subject, Subject::Limit(..))
+        };
+        self.judge.tally.counters().any(|(id, _)| !kept.contains_key(&id))
+            || (asks.iter().any(sets_limit) && !self.unkept(asks).is_empty())
+    }
+
+    /// The counters that these requests need and that are not kept yet: they must be filled from
+    /// history first.
+    pub fn unkept(&self, asks: &[Ask]) -> Vec<Counter> {
+        let kept = self.judge.records.counters();
+        let own = self.judge.tally.counters().map(|(_, counter)| counter.clone());
+        let of_limits = asks.iter().filter_map(|ask| match &ask.work {
+            Work::Do(Operation::Set { subject: Subject::Limit(key, Some(_)), .. }, _) => {
+                Some(key.clone().sorted().counter())
             }
-            let missing = match &ask.operation {
-                Operation::Reserve { call, .. } => {
-                    self.engine.missing(at, &call.dimensions, &[])?
+            _ => None,
+        });
+        let mut unkept: BTreeMap<i64, Counter> = BTreeMap::new();
+        unkept.extend(own.chain(of_limits).map(|counter| (id_of(&counter), counter)));
+        unkept.retain(|id, _| !kept.contains_key(id));
+        unkept.into_values().collect()
+    }
+
+    /// Takes in counters that were filled from history, up to this very head.
+    pub fn adopt(&mut self, history: History, holds: Vec<HoldRow>) -> Result<(), HostError> {
+        let History { counters, since, mut tally, .. } = history;
+        for counter in &counters {
+            self.judge.tally.subscribe([counter]);
+            self.keep(counter, since);
+        }
+        let calendar = self.judge.setup.calendar;
+        for HoldRow { id, expires_at, body } in holds {
+            let Some(mut hold) = body::read::<HoldBody>(&body) else { continue };
+            let places = tally.places(&hold.call.dimensions);
+            let at = crate::store::instant_of(id);
+            let asked = Amounts::held(&hold.call.quantities, hold.cost)
+                .map_err(TallyError::Amount)
+                .map_err(engine)?;
+            let more = tally.hold(&calendar, at, &places, &asked).map_err(engine)?;
+            hold.parts.append(KeptParts::of(&more, &tally));
+            let body = body::write(&hold);
+            self.know(id, hold, expires_at);
+            let row = HoldRow { id, expires_at, body };
+            self.batch_mut()?.write.holds.push(row);
+        }
+        self.judge.tally.adopt(tally.take_moved());
+        Ok(())
+    }
+
+    /// What must be learnt before these can be judged; those that cannot be are answered and
+    /// leave. None: nothing.
+    pub fn need(&mut self, asks: &mut Vec<Ask>, at: Instant) -> Option<Need> {
+        let mut need = Need::head(self.tenant.clone());
+        let mut wanted = BTreeMap::new();
+        let (mut holds, mut keys, mut usages) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let mut stale = false;
+        let mut still = Vec::with_capacity(asks.len());
+        for ask in asks.drain(..) {
+            if let Some(key) = ask.key()
+                && !(self.keys.contains_key(&key) || self.sought_keys.contains(&key))
+            {
+                keys.insert(key);
+            }
+            let missing = match &ask.work {
+                Work::Look(look, _) => {
+                    stale |= at.saturating_sub(self.as_of) > FRESH_MS;
+                    self.missing_for(look.dimensions(), at, &mut wanted)
                 }
-                Operation::Settle { id, .. } | Operation::Release { id } => {
-                    match self.open.get(id) {
-                        Some(held) => self.missing_of(held, at)?,
-                        None => {
-                            let known = self.ended.contains_key(id) || self.sought.contains(id);
-                            if !known {
-                                holds.insert(*id);
-                            }
-                            continue;
-                        }
-                    }
+                Work::Do(operation, _) => {
+                    self.missing_of(operation, at, &mut wanted, &mut holds, &mut usages)
                 }
             };
-            counters.extend(missing);
+            match missing {
+                Ok(()) => still.push(ask),
+                Err(error) => ask.refuse(&engine(error)),
+            }
         }
-        need.counters.extend(counters);
+        *asks = still;
+        if self.next_due <= at {
+            need.due = Some(at);
+        }
+        for id in self.due.clone() {
+            // What cannot be learnt of one that is due is left to the next time.
+            if self.missing_to_end(id, at, &mut wanted).is_err() {
+                self.due.retain(|due| *due != id);
+            }
+        }
+        let tally = &self.judge.tally;
+        need.counters =
+            wanted.into_iter().map(|(slot, opened)| tally.since(slot, opened)).collect();
         need.holds.extend(holds);
         need.keys.extend(keys);
-        Ok(need)
+        need.usages.extend(usages);
+        (stale || !need.is_head()).then_some(need)
     }
 
-    fn missing_of(&self, held: &Held, at: Instant) -> Result<Vec<Since>, EngineError> {
-        let Reservation { call, parts, .. } = &held.reservation;
-        Ok(self.engine.missing(at, &call.dimensions, parts)?)
+    fn missing_of(
+        &mut self,
+        operation: &Operation,
+        at: Instant,
+        wanted: &mut BTreeMap<usize, Instant>,
+        holds: &mut HashSet<Uuid>,
+        usages: &mut HashSet<Uuid>,
+    ) -> Result<(), TallyError> {
+        match operation {
+            Operation::Reserve { call, .. } | Operation::Start { call, .. } => {
+                if let Some(run) = run_of(&call.dimensions)
+                    && self.is_unknown(run)
+                {
+                    holds.insert(run);
+                }
+                self.missing_for(&call.dimensions, at, wanted)
+            }
+            Operation::Settle { id, .. }
+            | Operation::Release { id }
+            | Operation::Extend { id, .. }
+            | Operation::Finish { id } => {
+                if self.is_unknown(*id) {
+                    holds.insert(*id);
+                }
+                self.missing_to_end(*id, at, wanted)
+            }
+            Operation::Record { reports } => reports.iter().try_for_each(|report| {
+                let used_at = report.used_at.unwrap_or(at).min(at);
+                self.missing_for(&report.call.dimensions, at, wanted)?;
+                self.missing_then(&report.call.dimensions, used_at, &[], wanted)
+            }),
+            Operation::Void { usage, .. } => {
+                if self.is_unknown(*usage) {
+                    holds.insert(*usage);
+                }
+                let Some(row) = self.usages.get(usage).cloned() else {
+                    if !self.sought.contains(usage) {
+                        usages.insert(*usage);
+                    }
+                    return Ok(());
+                };
+                let Some(used) = body::read::<KeptUsage>(&row.body) else { return Ok(()) };
+                let elsewhere = used.elsewhere.placed(&mut self.judge.tally);
+                self.missing_then(&used.dimensions, row.used_at, &elsewhere, wanted)
+            }
+            Operation::Book { .. } | Operation::Set { .. } | Operation::Expire => Ok(()),
+        }
     }
 
-    /// Takes in what a need brought, as of this very head.
-    pub fn learn(&mut self, need: Need, found: Found) -> Result<(), HostError> {
-        self.engine.learn(need.counters, found.counters);
+    fn missing_for(
+        &mut self,
+        dimensions: &[Dimension],
+        at: Instant,
+        wanted: &mut BTreeMap<usize, Instant>,
+    ) -> Result<(), TallyError> {
+        let places = self.judge.tally.places(dimensions);
+        self.judge.missing(at.max(self.judge.now), &places, &[], wanted)
+    }
+
+    fn missing_then(
+        &mut self,
+        dimensions: &[Dimension],
+        at: Instant,
+        parts: &[Part],
+        wanted: &mut BTreeMap<usize, Instant>,
+    ) -> Result<(), TallyError> {
+        let places = self.judge.tally.places(dimensions);
+        self.judge.missing(at, &places, parts, wanted)
+    }
+
+    fn missing_to_end(
+        &mut self,
+        id: Uuid,
+        at: Instant,
+        wanted: &mut BTreeMap<usize, Instant>,
+    ) -> Result<(), TallyError> {
+        let at = at.max(self.judge.now);
+        if let Some(held) = self.open.get(&id) {
+            let places = self.judge.tally.places(&held.call.dimensions);
+            return self.judge.missing(at, &places, &held.parts, wanted);
+        }
+        let Some(Ended::Expired(expired)) = self.ended.get(&id) else { return Ok(()) };
+        let expired = expired.clone();
+        self.missing_for(&expired.call.dimensions, at, wanted)?;
+        let Some(charged) = &expired.charged else { return Ok(()) };
+        let elsewhere = charged.used.elsewhere.placed(&mut self.judge.tally);
+        self.missing_then(&charged.used.dimensions, charged.used_at, &elsewhere, wanted)
+    }
+
+    fn is_unknown(&self, id: Uuid) -> bool {
+        !(self.open.contains_key(&id) || self.ended.contains_key(&id) || self.sought.contains(&id))
+    }
+
+    /// Takes in what a need brought; false: somebody else wrote, and these books are of another
+    /// past. What a write that is under way touches is known already, so that rows from before it
+    /// do as well.
+    #[must_use]
+    pub fn learn(&mut self, need: Need, found: Found) -> bool {
+        if found.head != self.head && Some(found.head) != self.before {
+            return false;
+        }
+        self.as_of = found.now;
+        self.judge.tally.learn(need.counters, found.counters);
         self.sought.extend(need.holds);
+        self.sought.extend(need.usages);
         self.sought_keys.extend(need.keys);
         for state in found.holds {
             match state {
-                HoldState::Open(HoldRow { id, expires_at, body }) => {
-                    let Kept { call, parts } = serde_json::from_slice(&body)
-                        .map_err(|_| HostError::UnknownReservation(id))?;
-                    let reservation =
-                        Reservation { call, quote: None, parts, findings: Vec::new() };
-                    self.open.insert(id, Held { reservation, expires_at });
-                }
-                HoldState::Closed { id, how, .. } => {
-                    self.ended.insert(id, how);
+                HoldState::Open(row) => self.know_row(row),
+                HoldState::Closed { id, how, body } => {
+                    let ended = match body::read(&body) {
+                        Some(expired) if how == Closure::Expired => {
+                            Ended::Expired(Box::new(expired))
+                        }
+                        _ => Ended::As(how),
+                    };
+                    self.ended.entry(id).or_insert(ended);
                 }
             }
         }
         for row in found.keys {
-            self.keys.insert((row.operation.clone(), row.key.clone()), row);
+            self.keys.entry((row.operation.clone(), row.key.clone())).or_insert(row);
         }
-        Ok(())
+        self.usages.extend(found.usages.into_iter().map(|row| (row.id, row)));
+        if let Some(due) = need.due {
+            let more = found.due.len() == crate::store::DUE_MAX;
+            self.next_due = if more { due } else { found.next_expiry.unwrap_or(Instant::MAX) };
+            for row in found.due {
+                let id = row.id;
+                self.know_row(row);
+                if self.open.contains_key(&id) && !self.due.contains(&id) {
+                    self.due.push(id);
+                }
+            }
+            let soonest = self.open.values().map(|held| held.expires_at).filter(|at| *at > due);
+            self.next_due = self.next_due.min(soonest.min().unwrap_or(Instant::MAX));
+        }
+        true
     }
 
-    /// Judges one request against all that were judged before it.
-    pub fn judge(&mut self, ask: &Ask, batch: &mut Batch) -> Result<Outcome, HostError> {
-        // What is settled lands where its batch does.
-        self.engine.advance(batch.write.next.at);
-        let Some(key) = &ask.key else {
-            return self.carry_out(&ask.operation, batch);
-        };
-        let operation = ask.operation.name().to_owned();
-        let hash = ask.operation.hash();
-        if let Some(row) = self.keys.get(&(operation.clone(), key.clone())) {
-            let answer = serde_json::from_slice(&row.answer).ok().filter(|_| row.hash == hash);
-            return answer.ok_or_else(|| HostError::KeyReused(key.clone()));
+    fn know_row(&mut self, HoldRow { id, expires_at, body }: HoldRow) {
+        if !self.open.contains_key(&id)
+            && !self.ended.contains_key(&id)
+            && let Some(hold) = body::read::<HoldBody>(&body)
+        {
+            self.know(id, hold, expires_at);
         }
-        let outcome = self.carry_out(&ask.operation, batch)?;
-        let row = KeyRow { operation, key: key.clone(), hash, answer: bytes(&outcome) };
+    }
+
+    fn know(&mut self, id: Uuid, hold: HoldBody, expires_at: Instant) {
+        let HoldBody { call, parts, cost, quote, run_ttl_ms } = hold;
+        let parts = parts.placed(&mut self.judge.tally);
+        self.open.insert(id, Held { call, parts, cost, quote, run_ttl_ms, expires_at });
+    }
+
+    /// Judges requests, each against all that were judged before it. Where something moved before
+    /// it failed, these books are spoilt: returned are those that were not judged any more.
+    pub fn judge_all(&mut self, asks: Vec<Ask>, at: Instant, random: &Random) -> Vec<Ask> {
+        let before = self.waiting();
+        let mut asks = asks.into_iter();
+        while !self.is_spoilt()
+            && let Some(ask) = asks.next()
+        {
+            self.judge_one(ask, at, random);
+        }
+        self.judged = self.waiting() - before;
+        asks.collect()
+    }
+
+    /// How many of those that were judged last wait for their batch.
+    pub fn judged(&self) -> usize {
+        self.judged
+    }
+
+    /// Begins a batch, where none has begun.
+    pub fn begin(&mut self, at: Instant, random: &Random) {
+        let batch = self.batch.get_or_insert_with(|| {
+            // Half of the digits are enough to tell two writers apart.
+            let stamp = (random() >> 64) as i64;
+            let at = at.max(self.head.at).max(self.judge.now);
+            let write = Write::new(self.tenant.clone(), self.head, stamp, at);
+            Batch {
+                write,
+                answers: Vec::new(),
+                fed: HashMap::new(),
+                fresh: HashSet::new(),
+                random: Arc::clone(random),
+                ids: 0,
+            }
+        });
+        // What is settled lands where its batch does.
+        self.judge.now = self.judge.now.max(batch.write.next.at);
+    }
+
+    fn judge_one(&mut self, ask: Ask, at: Instant, random: &Random) {
+        self.begin(at, random);
+        self.expire_due();
+        if self.spoilt {
+            return ask.refuse(&HostError::Stopped);
+        }
+        let Ask { tenant, key, priced, work } = ask;
+        let (operation, reply) = match work {
+            Work::Look(look, reply) => {
+                let _ = reply.send(self.look(&look, priced));
+                return;
+            }
+            Work::Do(operation, reply) => (operation, reply),
+        };
+        self.touched = false;
+        let outcome = self.judge_once(key.as_deref(), &operation, priced);
+        self.spoilt |= self.touched && outcome.is_err();
+        let ask = Ask { tenant, key, priced: None, work: Work::Do(operation, reply) };
+        if let Some(batch) = &mut self.batch {
+            batch.answers.push((ask, outcome));
+        }
+    }
+
+    fn judge_once(
+        &mut self,
+        key: Option<&str>,
+        operation: &Operation,
+        priced: Option<super::price::Priced>,
+    ) -> Result<super::Outcome, HostError> {
+        let Some(key) = key else {
+            return self.carry_out(operation, priced);
+        };
+        let name = operation.name().to_owned();
+        let hash = body::hash(operation);
+        if let Some(row) = self.keys.get(&(name.clone(), key.to_owned())) {
+            let answer = body::read(&row.answer).filter(|_| row.hash == hash);
+            return answer.ok_or_else(|| HostError::KeyReused(key.to_owned()));
+        }
+        let outcome = self.carry_out(operation, priced)?;
+        let row =
+            KeyRow { operation: name, key: key.to_owned(), hash, answer: body::write(&outcome) };
         self.keys.insert((row.operation.clone(), row.key.clone()), row.clone());
-        batch.write.keys.push(row);
+        self.batch_mut()?.write.keys.push(row);
         Ok(outcome)
     }
 
-    fn carry_out(
-        &mut self,
-        operation: &Operation,
-        batch: &mut Batch,
-    ) -> Result<Outcome, HostError> {
-        match operation {
-            Operation::Reserve { call, ttl_ms } => {
-                let call = super::Call { at: batch.write.next.at, ..call.clone() };
-                self.reserve(call, *ttl_ms, batch)
-            }
-            Operation::Settle { id, used } => self.settle(*id, used, batch),
-            Operation::Release { id } => self.release(*id, batch),
-        }
+    /// The batch that is being judged: there is one wherever something is carried out.
+    pub fn batch_mut(&mut self) -> Result<&mut Batch, HostError> {
+        self.batch.as_mut().ok_or(HostError::Stopped)
     }
 
-    fn reserve(
-        &mut self,
-        call: super::Call,
-        ttl_ms: i64,
-        batch: &mut Batch,
-    ) -> Result<Outcome, HostError> {
-        let id = Uuid::from_u128((batch.random)());
-        let asked = call.clone();
-        match self.engine.reserve(call)? {
-            Answer::Denied(denial, events) => {
-                let body = bytes(&json!({ "call": asked, "denial": denial }));
-                batch.write.decisions.push(DecisionRow { id, allowed: false, body });
-                Ok(Outcome::Denied { denial, events })
-            }
-            Answer::Allowed(reservation) => {
-                let expires_at = batch.write.next.at.saturating_add(ttl_ms.max(0));
-                let Reservation { call, quote, parts, findings } = &*reservation;
-                let why = json!({ "call": asked, "quote": quote, "findings": findings });
-                batch.write.decisions.push(DecisionRow { id, allowed: true, body: bytes(&why) });
-                let kept = bytes(&Kept { call: call.clone(), parts: parts.clone() });
-                batch.write.holds.push(HoldRow { id, expires_at, body: kept });
-                let (quote, findings) = (reservation.quote.clone(), reservation.findings.clone());
-                self.open.insert(id, Held { reservation: *reservation, expires_at });
-                self.fresh.insert(id);
-                Ok(Outcome::Reserved { id, expires_at, quote, findings })
-            }
-        }
+    /// Something moved, and what was to follow failed.
+    pub fn spoil(&mut self) {
+        self.spoilt = true;
     }
 
-    fn settle(
-        &mut self,
-        id: Uuid,
-        used: &[Quantity],
-        batch: &mut Batch,
-    ) -> Result<Outcome, HostError> {
-        let held = self.open.get(&id).ok_or_else(|| self.why_not_open(id))?;
-        let reservation = held.reservation.clone();
-        let at = batch.write.next.at;
-        let late = at >= held.expires_at;
-        let dimensions = reservation.call.dimensions.clone();
-        let settled = self.engine.settle(reservation, used.to_vec())?;
-        let body = bytes(&json!({ "dimensions": dimensions, "used": used, "cost": settled.cost }));
-        batch.write.usages.push(UsageRow { id, used_at: at, late, body });
-        if let Some(cost) = settled.cost {
-            batch.write.entries.push(EntryRow {
-                id,
-                account: "cost".into(),
-                kind: "charge".into(),
-                amount: cost.amount,
-                currency: cost.currency.code().to_owned(),
-                body: bytes(&settled.quote),
-            });
-        }
-        self.close(id, Closure::Settled, batch);
-        Ok(Outcome::Settled { cost: settled.cost, late, events: settled.events })
+    /// Whether something moved before it failed: these books must be closed.
+    pub fn is_spoilt(&self) -> bool {
+        self.spoilt
     }
 
-    fn release(&mut self, id: Uuid, batch: &mut Batch) -> Result<Outcome, HostError> {
-        let held = self.open.get(&id).ok_or_else(|| self.why_not_open(id))?;
-        self.engine.release(&held.reservation)?;
-        self.close(id, Closure::Released, batch);
-        Ok(Outcome::Released)
+    /// Whether so much is remembered that it is better to open the books anew.
+    pub fn is_full(&self) -> bool {
+        self.open.len()
+            + self.ended.len()
+            + self.keys.len()
+            + self.judge.tally.len()
+            + self.sought.len()
+            + self.sought_keys.len()
+            + self.usages.len()
+            > REMEMBERED_MAX
     }
 
-    fn why_not_open(&self, id: Uuid) -> HostError {
-        match self.ended.get(&id) {
-            Some(how) => HostError::Ended { id, how: *how },
-            None => HostError::UnknownReservation(id),
-        }
+    /// How many requests wait for their batch to be written.
+    pub fn waiting(&self) -> usize {
+        self.batch.as_ref().map_or(0, |batch| batch.answers.len())
     }
 
-    fn close(&mut self, id: Uuid, how: Closure, batch: &mut Batch) {
-        self.open.remove(&id);
-        let held = !self.fresh.remove(&id);
-        if !held {
-            batch.write.holds.retain(|hold| hold.id != id);
-        }
-        self.ended.insert(id, how);
-        batch.write.closures.push(ClosureRow { id, how, held, body: Vec::new() });
+    /// Hands out what was judged: to be written, and answered once it stands.
+    pub fn take_batch(&mut self) -> Option<(Write, Answers)> {
+        let Batch { mut write, answers, .. } = self.batch.take()?;
+        write.counters = self.judge.tally.take_moved();
+        write.accounts = self.judge.accounts.take_moved();
+        write.records = self.judge.records.take_changed();
+        write.body.clone_from(&self.context);
+        self.before = Some(self.head);
+        self.head = write.leaves();
+        Some((write, answers))
     }
 
-    /// Puts what moved into the batch; false: nothing is to be written.
-    pub fn fill(&mut self, write: &mut Write) -> bool {
-        (write.counters, write.records) = self.engine.take_moved();
-        !(write.counters.is_empty()
-            && write.holds.is_empty()
-            && write.closures.is_empty()
-            && write.keys.is_empty()
-            && write.records.is_empty()
-            && write.decisions.is_empty())
+    /// What was handed out stands.
+    pub fn landed(&mut self, now: Instant) {
+        self.before = None;
+        self.as_of = now;
     }
 
-    /// The batch stands.
-    pub fn committed(&mut self, head: Head) {
-        self.head = head;
-        self.fresh.clear();
-        // What ended and what was answered long ago is found in the store again.
-        const REMEMBERED: usize = 10_000;
-        if self.ended.len() + self.sought.len() > REMEMBERED {
-            self.ended.clear();
-            self.sought.clear();
+    /// Closes the books; what waited for its batch must be judged anew. Of spoilt ones, who failed
+    /// is told so.
+    pub fn close(self) -> Vec<Ask> {
+        let mut answers = self.batch.map(|batch| batch.answers).unwrap_or_default();
+        if self.spoilt {
+            answer(answers.pop().into_iter().collect());
         }
-        if self.keys.len() + self.sought_keys.len() > REMEMBERED {
-            self.keys.clear();
-            self.sought_keys.clear();
-        }
+        answers.into_iter().map(|(ask, _)| ask).collect()
+    }
+
+    /// Of a reservation that opened at an instant, when to look again whether it is due.
+    pub fn watch(&mut self, expires_at: Instant) {
+        self.next_due = self.next_due.min(expires_at);
+    }
+
+    pub fn places(&mut self, dimensions: &[Dimension]) -> Places {
+        self.judge.tally.places(dimensions)
     }
 }
 
-/// Of our own types, which JSON can hold.
-fn bytes(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
+/// How old what a look is answered from may be.
+const FRESH_MS: i64 = 1_000;
+
+pub fn run_of(dimensions: &[Dimension]) -> Option<Uuid> {
+    dimension(dimensions, RUN).parse().ok()
+}
+
+pub fn engine(error: TallyError) -> HostError {
+    HostError::Engine(error.into())
 }

@@ -1,12 +1,21 @@
 //! What a policy is fed: of all that is known of a call, the part that its manifest reads.
 
-use std::collections::HashMap;
-
 use serde_json::Value as Json;
+use tollgate_policy_core::Meter;
 use tollgate_policy_core::contract::{Dimension, Fact, Quantity, Read, Value, dimension};
-use tollgate_policy_core::{Decimal, Meter};
+use tollgate_policy_core::window::Instant;
 
+use super::accounts::{Account, Accounts, COST};
+use super::amounts::Amounts;
+use super::records::Records;
 use super::{Call, Setup};
+
+/// What is known of a tenant beside the call; none of it where a price follows from the call alone.
+#[derive(Clone, Copy, Default)]
+pub struct Known<'a> {
+    pub records: Option<&'a Records>,
+    pub accounts: Option<&'a Accounts>,
+}
 
 pub struct Feed<'a>(&'a [Read]);
 
@@ -22,27 +31,25 @@ impl<'a> Feed<'a> {
         dimensions.iter().filter(|dimension| read(&dimension.name)).cloned().collect()
     }
 
-    /// In the order of their names, since what is fed must not depend on a hasher.
-    pub fn asks(&self, asks: &HashMap<String, Decimal>) -> Vec<Quantity> {
-        let read = |name: &str| {
-            self.0.iter().any(|read| matches!(read, Read::Ask(_)) && read.covers(name))
+    pub fn asks(&self, asks: &Amounts) -> Vec<Quantity> {
+        let read = |meter: &Meter| {
+            self.0.iter().any(|read| matches!(read, Read::Ask(_)) && read.covers(meter.as_str()))
         };
-        let mut quantities: Vec<Quantity> = asks
-            .iter()
-            .filter(|(name, _)| read(name))
-            .filter_map(|(name, amount)| {
-                Some(Quantity { meter: name.parse::<Meter>().ok()?, amount: *amount })
-            })
-            .collect();
-        quantities.sort_by(|left, right| left.meter.cmp(&right.meter));
-        quantities
+        asks.iter().filter(|quantity| read(&quantity.meter)).cloned().collect()
     }
 
-    /// The local time, the record of the call's agent, and `more`.
-    pub fn facts(&self, setup: &Setup, call: &Call, more: &[Fact]) -> Vec<Fact> {
+    /// The local time, the record of the call's agent, balances, and `more`.
+    pub fn facts(
+        &self,
+        setup: &Setup,
+        known: Known,
+        call: &Call,
+        at: Instant,
+        more: &[Fact],
+    ) -> Vec<Fact> {
         let mut facts = Vec::new();
         if self.reads_fact_under("local.")
-            && let Ok(local) = setup.calendar.local(call.at)
+            && let Ok(local) = setup.calendar.local(at)
         {
             let number = |name: &str, value: u32| Fact {
                 name: format!("local.{name}"),
@@ -58,10 +65,21 @@ impl<'a> Feed<'a> {
         }
         let agent = dimension(&call.dimensions, "agent");
         if self.reads_fact_under("agent.")
-            && let Some(record) = setup.agents.get(agent)
+            && let Some(record) = known.records.and_then(|records| records.agent(agent))
         {
             facts.push(Fact { name: "agent.name".into(), value: Value::Text(agent.into()) });
-            flatten("agent", record, &mut facts);
+            flatten("agent", &record.settings, &mut facts);
+        }
+        if self.reads_fact_under("balance.")
+            && let Some(accounts) = known.accounts
+        {
+            for (_, currency, account) in accounts.iter().filter(|(name, ..)| *name == COST) {
+                let Account { balance, held } = account;
+                if let Ok(left) = balance.checked_sub(held) {
+                    let name = format!("balance.{}", currency.code().to_ascii_lowercase());
+                    facts.push(Fact { name, value: Value::Number(left) });
+                }
+            }
         }
         facts.extend_from_slice(more);
         facts.retain(|fact| {

@@ -4,124 +4,23 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
-use tollgate_policy_core::contract::{Denial, Finding, Quantity, Quote};
+use tollgate_policy_core::contract::Quantity;
 use tollgate_policy_core::window::Instant;
-use tollgate_policy_core::{Decimal, Meter, Money};
+use tollgate_policy_core::{Decimal, Meter};
 use uuid::Uuid;
 
-use super::shard::Shard;
-use super::{Call, EngineError, Event, Setup};
+use super::ask::{Ask, Look, Seen, Work};
+use super::builder::{Ahead, HostBuilder};
+use super::feed::Known;
+use super::look::{Account, Checked};
+use super::operation::{Denied, Mode, Operation, Outcome, Recorded, Reserved, check_call};
+use super::price::{Priced, depends_on_call_alone, price};
+use super::{Call, EngineError, Setup, SetupError};
 use crate::store::{Clock, Closure, Store, StoreError, Tenant};
-
-/// Draws a random number.
-pub type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
-
-/// How a host is set up.
-#[derive(Clone)]
-pub struct HostSettings {
-    /// Among how many tasks tenants are divided.
-    pub shards: usize,
-    /// So many requests are judged before they are written.
-    pub batch_max: usize,
-    /// Measures time between two answers of the store, whose clock is the one that counts.
-    pub clock: Clock,
-    /// For identifiers and stamps.
-    pub random: Random,
-}
-
-/// What a host is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Operation {
-    /// May this call go ahead? What it needs is held.
-    Reserve {
-        /// The call; its instant is that of the answer.
-        call: Call,
-        /// For how long.
-        ttl_ms: i64,
-    },
-    /// This is what a reserved call used.
-    Settle {
-        /// The reservation's.
-        id: Uuid,
-        /// What was used.
-        used: Vec<Quantity>,
-    },
-    /// A reserved call does not take place.
-    Release {
-        /// The reservation's.
-        id: Uuid,
-    },
-}
-
-impl Operation {
-    fn check(&self) -> Result<(), HostError> {
-        let quantities = match self {
-            Self::Reserve { call, .. } => &call.quantities,
-            Self::Settle { used, .. } => used,
-            Self::Release { .. } => return Ok(()),
-        };
-        match quantities.iter().find(|quantity| quantity.amount.is_negative()) {
-            Some(Quantity { meter, amount }) => {
-                Err(HostError::Negative { meter: meter.clone(), amount: *amount })
-            }
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Reserve { .. } => "reserve",
-            Self::Settle { .. } => "settle",
-            Self::Release { .. } => "release",
-        }
-    }
-
-    /// Of all that was asked.
-    pub(super) fn hash(&self) -> [u8; 32] {
-        Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
-    }
-}
-
-/// What a host answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The call may go ahead.
-    Reserved {
-        /// By which it is settled or released.
-        id: Uuid,
-        /// Until then it is held.
-        expires_at: Instant,
-        /// What its estimate costs; none where nothing prices.
-        quote: Option<Quote>,
-        /// What the policies found.
-        findings: Vec<Finding>,
-    },
-    /// It may not.
-    Denied {
-        /// Why.
-        denial: Denial,
-        /// What follows from that.
-        events: Vec<Event>,
-    },
-    /// Its use is booked.
-    Settled {
-        /// What it cost; none where nothing prices.
-        cost: Option<Money>,
-        /// Whether its reservation's time was over.
-        late: bool,
-        /// What follows from it.
-        events: Vec<Event>,
-    },
-    /// What was held is given back.
-    Released,
-}
 
 /// A host gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,6 +31,9 @@ pub enum HostError {
     /// The engine's. Nothing was written.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A tenant cannot be set up like this.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// No such tenant is set up in this host.
     #[error("there is no tenant `{0}`: set it up first")]
     UnknownTenant(Tenant),
@@ -142,21 +44,45 @@ pub enum HostError {
     #[error("{amount} of `{meter}` is below zero: report what was used too much by an adjustment")]
     Negative {
         /// Of what.
-        meter: Meter,
+        meter: String,
         /// How much.
         amount: Decimal,
     },
+    /// The tenant measures no such thing.
+    #[error("there is no meter `{0}`: name one of the tenant's meters")]
+    UnknownMeter(Meter),
+    /// The tenant wants every call to name it.
+    #[error("the call names no `{0}`: add the dimension")]
+    MissingDimension(String),
+    /// Something in the request cannot be kept, or makes no sense.
+    #[error("{0}")]
+    Malformed(String),
+    /// It was used later than now.
+    #[error("`{0}` lies in the future: tell what was used once it was used")]
+    Future(Instant),
     /// There never was such a reservation.
     #[error("there is no reservation `{0}`")]
     UnknownReservation(Uuid),
+    /// There never was such a usage, or it undoes another one.
+    #[error("there is no usage `{0}` that can be undone")]
+    UnknownUsage(Uuid),
     /// It ended before.
-    #[error("reservation `{id}` was {how} before", how = words(*how))]
+    #[error("`{id}` was {how} before", how = words(*how))]
     Ended {
-        /// The reservation's.
+        /// The reservation's, or the usage's.
         id: Uuid,
         /// How.
         how: Closure,
     },
+    /// A run uses nothing itself.
+    #[error("`{0}` is a run: settle its calls, and finish it")]
+    IsARun(Uuid),
+    /// It is a call.
+    #[error("`{0}` is not a run: settle or release it")]
+    NotARun(Uuid),
+    /// What it needs more costs another currency than what it holds.
+    #[error("`{0}` holds another currency than what it needs more: reserve that apart")]
+    Currency(Uuid),
     /// The host is going down.
     #[error("the host is going down")]
     Stopped,
@@ -167,41 +93,123 @@ fn words(how: Closure) -> &'static str {
         Closure::Settled => "settled",
         Closure::Released => "released",
         Closure::Expired => "given up, as its time was over,",
+        Closure::Voided => "undone",
     }
 }
 
-/// A request on its way.
-pub(super) struct Ask {
-    pub tenant: Tenant,
-    pub key: Option<String>,
-    pub operation: Operation,
-    pub reply: oneshot::Sender<Result<Outcome, HostError>>,
+/// A tenant that a host serves.
+pub struct Served {
+    pub setup: Arc<Setup>,
+    /// Whether calls can be priced before their turn comes.
+    prices_ahead: bool,
 }
 
-/// A host. Cheap to clone.
+impl Served {
+    pub fn new(setup: Arc<Setup>) -> Self {
+        let prices_ahead = depends_on_call_alone(&setup);
+        Self { setup, prices_ahead }
+    }
+}
+
+/// A host. Cheap to clone; it ends with its last clone.
 #[derive(Clone)]
-pub struct Host {
-    shards: Arc<[mpsc::Sender<Ask>]>,
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    shards: Vec<mpsc::Sender<Ask>>,
+    tenants: Arc<HashMap<Tenant, Served>>,
+    clock: Clock,
+    ahead: Ahead,
+}
+
+/// A host as its own tasks know it.
+pub struct WeakHost(Weak<Inner>);
+
+impl WeakHost {
+    pub fn upgrade(&self) -> Option<Host> {
+        self.0.upgrade().map(Host)
+    }
 }
 
 impl Host {
-    /// Starts a host on a store, with these tenants, which are created where they are not there.
-    pub async fn start<S: Store>(
-        store: Arc<S>,
-        tenants: HashMap<Tenant, Arc<Setup>>,
-        settings: HostSettings,
-    ) -> Result<Self, HostError> {
-        for tenant in tenants.keys() {
-            store.create(tenant).await?;
+    /// Sets a host up on a store.
+    pub fn builder<S: Store>(store: Arc<S>) -> HostBuilder<S> {
+        HostBuilder::new(store)
+    }
+
+    pub(super) fn new(
+        shards: Vec<mpsc::Sender<Ask>>,
+        tenants: Arc<HashMap<Tenant, Served>>,
+        clock: Clock,
+        ahead: Ahead,
+    ) -> Self {
+        Self(Arc::new(Inner { shards, tenants, clock, ahead }))
+    }
+
+    pub(super) fn downgrade(&self) -> WeakHost {
+        WeakHost(Arc::downgrade(&self.0))
+    }
+
+    /// May this call go ahead? What it needs is held for so long, until it is settled or released.
+    /// With a key, asking again gives the same answer.
+    pub async fn reserve(
+        &self,
+        tenant: &Tenant,
+        key: Option<&str>,
+        call: Call,
+        ttl: Duration,
+    ) -> Result<Result<Reserved, Denied>, HostError> {
+        let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+        let operation = Operation::Reserve { call, ttl_ms, mode: Mode::All };
+        match self.ask(tenant, key.map(str::to_owned), operation).await? {
+            Outcome::Reserved(reserved) => Ok(Ok(reserved)),
+            Outcome::Denied(denied) => Ok(Err(denied)),
+            _ => Err(HostError::Stopped),
         }
-        let tenants = Arc::new(tenants);
-        let shards = (0..settings.shards.max(1)).map(|_| {
-            let (sender, receiver) = mpsc::channel(settings.batch_max.max(1) * 4);
-            let shard = Shard::new(Arc::clone(&store), Arc::clone(&tenants), settings.clone());
-            tokio::spawn(shard.run(receiver));
-            sender
-        });
-        Ok(Self { shards: shards.collect() })
+    }
+
+    /// This is what a reserved call used. It is booked whatever it is, also after its time.
+    pub async fn settle(
+        &self,
+        tenant: &Tenant,
+        key: Option<&str>,
+        id: Uuid,
+        used: Vec<Quantity>,
+    ) -> Result<Recorded, HostError> {
+        let operation = Operation::Settle { id, used };
+        match self.ask(tenant, key.map(str::to_owned), operation).await? {
+            Outcome::Settled(recorded) => Ok(recorded),
+            _ => Err(HostError::Stopped),
+        }
+    }
+
+    /// A reserved call does not take place: what is held for it is given back.
+    pub async fn release(
+        &self,
+        tenant: &Tenant,
+        key: Option<&str>,
+        id: Uuid,
+    ) -> Result<(), HostError> {
+        self.ask(tenant, key.map(str::to_owned), Operation::Release { id }).await.map(drop)
+    }
+
+    /// What would become of this call, and how near each limit is? Nothing is held or written.
+    pub async fn check(&self, tenant: &Tenant, call: Call) -> Result<Checked, HostError> {
+        let setup = self.served(tenant)?;
+        check_call(&call, &setup.setup)?;
+        let priced = self.price(setup, &call);
+        match self.look(tenant, Look::Check(call, Mode::All), priced).await? {
+            Seen::Checked(checked) => Ok(*checked),
+            Seen::Accounts(_) => Err(HostError::Stopped),
+        }
+    }
+
+    /// What the accounts of the tenant's ledger stand at.
+    pub async fn accounts(&self, tenant: &Tenant) -> Result<Vec<Account>, HostError> {
+        match self.look(tenant, Look::Accounts, None).await? {
+            Seen::Accounts(accounts) => Ok(accounts),
+            Seen::Checked(_) => Err(HostError::Stopped),
+        }
     }
 
     /// Asks, and waits until the answer stands. With a key, asking again gives the same answer. A
@@ -212,14 +220,55 @@ impl Host {
         key: Option<String>,
         operation: Operation,
     ) -> Result<Outcome, HostError> {
-        operation.check()?;
-        let mut hasher = DefaultHasher::new();
-        tenant.hash(&mut hasher);
-        let count = u64::try_from(self.shards.len()).unwrap_or(1);
-        let place = usize::try_from(hasher.finish() % count).unwrap_or_default();
+        let served = self.served(tenant)?;
+        operation.check(&served.setup, self.0.ahead.now(&self.0.clock))?;
+        if key.as_ref().is_some_and(|key| key.contains('\0') || key.len() > KEY_MAX) {
+            let words = format!("a key is of {KEY_MAX} bytes at the most, and holds no NUL");
+            return Err(HostError::Malformed(words));
+        }
+        let priced = match &operation {
+            Operation::Reserve { call, .. } | Operation::Start { call, .. } => {
+                self.price(served, call)
+            }
+            _ => None,
+        };
         let (reply, answer) = oneshot::channel();
-        let ask = Ask { tenant: tenant.clone(), key, operation, reply };
-        self.shards[place].send(ask).await.map_err(|_| HostError::Stopped)?;
+        let work = Work::Do(operation, reply);
+        self.send(Ask { tenant: tenant.clone(), key, priced, work }).await?;
         answer.await.map_err(|_| HostError::Stopped)?
     }
+
+    async fn look(
+        &self,
+        tenant: &Tenant,
+        look: Look,
+        priced: Option<Priced>,
+    ) -> Result<Seen, HostError> {
+        let (reply, answer) = oneshot::channel();
+        let work = Work::Look(look, reply);
+        self.send(Ask { tenant: tenant.clone(), key: None, priced, work }).await?;
+        answer.await.map_err(|_| HostError::Stopped)?
+    }
+
+    pub(super) async fn send(&self, ask: Ask) -> Result<(), HostError> {
+        let mut hasher = DefaultHasher::new();
+        ask.tenant.hash(&mut hasher);
+        let shards = &self.0.shards;
+        let count = u64::try_from(shards.len()).unwrap_or(1);
+        let place = usize::try_from(hasher.finish() % count).unwrap_or_default();
+        shards[place].send(ask).await.map_err(|_| HostError::Stopped)
+    }
+
+    fn served(&self, tenant: &Tenant) -> Result<&Served, HostError> {
+        self.0.tenants.get(tenant).ok_or_else(|| HostError::UnknownTenant(tenant.clone()))
+    }
+
+    /// The price of a call, had beside the shard, which has enough to do.
+    fn price(&self, served: &Served, call: &Call) -> Option<Priced> {
+        let at = self.0.ahead.now(&self.0.clock);
+        served.prices_ahead.then(|| price(&served.setup, Known::default(), call, at)).flatten()
+    }
 }
+
+/// The longest that a key may be, in bytes.
+const KEY_MAX: usize = 255;

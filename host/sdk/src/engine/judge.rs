@@ -1,410 +1,351 @@
-//! The judge: asks the policies before a call and after it, against totals in memory, for one
-//! tenant and one caller.
+//! The judge: what is known of a tenant in memory, and what its policies say to a call against it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tollgate_policy_core::contract::{
-    Action, Decision, Denial, Dimension, Disablement, Fact, Quantity, Quote, Reading, Request,
-    Usage, Value, Verdict, dimension,
+    Decision, Denial, Dimension, Fact, Finding, Quantity, Reading, Request, Verdict,
 };
-use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
-use tollgate_policy_core::{Decimal, Meter, Money};
+use tollgate_policy_core::{Decimal, Meter};
 
-use super::feed::Feed;
-use super::tally::{Part, Subscription, Tally, TallyError, Values};
-use super::{Answer, Binding, Call, DISABLED, EngineError, Event, Reservation, Settled, Setup};
+use super::accounts::Accounts;
+use super::amounts::Amounts;
+use super::feed::{Feed, Known};
+use super::limit::{Limit, LimitKey};
+use super::price::{Priced, failure, price};
+use super::records::{Author, Disabled, Records};
+use super::tally::{Places, Subscription, Tally, TallyError, id_of};
+use super::{Binding, Call, DISABLED, Failing, Setup};
 use crate::sandbox::{Ability, Fault};
-use crate::store::{CounterRow, RecordRow, Since};
 
-/// When a counter's window opened, and whose it is.
-type Period = (Instant, Vec<Dimension>);
+/// A call that is cut down to what policies grant is judged again; so often at the most.
+const GRANTS_MAX: usize = 3;
 
-/// A notice that was told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Told {
-    policy: String,
-    key: String,
-    period: Option<Period>,
-}
-
-/// The kinds of records that the engine keeps.
-const DISABLEMENT: &str = "disablement";
-const TOLD: &str = "told";
-
-/// The engine of one tenant.
-pub struct Engine {
-    setup: Arc<Setup>,
+/// What is known of a tenant, and its policies.
+pub struct Judge {
+    pub setup: Arc<Setup>,
     subscriptions: Vec<Subscription>,
-    tally: Tally,
-    now: Instant,
-    disabled: HashMap<Dimension, Disablement>,
-    told: HashSet<Told>,
-    /// Records that changed, by kind and name; none: gone.
-    changed: BTreeMap<(&'static str, String), Option<Vec<u8>>>,
+    pub tally: Tally,
+    pub records: Records,
+    pub accounts: Accounts,
+    /// Limits as data, by the slot that they read.
+    limits: HashMap<usize, (LimitKey, Limit)>,
+    pub now: Instant,
 }
 
-impl Engine {
+/// What was decided on a call, and from what.
+#[derive(Debug)]
+pub struct Judgement {
+    /// What may be held, by meter, where the call may go ahead.
+    pub outcome: Result<Amounts, Denial>,
+    /// The call itself, or what was granted of it.
+    pub call: Call,
+    pub priced: Option<Priced>,
+    /// What the quota policies were fed and said.
+    pub judged: Vec<Judged>,
+}
+
+/// What a quota policy was fed beside the call, and what it said.
+#[derive(Debug)]
+pub struct Judged {
+    /// Its place among the bindings.
+    pub binding: usize,
+    pub readings: Vec<Reading>,
+    pub facts: Vec<Fact>,
+    pub outcome: Result<Verdict, Fault>,
+    pub fuel: u64,
+}
+
+impl Judgement {
+    /// What all policies found.
+    pub fn findings(&self) -> Vec<Finding> {
+        let verdicts = self.judged.iter().filter_map(|judged| judged.outcome.as_ref().ok());
+        verdicts.flat_map(|verdict| verdict.findings.iter().cloned()).collect()
+    }
+}
+
+impl Judge {
     /// Starts with all totals at zero.
-    pub fn new(setup: impl Into<Arc<Setup>>) -> Result<Self, EngineError> {
-        let setup = setup.into();
-        let mut pricing =
-            setup.bindings.iter().filter(|binding| binding.policy.can(Ability::Pricing));
-        if let (Some(first), Some(second)) = (pricing.next(), pricing.next()) {
-            return Err(EngineError::TwoPrices(first.name.clone(), second.name.clone()));
-        }
+    pub fn new(setup: Arc<Setup>) -> Self {
         let mut tally = Tally::default();
         let subscribe = |binding: &Binding| tally.subscribe(&binding.policy.manifest().counters);
         let subscriptions = setup.bindings.iter().map(subscribe).collect();
-        Ok(Self {
+        Self {
             setup,
             subscriptions,
             tally,
+            records: Records::default(),
+            accounts: Accounts::default(),
+            limits: HashMap::new(),
             now: Instant::MIN,
-            disabled: HashMap::new(),
-            told: HashSet::new(),
-            changed: BTreeMap::new(),
-        })
-    }
-
-    /// Time goes on, and never back.
-    pub(super) fn advance(&mut self, at: Instant) {
-        self.now = self.now.max(at);
-    }
-
-    /// What must be learnt from a store before this can be judged.
-    pub(super) fn missing(
-        &self,
-        at: Instant,
-        dimensions: &[Dimension],
-        parts: &[Part],
-    ) -> Result<Vec<Since>, TallyError> {
-        let values = self.tally.values(dimensions);
-        self.tally.missing(&self.setup.calendar, at.max(self.now), &values, parts)
-    }
-
-    pub(super) fn learn(&mut self, wanted: Vec<Since>, rows: Vec<CounterRow>) {
-        self.tally.learn(wanted, rows);
-    }
-
-    /// Takes in the records of a store. What is not read here is of a later engine's making.
-    pub(super) fn restore(&mut self, records: &[RecordRow]) {
-        for RecordRow { kind, name, body } in records {
-            match kind.as_str() {
-                DISABLEMENT => {
-                    let body = body.as_deref().unwrap_or_default();
-                    if let (Ok(dimension), Ok(disablement)) =
-                        (serde_json::from_str(name), serde_json::from_slice(body))
-                    {
-                        self.disabled.insert(dimension, disablement);
-                    }
-                }
-                TOLD => self.told.extend(serde_json::from_str::<Told>(name)),
-                _ => {}
-            }
         }
     }
 
-    /// What moved since this was last asked.
-    pub(super) fn take_moved(&mut self) -> (Vec<CounterRow>, Vec<RecordRow>) {
-        let changed = std::mem::take(&mut self.changed);
-        let record =
-            |((kind, name), body): ((&str, String), _)| RecordRow { kind: kind.into(), name, body };
-        (self.tally.take_moved(), changed.into_iter().map(record).collect())
-    }
-
-    fn change(&mut self, kind: &'static str, name: &impl Serialize, body: Option<Vec<u8>>) {
-        // Of strings and numbers: there is nothing in it that JSON could not hold.
-        let name = serde_json::to_string(name).unwrap_or_default();
-        self.changed.insert((kind, name), body);
-    }
-
-    /// May this call go ahead? What it needs is held until it is settled or released.
-    pub fn reserve(&mut self, mut call: Call) -> Result<Answer, EngineError> {
-        self.advance(call.at);
-        call.at = self.now;
-        let values = self.tally.values(&call.dimensions);
-        if let Some(denial) = self.disablement(&call) {
-            return self.deny(&call, &values, &HashMap::new(), denial);
+    /// Has the limits that were set read what they limit.
+    pub fn apply_limits(&mut self) {
+        self.limits.clear();
+        for (key, limit) in self.records.limits() {
+            let counter = key.counter();
+            self.tally.subscribe([&counter]);
+            let slot = self.tally.slot(id_of(&counter), &key.values());
+            self.limits.insert(slot, (key.clone(), limit.clone()));
         }
-        let quote = match self.price(&call)? {
-            Some(Ok(quote)) => Some(quote),
-            Some(Err((_, denial))) => {
-                return self.deny(&call, &values, &asks(&call, None)?, denial);
-            }
-            None => None,
-        };
-        let asks = asks(&call, quote.as_ref())?;
-        let mut findings = Vec::new();
-        let mut denial = None;
-        // All are asked, so that every finding is told; the first denial is the answer.
-        for index in self.able(Ability::Quota) {
-            let verdict = self.check(index, &call, &values, &asks)?;
-            findings.extend(verdict.findings);
-            if let (None, Decision::Deny(denied)) = (&denial, verdict.decision) {
-                denial = Some(denied);
-            }
-        }
-        if let Some(denial) = denial {
-            return self.deny(&call, &values, &asks, denial);
-        }
-        let asked = |meter: &str| amount(&asks, meter);
-        let parts = self.tally.hold(&self.setup.calendar, call.at, &values, asked)?;
-        Ok(Answer::Allowed(Box::new(Reservation { call, quote, parts, findings })))
     }
 
-    /// Books what the call used, in place of what was held for it.
-    pub fn settle(
-        &mut self,
-        reservation: Reservation,
-        used: Vec<Quantity>,
-    ) -> Result<Settled, EngineError> {
-        let call = Call { quantities: used, at: self.now, dimensions: reservation.call.dimensions };
-        let quote = match self.price(&call)? {
-            Some(Ok(quote)) => Some(quote),
-            Some(Err((policy, denial))) => {
-                return Err(EngineError::Unpriced { policy, message: denial.message });
-            }
-            None => None,
-        };
-        let used = asks(&call, quote.as_ref())?;
-        let values = self.tally.values(&call.dimensions);
-        let used = |meter: &str| amount(&used, meter);
-        self.tally.settle(&self.setup.calendar, call.at, &values, &reservation.parts, used)?;
-        let cost = match &quote {
-            Some(quote) => Some(Money::new(total(quote)?, quote.currency)),
-            None => None,
-        };
-        let events = self.review(&call, &values, "settled", &HashMap::new(), &[]);
-        Ok(Settled { cost, quote, events })
+    pub fn known(&self) -> Known<'_> {
+        Known { records: Some(&self.records), accounts: Some(&self.accounts) }
     }
 
-    /// Gives back what was held.
-    pub fn release(&mut self, reservation: &Reservation) -> Result<(), EngineError> {
-        Ok(self.tally.release(&reservation.parts)?)
-    }
-
-    fn able(&self, ability: Ability) -> Vec<usize> {
+    /// The places of the policies that can do this, in the order in which they are asked.
+    pub fn able(&self, ability: Ability) -> Vec<usize> {
         let able =
             |(index, binding): (usize, &Binding)| binding.policy.can(ability).then_some(index);
         self.setup.bindings.iter().enumerate().filter_map(able).collect()
     }
 
-    fn disablement(&self, call: &Call) -> Option<Denial> {
-        let (Dimension { name, value }, disablement) =
-            call.dimensions.iter().find_map(|dimension| {
-                let disablement = self.disabled.get(dimension)?;
-                stands(disablement, call.at).then_some((dimension, disablement))
-            })?;
-        Some(Denial {
-            code: DISABLED.into(),
-            message: format!("{name} `{value}` is disabled: {}", disablement.reason),
-            retry_at: disablement.until,
-        })
+    pub fn price(&self, call: &Call) -> Option<Priced> {
+        price(&self.setup, self.known(), call, self.now)
     }
 
-    /// The quote; or which policy refused and the denial that follows.
-    #[allow(clippy::type_complexity, reason = "used in two places, both here")]
-    fn price(&self, call: &Call) -> Result<Option<Result<Quote, (String, Denial)>>, EngineError> {
-        let Some(index) = self.able(Ability::Pricing).first().copied() else {
-            return Ok(None);
-        };
-        let binding = &self.setup.bindings[index];
-        let feed = Feed::new(&binding.policy.manifest().reads);
-        let rates = self
-            .setup
-            .catalog
-            .as_ref()
-            .and_then(|catalog| catalog.rates(dimension(&call.dimensions, "model")).ok());
-        let usage = Usage {
-            at: call.at,
-            dimensions: feed.dimensions(&call.dimensions),
-            quantities: call.quantities.clone(),
-            rates: rates.unwrap_or_default(),
-            readings: Vec::new(),
-            currency: None,
-            facts: feed.facts(&self.setup, call, &[]),
-        };
-        let priced = binding.policy.price(usage).outcome.map_err(|fault| fail(binding, fault))?;
-        Ok(Some(
-            priced.map_err(|refusal| {
-                (binding.name.clone(), Denial::new(refusal.code, refusal.message))
-            }),
-        ))
-    }
-
-    fn readings(
+    /// May this call go ahead? Nothing moves. `priced` is its price where that was had before.
+    pub fn judge(
         &self,
-        index: usize,
+        mut call: Call,
+        mut priced: Option<Priced>,
+        places: &Places,
+        partial: bool,
+    ) -> Result<Judgement, TallyError> {
+        if let Some(denial) = self.disablement(&call.dimensions) {
+            return Ok(Judgement { outcome: Err(denial), call, priced: None, judged: Vec::new() });
+        }
+        for _ in 0..GRANTS_MAX {
+            let price = priced.take().or_else(|| self.price(&call));
+            let quote = match price.as_ref().map(|priced| priced.quote(&self.setup)).transpose() {
+                Ok(quote) => quote,
+                Err(denial) => {
+                    let (outcome, judged) = (Err(denial), Vec::new());
+                    return Ok(Judgement { outcome, call, priced: price, judged });
+                }
+            };
+            let asks = Amounts::of_call(&call.quantities, quote)?;
+            let (judged, word) = self.ask(&call, places, &asks, partial)?;
+            let outcome = match word {
+                Word::Allow => Ok(asks),
+                Word::Deny(denial) => Err(denial),
+                Word::Grant(granted) => match cut(&call.quantities, &asks, &granted) {
+                    Some(quantities) => {
+                        call.quantities = quantities;
+                        continue;
+                    }
+                    None => Err(Denial::new(NOT_GRANTED, "nothing can be granted of this call")),
+                },
+            };
+            return Ok(Judgement { outcome, call, priced: price, judged });
+        }
+        let denial = Denial::new(NOT_GRANTED, "what is granted of this call is denied again");
+        Ok(Judgement { outcome: Err(denial), call, priced: None, judged: Vec::new() })
+    }
+
+    /// Asks all, so that every finding is told; the first denial is the answer.
+    fn ask(
+        &self,
         call: &Call,
-        values: &Values,
-        asks: &HashMap<String, Decimal>,
-    ) -> Result<Vec<Reading>, TallyError> {
-        let (subscription, calendar) = (&self.subscriptions[index], &self.setup.calendar);
-        let asked = |meter: &str| amount(asks, meter);
-        self.tally.readings(subscription, calendar, call.at, values, asked)
+        places: &Places,
+        asks: &Amounts,
+        partial: bool,
+    ) -> Result<(Vec<Judged>, Word), TallyError> {
+        let (mut all, mut word) = (Vec::new(), Word::Allow);
+        for index in self.able(Ability::Quota) {
+            let judged = self.check(index, call, places, asks, partial)?;
+            let binding = &self.setup.bindings[index];
+            word = word.and(match &judged.outcome {
+                Ok(verdict) => match &verdict.decision {
+                    Decision::Allow => Word::Allow,
+                    Decision::Grant(granted) => Word::Grant(granted.clone()),
+                    Decision::Deny(denial) => Word::Deny(denial.clone()),
+                },
+                Err(fault) => match binding.failing {
+                    Failing::Closed => Word::Deny(failure(&binding.name, fault)),
+                    Failing::Open => Word::Allow,
+                },
+            });
+            all.push(judged);
+        }
+        // The second wall: whatever policies make of a limit that was set, it holds.
+        if !self.limits.is_empty() {
+            for standing in self.tally.standing(&self.setup.calendar, self.now, places, asks) {
+                let (slot, counter, reading) = standing?;
+                if let Some(limit) = self.limit(slot) {
+                    word = word.and(enforce(limit, &counter.meter, &reading, partial));
+                }
+            }
+        }
+        Ok((all, word))
     }
 
     fn check(
         &self,
         index: usize,
         call: &Call,
-        values: &Values,
-        asks: &HashMap<String, Decimal>,
-    ) -> Result<Verdict, EngineError> {
-        let readings = self.readings(index, call, values, asks)?;
+        places: &Places,
+        asks: &Amounts,
+        partial: bool,
+    ) -> Result<Judged, TallyError> {
+        let readings = self.readings(index, places, asks)?;
         let binding = &self.setup.bindings[index];
         let feed = Feed::new(&binding.policy.manifest().reads);
+        let facts = feed.facts(&self.setup, self.known(), call, self.now, &[]);
         let request = Request {
-            at: call.at,
+            at: self.now,
             dimensions: feed.dimensions(&call.dimensions),
             asks: feed.asks(asks),
-            readings,
-            facts: feed.facts(&self.setup, call, &[]),
-            partial: false,
+            readings: readings.clone(),
+            facts: facts.clone(),
+            partial,
         };
-        binding.policy.check(request).outcome.map_err(|fault| fail(binding, fault))
+        let answer = binding.policy.check(request);
+        let (outcome, fuel) = (answer.outcome, answer.fuel);
+        Ok(Judged { binding: index, readings, facts, outcome, fuel })
     }
 
-    fn deny(
-        &mut self,
-        call: &Call,
-        values: &Values,
-        asks: &HashMap<String, Decimal>,
-        denial: Denial,
-    ) -> Result<Answer, EngineError> {
-        let text =
-            |name: &str, text: &str| Fact { name: name.into(), value: Value::Text(text.into()) };
-        let facts = [text("denial.code", &denial.code), text("denial.message", &denial.message)];
-        let events = self.review(call, values, "denied", asks, &facts);
-        Ok(Answer::Denied(denial, events))
+    pub fn readings(
+        &self,
+        index: usize,
+        places: &Places,
+        asks: &Amounts,
+    ) -> Result<Vec<Reading>, TallyError> {
+        let limit = |slot: usize| self.limit(slot).map(|limit| limit.limit);
+        let (subscription, calendar) = (&self.subscriptions[index], &self.setup.calendar);
+        self.tally.readings(subscription, calendar, self.now, places, asks, limit)
     }
 
-    /// Lets the alerting policies look, and does what they say. What they look at has happened, so
-    /// that one of them that fails is an event and no error.
-    fn review(
-        &mut self,
-        call: &Call,
-        values: &Values,
-        occasion: &str,
-        asks: &HashMap<String, Decimal>,
-        facts: &[Fact],
-    ) -> Vec<Event> {
-        let mut events = Vec::new();
-        for index in self.able(Ability::Alerting) {
-            let binding = &self.setup.bindings[index];
-            let readings = match self.readings(index, call, values, asks) {
-                Ok(readings) => readings,
-                Err(error) => {
-                    let (policy, fault) = (binding.name.clone(), Fault::Host(error.to_string()));
-                    events.push(Event::Failed { policy, fault });
-                    continue;
-                }
+    /// Whose counters a policy's are.
+    pub fn subscription(&self, index: usize) -> &Subscription {
+        &self.subscriptions[index]
+    }
+
+    /// The limit that was set for a slot, where it stands.
+    pub fn limit(&self, slot: usize) -> Option<&Limit> {
+        let (_, limit) = self.limits.get(&slot)?;
+        limit.stands(self.now).then_some(limit)
+    }
+
+    /// The policy that failed, where that is why a call is denied.
+    pub fn fault(&self, judgement: &Judgement) -> Option<(String, Fault)> {
+        let Judgement { priced, judged, .. } = judgement;
+        let priced = priced.iter().map(|own| (own.binding, own.outcome.as_ref().err()));
+        let judged = judged.iter().map(|own| (own.binding, own.outcome.as_ref().err()));
+        priced.chain(judged).find_map(|(binding, fault)| {
+            let binding = &self.setup.bindings[binding];
+            let (name, fault) = (binding.name.clone(), fault?.clone());
+            (binding.failing == Failing::Closed).then_some((name, fault))
+        })
+    }
+
+    fn disablement(&self, dimensions: &[Dimension]) -> Option<Denial> {
+        dimensions.iter().find_map(|dimension| {
+            let Dimension { name, value } = dimension;
+            let off = || Disabled {
+                reason: "it was switched off".into(),
+                until: None,
+                by: Author::Person(String::new()),
             };
-            let feed = Feed::new(&binding.policy.manifest().reads);
-            let observation = tollgate_policy_core::contract::Observation {
-                at: call.at,
-                now: self.now,
-                occasion: occasion.into(),
-                dimensions: feed.dimensions(&call.dimensions),
-                readings,
-                facts: feed.facts(&self.setup, call, facts),
-            };
-            match binding.policy.review(observation).outcome {
-                Ok(actions) => {
-                    for action in actions {
-                        events.extend(self.act(index, call, action));
+            let agent = (name == "agent").then(|| self.records.agent(value)).flatten();
+            let switched_off = agent.filter(|agent| !agent.enabled).map(|_| off());
+            let disabled = self.records.disabled(dimension, self.now).cloned().or(switched_off)?;
+            Some(Denial {
+                code: DISABLED.into(),
+                message: format!("{name} `{value}` is disabled: {}", disabled.reason),
+                retry_at: disabled.until,
+            })
+        })
+    }
+
+    /// What must be learnt from a store before a call can be judged.
+    pub fn missing(
+        &self,
+        at: Instant,
+        places: &Places,
+        parts: &[super::part::Part],
+        wanted: &mut BTreeMap<usize, Instant>,
+    ) -> Result<(), TallyError> {
+        self.tally.missing(&self.setup.calendar, at.max(self.now), places, parts, wanted)
+    }
+}
+
+/// What policies granted comes to nothing.
+const NOT_GRANTED: &str = "not_granted";
+
+/// What is said to a call.
+enum Word {
+    Allow,
+    Grant(Vec<Quantity>),
+    Deny(Denial),
+}
+
+impl Word {
+    /// One denial denies, and the first one is told; of what several grant the least is granted.
+    fn and(self, next: Self) -> Self {
+        match (self, next) {
+            (Self::Deny(denial), _) | (_, Self::Deny(denial)) => Self::Deny(denial),
+            (Self::Allow, word) | (word, Self::Allow) => word,
+            (Self::Grant(mut granted), Self::Grant(more)) => {
+                for quantity in more {
+                    match granted.iter_mut().find(|own| own.meter == quantity.meter) {
+                        Some(own) => own.amount = own.amount.min(quantity.amount),
+                        None => granted.push(quantity),
                     }
                 }
-                Err(fault) => events.push(Event::Failed { policy: binding.name.clone(), fault }),
+                Self::Grant(granted)
             }
-        }
-        events
-    }
-
-    fn act(&mut self, index: usize, call: &Call, action: Action) -> Option<Event> {
-        let own = |name: &str| call.dimensions.iter().find(|own| own.name == name).cloned();
-        match action {
-            Action::Raise(notice) => {
-                let period = notice.counter.and_then(|counter| {
-                    let subscription = &self.subscriptions[index];
-                    self.tally.period(
-                        subscription,
-                        counter,
-                        &self.setup.calendar,
-                        call.at,
-                        &call.dimensions,
-                    )
-                });
-                let policy = self.setup.bindings[index].name.clone();
-                let told = Told { policy, key: notice.key.clone(), period };
-                let news = self.told.insert(told.clone());
-                if news {
-                    self.change(TOLD, &told, Some(Vec::new()));
-                }
-                news.then_some(Event::Notice { at: call.at, notice })
-            }
-            Action::Resolve(key) => {
-                let policy = &self.setup.bindings[index].name;
-                let over = |told: &Told| told.policy == *policy && told.key == key;
-                for told in self.told.extract_if(over).collect::<Vec<_>>() {
-                    self.change(TOLD, &told, None);
-                }
-                None
-            }
-            Action::Disable(disablement) => {
-                let dimension = own(&disablement.dimension)?;
-                let (until, reason) = (disablement.until, disablement.reason.clone());
-                let body = serde_json::to_vec(&disablement).unwrap_or_default();
-                let before = self.disabled.insert(dimension.clone(), disablement);
-                self.change(DISABLEMENT, &dimension, Some(body));
-                let news = !before.is_some_and(|before| stands(&before, call.at));
-                news.then_some(Event::Disabled { at: call.at, dimension, until, reason })
-            }
-            Action::Enable(name) => {
-                let dimension = own(&name)?;
-                if self.disabled.remove(&dimension).is_some() {
-                    self.change(DISABLEMENT, &dimension, None);
-                }
-                None
-            }
-            // There is nowhere to keep a limit of one's own yet.
-            Action::ProposeLimit { .. } => None,
         }
     }
 }
 
-fn stands(disablement: &Disablement, at: Instant) -> bool {
-    disablement.until.is_none_or(|until| at < until)
-}
-
-fn fail(binding: &Binding, fault: Fault) -> EngineError {
-    EngineError::Policy { policy: binding.name.clone(), fault }
-}
-
-/// What a call asks for, by meter, its priced cost among it.
-fn asks(call: &Call, quote: Option<&Quote>) -> Result<HashMap<String, Decimal>, DecimalError> {
-    let mut asks: HashMap<String, Decimal> = HashMap::new();
-    let mut add = |meter: &Meter, amount: Decimal| -> Result<(), DecimalError> {
-        let sum = asks.entry(meter.as_str().to_owned()).or_default();
-        *sum = sum.checked_add(amount)?;
-        Ok(())
+fn enforce(limit: &Limit, meter: &Meter, reading: &Reading, partial: bool) -> Word {
+    let Some(denial) = limit.denial(meter, reading) else {
+        return Word::Allow;
     };
-    for quantity in &call.quantities {
-        add(&quantity.meter, quantity.amount)?;
+    let left = limit.left(reading);
+    if partial && !left.is_zero() {
+        Word::Grant(vec![Quantity { meter: meter.clone(), amount: left }])
+    } else {
+        Word::Deny(denial)
     }
-    if let Some(quote) = quote {
-        asks.insert(quote.currency.cost_meter(), total(quote)?);
-    }
-    Ok(asks)
 }
 
-fn amount(asks: &HashMap<String, Decimal>, meter: &str) -> Decimal {
-    asks.get(meter).copied().unwrap_or_default()
+/// What is left of a call where only so much of some meters is granted. A meter's classes shrink
+/// with it; all of it does where cost is granted, since cost is no one quantity's.
+fn cut(asked: &[Quantity], asks: &Amounts, granted: &[Quantity]) -> Option<Vec<Quantity>> {
+    let mut left = asked.to_vec();
+    for Quantity { meter, amount } in granted {
+        let whole = asks.of(meter.as_str());
+        if whole <= *amount || whole.is_zero() {
+            continue;
+        }
+        let is_asked = asked.iter().any(|quantity| quantity.meter == *meter);
+        for own in &mut left {
+            if own.meter == *meter {
+                own.amount = own.amount.min(*amount);
+            } else if !is_asked || is_class(&own.meter, meter) {
+                own.amount = own.amount.min(share(own.amount, *amount, whole)?);
+            }
+        }
+    }
+    let something = left.iter().any(|quantity| !quantity.amount.is_zero());
+    (something && left != asked).then_some(left)
 }
 
-fn total(quote: &Quote) -> Result<Decimal, DecimalError> {
-    quote.lines.iter().try_fold(Decimal::ZERO, |sum, line| sum.checked_add(line.cost))
+fn is_class(meter: &Meter, parent: &Meter) -> bool {
+    let rest = meter.as_str().strip_prefix(parent.as_str());
+    rest.is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// amount × part / whole, in whole units and never more than that.
+fn share(amount: Decimal, part: Decimal, whole: Decimal) -> Option<Decimal> {
+    let rounded = Decimal::mul_div(&[amount, part], whole, 0).ok()?;
+    let exact = Decimal::mul_div(&[amount, part], whole, 12).ok()?;
+    let share = if rounded > exact { rounded.checked_sub(Decimal::ONE).ok()? } else { rounded };
+    Some(share.at_least_zero())
 }

@@ -1,30 +1,51 @@
 //! The engine: asks the policies before each call and after it, and keeps what they are fed. The
-//! judge does so in memory; books are a judge's state as of a tenant's head; shards own books and
+//! judge does so in memory; a book is a judge's state as of a tenant's head; shards own books and
 //! commit for them; a host hands requests to its shards.
 
+mod accounts;
+mod acts;
+mod alerts;
+mod amounts;
+mod ask;
+mod backfill;
+mod body;
 mod book;
+mod builder;
 mod feed;
 mod host;
 mod judge;
+mod limit;
+mod locked;
+mod look;
+mod operation;
+mod part;
+mod price;
+mod records;
 mod shard;
 mod tally;
 
-pub use host::{Host, HostError, HostSettings, Operation, Outcome, Random};
-pub use judge::Engine;
+pub use builder::{HostBuilder, Random};
+pub use host::{Host, HostError};
+pub use limit::{Limit, LimitKey};
+pub use look::{Account, Checked, Standing};
+pub use operation::{
+    AgentText, Denied, Entry, EntryKind, Mode, Operation, Outcome, Recorded, Report, Reserved, Run,
+    RunState, Subject,
+};
+pub use records::{Agent, Author, Disabled};
+pub use tally::TallyError;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
-use tollgate_policy_core::Money;
 use tollgate_policy_core::calendar::TenantCalendar;
-use tollgate_policy_core::contract::{Denial, Dimension, Finding, Notice, Quantity, Quote};
+use tollgate_policy_core::contract::{Dimension, Notice, Quantity};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::prices::PriceList;
-use tollgate_policy_core::window::Instant;
+use tollgate_policy_core::window::{Instant, Window};
+use tollgate_policy_core::{Decimal, Meter};
 
-use crate::sandbox::{Fault, Policy};
-use tally::{Part, TallyError};
+use crate::sandbox::{Ability, Fault, Policy};
 
 /// The call's user, agent, … is disabled.
 pub const DISABLED: &str = "disabled";
@@ -36,9 +57,55 @@ pub struct Binding {
     pub name: String,
     /// The policy itself; it serves wherever it has the ability.
     pub policy: Policy,
+    /// What it means that it fails.
+    pub failing: Failing,
 }
 
-/// What a tenant's engine is set up with.
+impl Binding {
+    /// A policy whose failing denies.
+    #[must_use]
+    pub fn new(name: impl Into<String>, policy: Policy) -> Self {
+        Self { name: name.into(), policy, failing: Failing::Closed }
+    }
+}
+
+/// What a quota policy that fails means for the call. What cannot be priced is always denied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failing {
+    /// It is denied.
+    #[default]
+    Closed,
+    /// It goes ahead as far as this policy is concerned.
+    Open,
+}
+
+/// What becomes of a reservation whose time is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expiring {
+    /// What was held is given back.
+    #[default]
+    GiveBack,
+    /// What was held is charged: a client that hung up is still billed by its provider.
+    Charge,
+}
+
+/// Within what a policy may propose limits on a counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// What the limit is on.
+    pub meter: Meter,
+    /// Over which time.
+    pub window: Window,
+    /// No lower.
+    pub least: Decimal,
+    /// No higher.
+    pub most: Decimal,
+}
+
+/// What a tenant is set up with.
+#[derive(Clone, Default)]
 pub struct Setup {
     /// Asked in this order; one at most may price.
     pub bindings: Vec<Binding>,
@@ -46,41 +113,44 @@ pub struct Setup {
     pub calendar: TenantCalendar,
     /// Whose rates are handed to the pricing policy.
     pub catalog: Option<PriceList>,
-    /// The records of agents: their settings, by name.
-    pub agents: BTreeMap<String, Json>,
+    /// What becomes of reservations whose time is over.
+    pub expiring: Expiring,
+    /// What every call must name: `user`, `model`.
+    pub required_dimensions: Vec<String>,
+    /// The meters that may be asked for and told; none: any.
+    pub meters: Option<BTreeSet<Meter>>,
+    /// Within what policies may propose limits; on other counters they may not.
+    pub proposals: Vec<Bounds>,
+}
+
+/// A tenant cannot be set up like this.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetupError {
+    /// Two policies would price.
+    #[error("both `{0}` and `{1}` price: bind one of them")]
+    TwoPrices(String, String),
+}
+
+impl Setup {
+    pub(crate) fn check(&self) -> Result<(), SetupError> {
+        let mut pricing =
+            self.bindings.iter().filter(|binding| binding.policy.can(Ability::Pricing));
+        match (pricing.next(), pricing.next()) {
+            (Some(first), Some(second)) => {
+                Err(SetupError::TwoPrices(first.name.clone(), second.name.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Something that an agent is about to do, or did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// When. Time never goes back: an earlier instant counts as the last one seen.
-    pub at: Instant,
     /// Who and what it is about.
     pub dimensions: Vec<Dimension>,
     /// What it needs, or used.
     pub quantities: Vec<Quantity>,
-}
-
-/// A call that may go ahead.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reservation {
-    /// The call itself.
-    pub call: Call,
-    /// What its estimate costs; none where nothing prices.
-    pub quote: Option<Quote>,
-    /// What is held for it.
-    parts: Vec<Part>,
-    /// What the policies found.
-    pub findings: Vec<Finding>,
-}
-
-/// The answer to a call that asks to go ahead.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// It may.
-    Allowed(Box<Reservation>),
-    /// It may not, and why; with what follows from that.
-    Denied(Denial, Vec<Event>),
 }
 
 /// Something that people are to hear of.
@@ -105,6 +175,22 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A dimension's value was enabled again.
+    Enabled {
+        /// When.
+        at: Instant,
+        /// Which.
+        dimension: Dimension,
+    },
+    /// A policy's limit was set to what it proposed, within its bounds.
+    Limited {
+        /// When.
+        at: Instant,
+        /// On what.
+        key: LimitKey,
+        /// How much.
+        limit: Decimal,
+    },
     /// An alerting policy failed. What it was to look at stands nevertheless.
     Failed {
         /// Which one.
@@ -114,24 +200,10 @@ pub enum Event {
     },
 }
 
-/// A call that was settled.
-#[derive(Clone, Debug)]
-pub struct Settled {
-    /// What it cost; none where nothing prices.
-    pub cost: Option<Money>,
-    /// Of which it is the sum.
-    pub quote: Option<Quote>,
-    /// What follows from it.
-    pub events: Vec<Event>,
-}
-
-/// The engine gave no answer.
+/// The engine gave no answer. Nothing was held or booked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// Two policies would price.
-    #[error("both `{0}` and `{1}` price: bind one of them")]
-    TwoPrices(String, String),
-    /// A policy failed. Nothing was held or booked.
+    /// A policy failed after the fact, where nothing can be denied any more.
     #[error("policy `{policy}`: {fault}")]
     Policy {
         /// Which one.
@@ -147,7 +219,7 @@ pub enum EngineError {
         /// Why.
         message: String,
     },
-    /// A total could not be told. Nothing moved.
+    /// A total could not be told.
     #[error(transparent)]
     Total(#[from] TallyError),
     /// An amount does not fit.

@@ -1,282 +1,296 @@
-//! One shard of a host: the owner of its tenants' books, and the only one that writes for them.
+//! One shard of a host: the owner of its tenants' books. It judges what comes in while what it
+//! judged before is being written, and answers once that stands.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tollgate_policy_core::window::Instant;
 
-use super::Setup;
-use super::book::{Batch, Book};
-use super::host::{Ask, HostError, HostSettings, Outcome};
-use crate::store::{Found, Locked, Need, Store, StoreError, Tenant, Write, Written};
+use super::ask::{Answers, Ask, answer, refuse};
+use super::book::Book;
+use super::builder::Desk;
+use super::host::HostError;
+use super::locked::{Locked, Quiet};
+use crate::store::{Found, Need, Store, StoreError, Tenant, Written};
 
 /// How often the books are read anew while other hosts write beside this one.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 6;
 
-/// So many requests are judged while a head is locked.
-const LOCKED_MAX: usize = 64;
+/// So many requests are judged between two looks at what has landed.
+const CHUNK: usize = 64;
 
-/// Answers that wait for their batch.
-type Answers = Vec<(Ask, Result<Outcome, HostError>)>;
+/// A write that is under way: whose, and who waits for it.
+struct Flight {
+    task: JoinHandle<Vec<Result<Written, StoreError>>>,
+    batches: Vec<(Tenant, Answers)>,
+}
 
 pub struct Shard<S> {
-    store: Arc<S>,
-    tenants: Arc<HashMap<Tenant, Arc<Setup>>>,
-    settings: HostSettings,
+    desk: Arc<Desk<S>>,
     books: HashMap<Tenant, Book>,
-    /// What the store's clock is ahead of ours.
-    ahead_ms: i64,
+    /// Those whose books hold something to be written, and how many requests wait for it.
+    staged: BTreeSet<Tenant>,
+    waiting: usize,
+    flight: Option<Flight>,
+    /// Tenants for which other hosts write beside this one, each with a task of its own.
+    contended: HashMap<Tenant, mpsc::UnboundedSender<Ask>>,
+    /// What is asked of a tenant whose task is about to end.
+    parked: Vec<Ask>,
+    quiet: (mpsc::UnboundedSender<Quiet>, mpsc::UnboundedReceiver<Quiet>),
 }
 
 impl<S: Store> Shard<S> {
-    pub fn new(
-        store: Arc<S>,
-        tenants: Arc<HashMap<Tenant, Arc<Setup>>>,
-        settings: HostSettings,
-    ) -> Self {
-        Self { store, tenants, settings, books: HashMap::new(), ahead_ms: 0 }
+    pub fn new(desk: Arc<Desk<S>>) -> Self {
+        Self {
+            desk,
+            books: HashMap::new(),
+            staged: BTreeSet::new(),
+            waiting: 0,
+            flight: None,
+            contended: HashMap::new(),
+            parked: Vec::new(),
+            quiet: mpsc::unbounded_channel(),
+        }
     }
 
-    /// Until nobody can ask any more.
+    /// Until nobody can ask any more, and all are answered.
     pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
         let mut gathered = Vec::new();
-        while asks.recv_many(&mut gathered, self.settings.batch_max.max(1)).await > 0 {
-            let mut groups: BTreeMap<Tenant, Vec<Ask>> = BTreeMap::new();
-            for ask in gathered.drain(..) {
-                groups.entry(ask.tenant.clone()).or_default().push(ask);
+        let mut open = true;
+        while open || self.flight.is_some() || !self.contended.is_empty() {
+            let room = self.waiting < self.desk.settings.batch_max;
+            tokio::select! {
+                biased;
+                written = landing(&mut self.flight), if self.flight.is_some() => {
+                    gathered.extend(self.land(written));
+                }
+                Some(Quiet { tenant, left }) = self.quiet.1.recv() => {
+                    self.contended.remove(&tenant);
+                    gathered.extend(left);
+                    let (own, other) =
+                        self.parked.drain(..).partition(|ask| ask.tenant == tenant);
+                    self.parked = other;
+                    gathered.extend::<Vec<Ask>>(own);
+                }
+                count = asks.recv_many(&mut gathered, CHUNK), if open && room => open = count > 0,
             }
-            self.round(groups).await;
+            if !gathered.is_empty() {
+                self.take_in(std::mem::take(&mut gathered)).await;
+            }
+            if self.flight.is_none() {
+                self.take_off();
+            }
         }
     }
 
-    async fn round(&mut self, groups: BTreeMap<Tenant, Vec<Ask>>) {
-        let mut ready = Vec::new();
-        let (prepared, unsettled) = self.prepare(groups).await;
-        for (tenant, asks, at) in prepared {
-            ready.extend(self.judge(tenant, asks, at));
-        }
-        let (writes, answers): (Vec<Write>, Vec<Answers>) = ready.into_iter().unzip();
-        let written = if writes.is_empty() { Vec::new() } else { self.store.write(&writes).await };
-        let mut missed = unsettled;
-        for ((write, answers), written) in writes.into_iter().zip(answers).zip(written) {
-            match written {
-                Ok(Written::Committed) => {
-                    if let Some(book) = self.books.get_mut(&write.tenant) {
-                        book.committed(write.next);
+    async fn take_in(&mut self, gathered: Vec<Ask>) {
+        let mut groups: BTreeMap<Tenant, Vec<Ask>> = BTreeMap::new();
+        for ask in gathered {
+            match self.contended.get(&ask.tenant) {
+                Some(task) => {
+                    if let Err(mpsc::error::SendError(ask)) = task.send(ask) {
+                        self.parked.push(ask);
                     }
-                    answer(answers);
                 }
-                Ok(Written::Missed) | Err(StoreError::Refused(_)) => {
-                    self.books.remove(&write.tenant);
-                    let asks = answers.into_iter().map(|(ask, _)| ask).collect();
-                    missed.push((write.tenant, asks));
-                }
-                Err(error) => {
-                    self.books.remove(&write.tenant);
-                    refuse(answers.into_iter().map(|(ask, _)| ask), &error.into());
-                }
+                None => groups.entry(ask.tenant.clone()).or_default().push(ask),
             }
         }
-        for (tenant, asks) in missed {
-            self.lock_first(&tenant, asks).await;
+        let (prepared, unsettled) = self.prepare(groups).await;
+        for (tenant, asks, at) in prepared {
+            self.judge(tenant, asks, at);
         }
+        for (tenant, asks) in unsettled {
+            self.contend(tenant, asks);
+        }
+    }
+
+    fn judge(&mut self, tenant: Tenant, asks: Vec<Ask>, at: Instant) {
+        let Some(book) = self.books.get_mut(&tenant) else { return };
+        let left = book.judge_all(asks, at, &self.desk.settings.random);
+        self.waiting += book.judged();
+        self.staged.insert(tenant.clone());
+        if book.is_spoilt() {
+            let mut asks = self.close(&tenant);
+            asks.extend(left);
+            self.contend(tenant, asks);
+        }
+    }
+
+    /// Closes the books of a tenant; what waited for its batch must be judged anew.
+    fn close(&mut self, tenant: &Tenant) -> Vec<Ask> {
+        let Some(book) = self.books.remove(tenant) else { return Vec::new() };
+        self.staged.remove(tenant);
+        self.waiting -= book.waiting();
+        book.close()
+    }
+
+    /// Hands a tenant to a task that locks its head first.
+    fn contend(&mut self, tenant: Tenant, asks: Vec<Ask>) {
+        if let Some(task) = self.contended.get(&tenant) {
+            for ask in asks {
+                if let Err(mpsc::error::SendError(ask)) = task.send(ask) {
+                    self.parked.push(ask);
+                }
+            }
+            return;
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let locked = Locked::new(Arc::clone(&self.desk), tenant.clone(), receiver);
+        tokio::spawn(locked.run(asks, self.quiet.0.clone()));
+        self.contended.insert(tenant, sender);
     }
 
     /// Brings the books up to what these requests need at an instant, which is the one to judge
-    /// them at. The second part are tenants whose head moves faster than it can be read.
+    /// them at. The second part are tenants that must be locked for that.
+    #[allow(clippy::type_complexity, reason = "used once")]
     async fn prepare(
         &mut self,
         groups: BTreeMap<Tenant, Vec<Ask>>,
     ) -> (Vec<(Tenant, Vec<Ask>, Instant)>, Vec<(Tenant, Vec<Ask>)>) {
-        let (mut prepared, mut waiting) = (Vec::new(), Vec::from_iter(groups));
+        let (mut prepared, mut unsettled) = (Vec::new(), Vec::new());
+        let mut waiting = Vec::from_iter(groups);
         for _ in 0..ATTEMPTS {
             let (mut needs, mut still) = (Vec::new(), Vec::new());
-            for (tenant, asks) in waiting {
-                let at = self.now();
-                match self.need(&tenant, &asks, at) {
-                    Ok(None) => prepared.push((tenant, asks, at)),
-                    Ok(Some(need)) => {
+            for (tenant, mut asks) in waiting {
+                let at = self.desk.now();
+                match self.need(&tenant, &mut asks, at) {
+                    Prepared::Yes => prepared.push((tenant, asks, at)),
+                    Prepared::Read(need) => {
                         needs.push(need);
                         still.push((tenant, asks));
                     }
-                    Err(error) => refuse(asks, &error),
+                    Prepared::Lock => unsettled.push((tenant, asks)),
                 }
             }
+            waiting = still;
             if needs.is_empty() {
-                return (prepared, Vec::new());
+                return (prepared, unsettled);
             }
-            match self.store.read(&needs).await {
+            match self.desk.store.read(&needs).await {
                 Ok(found) => {
-                    waiting = Vec::new();
-                    for ((need, found), (tenant, asks)) in needs.into_iter().zip(found).zip(still) {
-                        match self.learn(need, found) {
-                            Ok(()) => waiting.push((tenant, asks)),
-                            Err(error) => refuse(asks, &error),
-                        }
+                    for (need, found) in needs.into_iter().zip(found) {
+                        self.learn(need, found);
                     }
                 }
                 Err(error) => {
                     let error = HostError::from(error);
-                    still.into_iter().for_each(|(_, asks)| refuse(asks, &error));
-                    return (prepared, Vec::new());
+                    waiting.into_iter().for_each(|(_, asks)| refuse(asks, &error));
+                    return (prepared, unsettled);
                 }
             }
         }
-        (prepared, waiting)
+        unsettled.extend(waiting);
+        (prepared, unsettled)
     }
 
-    /// What is to be read first, if anything.
-    fn need(&self, tenant: &Tenant, asks: &[Ask], at: Instant) -> Result<Option<Need>, HostError> {
-        match self.books.get(tenant) {
-            Some(book) => {
-                let need = book.need(tenant, asks, at)?;
-                let nothing =
-                    need.counters.is_empty() && need.holds.is_empty() && need.keys.is_empty();
-                Ok((!nothing).then_some(need))
-            }
-            None => Ok(Some(Need { records: true, ..Need::head(tenant.clone()) })),
+    fn need(&mut self, tenant: &Tenant, asks: &mut Vec<Ask>, at: Instant) -> Prepared {
+        if self.contended.contains_key(tenant) {
+            return Prepared::Lock;
+        }
+        match self.books.get_mut(tenant) {
+            Some(book) if book.lacks(asks) => Prepared::Lock,
+            Some(book) => book.need(asks, at).map_or(Prepared::Yes, Prepared::Read),
+            None => Prepared::Read(Need { whole: true, ..Need::head(tenant.clone()) }),
         }
     }
 
-    fn learn(&mut self, need: Need, found: Found) -> Result<(), HostError> {
-        self.ahead_ms = found.now.saturating_sub((self.settings.clock)());
+    fn learn(&mut self, need: Need, found: Found) {
+        self.desk.heard(found.now);
         let tenant = need.tenant.clone();
         match self.books.get_mut(&tenant) {
-            Some(book) if book.head == found.head => book.learn(need, found),
-            // Somebody else wrote: the books are of another past.
-            Some(_) => {
-                self.books.remove(&tenant);
-                Ok(())
+            Some(book) => {
+                if !book.learn(need, found) {
+                    // Its batch, if any, is of a past that is over as well.
+                    let asks = self.close(&tenant);
+                    self.contend(tenant, asks);
+                }
             }
-            None => {
-                let book = self.open(&tenant, &found)?;
-                self.books.insert(tenant, book);
-                Ok(())
+            None if !self.contended.contains_key(&tenant) => {
+                if let Some(served) = self.desk.tenants.get(&tenant) {
+                    let setup = Arc::clone(&served.setup);
+                    self.books.insert(tenant.clone(), Book::open(tenant, setup, found));
+                }
             }
+            None => {}
         }
     }
 
-    fn open(&self, tenant: &Tenant, found: &Found) -> Result<Book, HostError> {
-        let setup = self.tenants.get(tenant);
-        let setup = setup.ok_or_else(|| HostError::UnknownTenant(tenant.clone()))?;
-        Ok(Book::open(Arc::clone(setup), found)?)
-    }
-
-    /// The store's clock, as far as it is known.
-    fn now(&self) -> Instant {
-        (self.settings.clock)().saturating_add(self.ahead_ms)
-    }
-
-    /// Judges what is asked of a tenant; what needs no writing is answered at once.
-    fn judge(&mut self, tenant: Tenant, asks: Vec<Ask>, at: Instant) -> Option<(Write, Answers)> {
-        let book = self.books.get_mut(&tenant)?;
-        judge(book, tenant, asks, at, &*self.settings.random)
-    }
-
-    /// Takes the head, and lets nobody else write until these are answered.
-    async fn lock_first(&mut self, tenant: &Tenant, mut asks: Vec<Ask>) {
-        while !asks.is_empty() {
-            let rest = asks.split_off(asks.len().min(LOCKED_MAX));
-            if let Err((asks, error)) = self.locked(tenant, asks).await {
-                self.books.remove(tenant);
-                // One that is refused harms no other.
-                if matches!(error, HostError::Store(StoreError::Refused(_))) && asks.len() > 1 {
-                    for ask in asks {
-                        if let Err((asks, error)) = self.locked(tenant, vec![ask]).await {
-                            self.books.remove(tenant);
-                            refuse(asks, &error);
-                        }
-                    }
-                } else {
-                    refuse(asks, &error);
-                }
-            }
-            asks = rest;
-        }
-    }
-
-    async fn locked(
-        &mut self,
-        tenant: &Tenant,
-        asks: Vec<Ask>,
-    ) -> Result<(), (Vec<Ask>, HostError)> {
-        let store = Arc::clone(&self.store);
-        let mut locked = match store.lock(tenant).await {
-            Ok(locked) => locked,
-            Err(error) => return Err((asks, error.into())),
-        };
-        self.books.remove(tenant);
-        let at = loop {
-            let at = self.now();
-            let need = match self.need(tenant, &asks, at) {
-                Ok(Some(need)) => need,
-                Ok(None) => break at,
-                Err(error) => return Err((asks, error)),
-            };
-            let learnt = match locked.read(&need).await {
-                Ok(found) => self.learn(need, found),
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = learnt {
-                return Err((asks, error));
-            }
-        };
-        let Some((write, answers)) = self.judge(tenant.clone(), asks, at) else {
-            return Ok(());
-        };
-        match locked.write(&write).await {
-            Ok(Written::Committed) => {
-                if let Some(book) = self.books.get_mut(tenant) {
-                    book.committed(write.next);
-                }
+    /// Sends off what is judged.
+    fn take_off(&mut self) {
+        let (mut writes, mut batches) = (Vec::new(), Vec::new());
+        self.waiting = 0;
+        for tenant in std::mem::take(&mut self.staged) {
+            let Some(book) = self.books.get_mut(&tenant) else { continue };
+            let Some((write, answers)) = book.take_batch() else { continue };
+            if write.is_empty() {
+                // It follows from what stands, and changes nothing.
+                book.landed(self.desk.now());
                 answer(answers);
-                Ok(())
+            } else {
+                writes.push(write);
+                batches.push((tenant, answers));
             }
-            Ok(Written::Missed) => {
-                let error = StoreError::Unavailable("the head moved under its lock".into());
-                Err((answers.into_iter().map(|(ask, _)| ask).collect(), error.into()))
-            }
-            Err(error) => Err((answers.into_iter().map(|(ask, _)| ask).collect(), error.into())),
+        }
+        if !writes.is_empty() {
+            let store = Arc::clone(&self.desk.store);
+            let task = tokio::spawn(async move { store.write(&writes).await });
+            self.flight = Some(Flight { task, batches });
         }
     }
+
+    /// Answers those whose batch stands; returned are those that must be judged anew.
+    fn land(&mut self, written: Vec<Result<Written, StoreError>>) -> Vec<Ask> {
+        let batches = self.flight.take().map(|flight| flight.batches).unwrap_or_default();
+        let now = self.desk.now();
+        let mut again = Vec::new();
+        for ((tenant, answers), written) in batches.into_iter().zip(written) {
+            let full = match self.books.get_mut(&tenant) {
+                Some(book) => {
+                    book.landed(now);
+                    book.is_full()
+                }
+                None => false,
+            };
+            match written {
+                Ok(Written::Committed) => {
+                    answer(answers);
+                    if full {
+                        again.extend(self.close(&tenant));
+                    }
+                }
+                Ok(Written::Missed) | Err(StoreError::Refused(_)) => {
+                    // What was asked first is judged first.
+                    let mut asks: Vec<Ask> = answers.into_iter().map(|(ask, _)| ask).collect();
+                    asks.extend(self.close(&tenant));
+                    self.contend(tenant, asks);
+                }
+                Err(error) => {
+                    again.extend(self.close(&tenant));
+                    refuse(answers.into_iter().map(|(ask, _)| ask), &error.into());
+                }
+            }
+        }
+        again
+    }
 }
 
-fn judge(
-    book: &mut Book,
-    tenant: Tenant,
-    asks: Vec<Ask>,
-    at: Instant,
-    random: &dyn Fn() -> u128,
-) -> Option<(Write, Answers)> {
-    let expected = book.head;
-    // Half of the digits are enough to tell two writers apart.
-    let stamp = (random() >> 64) as i64;
-    let write = Write::new(tenant, expected, stamp, at.max(expected.at));
-    let mut batch = Batch { write, random };
-    let mut answers = Vec::with_capacity(asks.len());
-    for ask in asks {
-        let outcome = book.judge(&ask, &mut batch);
-        answers.push((ask, outcome));
-    }
-    let mut write = batch.write;
-    if book.fill(&mut write) {
-        Some((write, answers))
-    } else {
-        answer(answers);
-        None
-    }
+/// Whether books are ready to judge.
+enum Prepared {
+    Yes,
+    Read(Need),
+    /// Counters must be filled first.
+    Lock,
 }
 
-fn answer(answers: Answers) {
-    for (ask, outcome) in answers {
-        // Whoever no longer waits asks again with the same key, or not at all.
-        let _ = ask.reply.send(outcome);
-    }
-}
-
-fn refuse(asks: impl IntoIterator<Item = Ask>, error: &HostError) {
-    for ask in asks {
-        let _ = ask.reply.send(Err(error.clone()));
+async fn landing(flight: &mut Option<Flight>) -> Vec<Result<Written, StoreError>> {
+    match flight {
+        Some(flight) => {
+            let lost = || StoreError::Lost("the task that wrote is gone".into());
+            let count = flight.batches.len();
+            (&mut flight.task).await.unwrap_or_else(|_| vec![Err(lost()); count])
+        }
+        None => std::future::pending().await,
     }
 }

@@ -103,6 +103,12 @@ impl Policy {
         &self.0.admitted.manifest
     }
 
+    /// What it was configured with, JSON.
+    #[must_use]
+    pub fn settings(&self) -> &str {
+        &self.0.settings
+    }
+
     /// Whether it can do this.
     #[must_use]
     pub fn can(&self, ability: Ability) -> bool {

@@ -4,17 +4,27 @@
 mod postgres;
 mod rows;
 mod sqlite;
+mod tenant;
 
 use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
 
 pub use postgres::{Durability, PostgresStore};
 pub use rows::{
-    Closure, ClosureRow, CounterRow, DecisionRow, EntryRow, Found, Head, HoldRow, HoldState,
-    KeyRow, Need, RecordRow, Since, Tenant, TenantError, Total, UsageRow, Write,
+    AccountRow, Closure, ClosureRow, CounterRow, DUE_MAX, DecisionRow, EntryRow, Found, Head,
+    HoldRow, HoldState, KeyRow, Need, Place, RecordRow, RunRow, Since, Total, UsageRow, Write,
+    instant_of,
 };
-pub use sqlite::{Clock, SqliteStore};
+pub use sqlite::SqliteStore;
+pub use tenant::{Tenant, TenantError};
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 /// Why a store could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +84,38 @@ pub trait Store: Send + Sync + 'static {
         &self,
         tenant: &Tenant,
     ) -> impl Future<Output = Result<Self::Locked<'_>, StoreError>> + Send;
+
+    /// What was used, in order, after a place: a page of at most so many. Who holds the head's lock
+    /// reads all there is.
+    fn usages(
+        &self,
+        tenant: &Tenant,
+        after: Place,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(Place, UsageRow)>, StoreError>> + Send;
+
+    /// Open reservations, in the order of their identifiers, after one of them: a page.
+    fn holds(
+        &self,
+        tenant: &Tenant,
+        after: Uuid,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<HoldRow>, StoreError>> + Send;
+
+    /// A user's runs that began in a stretch of time, its end not among it; without a user
+    /// everybody's.
+    fn runs(
+        &self,
+        tenant: &Tenant,
+        user: Option<&str>,
+        began: Range<Instant>,
+    ) -> impl Future<Output = Result<Vec<RunRow>, StoreError>> + Send;
+
+    /// Those of these tenants that have a reservation whose time is over.
+    fn overdue(
+        &self,
+        tenants: &[Tenant],
+    ) -> impl Future<Output = Result<Vec<Tenant>, StoreError>> + Send;
 }
 
 /// A locked head.

@@ -1,65 +1,11 @@
 //! The rows that cross the border between engine and store.
 
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-/// A tenant's name: 1 to 64 letters, digits, `-`, `_` or `.`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Tenant(Arc<str>);
-
-/// Not a tenant's name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a tenant's name: write 1 to 64 letters, digits, `-`, `_` or `.`")]
-pub struct TenantError(String);
-
-impl Tenant {
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Tenant {
-    type Err = TenantError;
-
-    fn from_str(name: &str) -> Result<Self, TenantError> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
-            Ok(Self(name.into()))
-        } else {
-            let shown = name.chars().filter(|character| !character.is_control()).take(70);
-            Err(TenantError(shown.collect()))
-        }
-    }
-}
-
-impl TryFrom<String> for Tenant {
-    type Error = TenantError;
-
-    fn try_from(name: String) -> Result<Self, TenantError> {
-        name.parse()
-    }
-}
-
-impl From<Tenant> for String {
-    fn from(tenant: Tenant) -> Self {
-        tenant.as_str().to_owned()
-    }
-}
-
-impl fmt::Display for Tenant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use super::Tenant;
 
 /// Where a tenant stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +63,34 @@ pub struct HoldRow {
     pub body: Vec<u8>,
 }
 
+/// What an account of the ledger stands at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRow {
+    /// `cost`, `price`.
+    pub account: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// The sum of its entries.
+    pub balance: Decimal,
+    /// What open reservations hold against it.
+    pub held: Decimal,
+}
+
+/// A run, open or ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRow {
+    /// Its reservation's.
+    pub id: Uuid,
+    /// Whose; empty where nobody was named.
+    pub user: String,
+    /// When it began.
+    pub started_at: Instant,
+    /// When it ended; none: it is open.
+    pub ended_at: Option<Instant>,
+    /// What the engine keeps of it.
+    pub body: Vec<u8>,
+}
+
 /// How a reservation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,8 +99,10 @@ pub enum Closure {
     Settled,
     /// It was given back.
     Released,
-    /// Its time ran out.
+    /// Its time ran out. It may still be settled.
     Expired,
+    /// It was a usage, and was undone.
+    Voided,
 }
 
 impl Closure {
@@ -135,15 +111,18 @@ impl Closure {
             Self::Settled => 1,
             Self::Released => 2,
             Self::Expired => 3,
+            Self::Voided => 4,
         }
     }
 
     pub(super) fn of(code: i16) -> Option<Self> {
-        [Self::Settled, Self::Released, Self::Expired].into_iter().find(|own| own.code() == code)
+        let all = [Self::Settled, Self::Released, Self::Expired, Self::Voided];
+        all.into_iter().find(|own| own.code() == code)
     }
 }
 
-/// The end of a reservation: a second one is refused by the store itself.
+/// The end of a reservation: a second one is refused by the store itself, but that what expired may
+/// be settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosureRow {
     /// The reservation's.
@@ -194,12 +173,14 @@ pub struct DecisionRow {
 /// Something that was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRow {
-    /// The reservation's, or one of its own.
+    /// Its own.
     pub id: Uuid,
     /// When it was used.
     pub used_at: Instant,
-    /// Whether it was told after its reservation's time.
+    /// Whether it was told after its time.
     pub late: bool,
+    /// Whether it is more than was held for it.
+    pub overshoot: bool,
     /// What was used, and by whom.
     pub body: Vec<u8>,
 }
@@ -209,11 +190,11 @@ pub struct UsageRow {
 pub struct EntryRow {
     /// Its own.
     pub id: Uuid,
-    /// `cost`, `price`, `balance`, …
+    /// `cost`, `price`.
     pub account: String,
     /// `charge`, `credit`, `adjustment`, `refund`, `expiry`.
     pub kind: String,
-    /// Of the account's currency.
+    /// What the account moves by: charges lie below zero.
     pub amount: Decimal,
     /// ISO 4217.
     pub currency: String,
@@ -228,14 +209,20 @@ pub struct Write {
     pub tenant: Tenant,
     /// Where the head must stand.
     pub expected: Head,
-    /// Where it stands then, one version on.
+    /// Where it stands then: one version on, or where it stood if nothing moves.
     pub next: Head,
+    /// What the engine keeps of the batch itself.
+    pub body: Vec<u8>,
     /// What counters stand at then.
     pub counters: Vec<CounterRow>,
-    /// Reservations that open.
+    /// What accounts stand at then.
+    pub accounts: Vec<AccountRow>,
+    /// Reservations that open, or change.
     pub holds: Vec<HoldRow>,
     /// Reservations that end.
     pub closures: Vec<ClosureRow>,
+    /// Runs that begin, or end.
+    pub runs: Vec<RunRow>,
     /// Keys that are answered.
     pub keys: Vec<KeyRow>,
     /// What else changes.
@@ -257,9 +244,12 @@ impl Write {
             tenant,
             expected,
             next,
+            body: Vec::new(),
             counters: Vec::new(),
+            accounts: Vec::new(),
             holds: Vec::new(),
             closures: Vec::new(),
+            runs: Vec::new(),
             keys: Vec::new(),
             records: Vec::new(),
             decisions: Vec::new(),
@@ -267,7 +257,35 @@ impl Write {
             entries: Vec::new(),
         }
     }
+
+    /// Whether anything that decisions depend on moves: answers and decisions alone do not.
+    #[must_use]
+    pub fn moves(&self) -> bool {
+        !(self.counters.is_empty()
+            && self.accounts.is_empty()
+            && self.holds.is_empty()
+            && self.closures.is_empty()
+            && self.runs.is_empty()
+            && self.records.is_empty()
+            && self.usages.is_empty()
+            && self.entries.is_empty())
+    }
+
+    /// Whether there is anything to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.moves() && self.keys.is_empty() && self.decisions.is_empty()
+    }
+
+    /// Where the head stands once this is written.
+    #[must_use]
+    pub fn leaves(&self) -> Head {
+        if self.moves() { self.next } else { self.expected }
+    }
 }
+
+/// How many reservations whose time is over a need brings at the most.
+pub const DUE_MAX: usize = 256;
 
 /// What is asked of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,15 +298,33 @@ pub struct Need {
     pub holds: Vec<Uuid>,
     /// Idempotency keys, as (operation, key).
     pub keys: Vec<(String, String)>,
-    /// Whether all records are asked for.
-    pub records: bool,
+    /// Usages, by their identifiers, which begin with when they were booked.
+    pub usages: Vec<Uuid>,
+    /// Reservations whose time is over by then, the first [`DUE_MAX`] of them.
+    pub due: Option<Instant>,
+    /// Whether all records and accounts are asked for, and when the next reservation expires.
+    pub whole: bool,
 }
 
 impl Need {
     /// The head alone.
     #[must_use]
     pub fn head(tenant: Tenant) -> Self {
-        Self { tenant, counters: Vec::new(), holds: Vec::new(), keys: Vec::new(), records: false }
+        Self {
+            tenant,
+            counters: Vec::new(),
+            holds: Vec::new(),
+            keys: Vec::new(),
+            usages: Vec::new(),
+            due: None,
+            whole: false,
+        }
+    }
+
+    /// Whether it asks for no more than the head.
+    #[must_use]
+    pub fn is_head(&self) -> bool {
+        *self == Self::head(self.tenant.clone())
     }
 }
 
@@ -321,6 +357,56 @@ pub struct Found {
     pub holds: Vec<HoldState>,
     /// Those that were answered.
     pub keys: Vec<KeyRow>,
+    /// Those there are.
+    pub usages: Vec<UsageRow>,
+    /// The first whose time is over, where they were asked for.
+    pub due: Vec<HoldRow>,
+    /// When the next one expires of those that are not due.
+    pub next_expiry: Option<Instant>,
     /// All, where they were asked for.
     pub records: Vec<RecordRow>,
+    /// All, where they were asked for.
+    pub accounts: Vec<AccountRow>,
+}
+
+impl Found {
+    pub(super) fn new(head: Head, now: Instant, next_expiry: Option<Instant>) -> Self {
+        Self {
+            head,
+            now,
+            counters: Vec::new(),
+            holds: Vec::new(),
+            keys: Vec::new(),
+            usages: Vec::new(),
+            due: Vec::new(),
+            next_expiry,
+            records: Vec::new(),
+            accounts: Vec::new(),
+        }
+    }
+}
+
+/// A place in a tenant's history: when, the version, and the place in the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The batch's instant.
+    pub at: Instant,
+    /// The version that the batch led to.
+    pub version: i64,
+    /// The place in the batch.
+    pub ordinal: i32,
+}
+
+impl Place {
+    /// Before all that was booked from an instant on.
+    #[must_use]
+    pub fn before(at: Instant) -> Self {
+        Self { at, version: i64::MIN, ordinal: i32::MIN }
+    }
+}
+
+/// The instant with which an identifier begins.
+#[must_use]
+pub fn instant_of(id: Uuid) -> Instant {
+    i64::try_from(id.as_u128() >> 80).unwrap_or_default()
 }

@@ -6,18 +6,24 @@ mod report;
 mod trace;
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use chrono_tz::Tz;
 use indicatif::{ProgressBar, ProgressStyle};
-use tollgate_host::engine::{Answer, Binding, Call, Engine, Event, Setup};
+use tollgate_host::engine::{
+    Agent, AgentText, Author, Binding, Call, Event, Host, Operation, Setup, Subject,
+};
+use tollgate_host::store::{Clock, Need, Store, Tenant};
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::dimension;
 use tollgate_policy_core::prices::{MODEL_UNKNOWN, PriceList};
 
 use crate::components;
+use crate::stores::{AnyStore, StoreUrl};
 use config::{Catalog, Config, LimitFlag, Prices};
 use report::Report;
 use trace::Row;
@@ -53,7 +59,14 @@ pub struct Arguments {
     /// The tenant's time zone
     #[arg(long, default_value = "UTC")]
     time_zone: Tz,
+    /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file; without it in a
+    /// temporary file
+    #[arg(long, value_name = "URL")]
+    store: Option<StoreUrl>,
 }
+
+/// How long a call is held. It is settled at once, so that none of them expires.
+const TTL: Duration = Duration::from_secs(60);
 
 /// Runs it and prints what came out. Nothing is printed where anything fails.
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -68,9 +81,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ),
     };
     let rows = trace::read(&arguments.trace, config.default_model.as_deref())?;
-    let mut engine = Engine::new(set_up(config)?)?;
-    let report =
-        simulate(&mut engine, &rows).with_context(|| format!("`{}`", arguments.trace.display()))?;
+    let tenant: Tenant = arguments.tenant.as_deref().unwrap_or("default").parse()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        let now = Arc::new(AtomicI64::new(rows.first().map_or(0, |row| row.at)));
+        let clock: Clock = {
+            let now = Arc::clone(&now);
+            Arc::new(move || now.load(Ordering::Relaxed))
+        };
+        match StoreUrl::open(arguments.store.as_ref(), clock.clone()).await? {
+            AnyStore::Postgres(store) => simulate(store, tenant, config, &rows, &now, clock).await,
+            AnyStore::Sqlite(store, _directory) => {
+                simulate(store, tenant, config, &rows, &now, clock).await
+            }
+        }
+    });
+    let report = report.with_context(|| format!("`{}`", arguments.trace.display()))?;
     if arguments.json {
         println!("{}", report.json()?);
     } else {
@@ -79,7 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn set_up(config: Config) -> Result<Setup> {
+fn set_up(config: &Config) -> Result<Setup> {
     let sandbox = components::sandbox(config.sandbox, components::cache_directory())?;
     let mut bindings = Vec::new();
     for policy in &config.policies {
@@ -89,7 +115,7 @@ fn set_up(config: Config) -> Result<Setup> {
         let policy = sandbox
             .load(&component, &settings)
             .with_context(|| format!("policy `{name}` is refused"))?;
-        bindings.push(Binding { name, policy });
+        bindings.push(Binding::new(name, policy));
     }
     let catalog = match config.catalog {
         Catalog::None => None,
@@ -98,10 +124,38 @@ fn set_up(config: Config) -> Result<Setup> {
     };
     let calendar =
         TenantCalendar { zone: config.time_zone, first_day_of_week: config.first_day_of_week };
-    Ok(Setup { bindings, calendar, catalog, agents: config.agents })
+    Ok(Setup { bindings, calendar, catalog, ..Setup::default() })
 }
 
-fn simulate(engine: &mut Engine, rows: &[Row]) -> Result<Report> {
+async fn simulate(
+    store: impl Store,
+    tenant: Tenant,
+    config: Config,
+    rows: &[Row],
+    now: &AtomicI64,
+    clock: Clock,
+) -> Result<Report> {
+    let setup = set_up(&config)?;
+    let store = Arc::new(store);
+    let host = Host::builder(Arc::clone(&store))
+        .tenant(tenant.clone(), setup)
+        .shards(1)
+        .clock(clock)
+        .start()
+        .await?;
+    let begins = rows.first().map_or(0, |row| row.at);
+    let found = store.read(&[Need::head(tenant.clone())]).await?;
+    if found.iter().any(|found| found.head.at > begins) {
+        bail!(
+            "tenant `{tenant}` of this store lives later than the trace begins: name a new one with `--tenant`"
+        );
+    }
+    for (name, settings) in config.agents {
+        let agent = AgentText::from(&Agent { settings, enabled: true });
+        let subject = Subject::Agent(name, Some(agent));
+        let by = Author::Person("configuration".into());
+        host.ask(&tenant, None, Operation::Set { subject, by }).await?;
+    }
     let mut report = Report::default();
     let progress = ProgressBar::new(rows.len() as u64);
     if let Ok(style) =
@@ -111,7 +165,10 @@ fn simulate(engine: &mut Engine, rows: &[Row]) -> Result<Report> {
     }
     let start = Instant::now();
     for row in rows {
-        judge(engine, row, &mut report).with_context(|| format!("line {}", row.line))?;
+        now.store(row.at, Ordering::Relaxed);
+        judge(&host, &tenant, row, &mut report)
+            .await
+            .with_context(|| format!("line {}", row.line))?;
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -119,19 +176,23 @@ fn simulate(engine: &mut Engine, rows: &[Row]) -> Result<Report> {
     Ok(report)
 }
 
-fn judge(engine: &mut Engine, row: &Row, report: &mut Report) -> Result<()> {
+async fn judge(host: &Host, tenant: &Tenant, row: &Row, report: &mut Report) -> Result<()> {
     let quantities = row.quantities()?;
-    let call =
-        Call { at: row.at, dimensions: row.dimensions.clone(), quantities: quantities.clone() };
+    let call = Call { dimensions: row.dimensions.clone(), quantities: quantities.clone() };
     let start = Instant::now();
-    let answer = engine.reserve(call)?;
+    let answer = host.reserve(tenant, None, call, TTL).await?;
     report.decision_took(start.elapsed());
     match answer {
         // A trace that names what no price list knows is wrong as a whole.
-        Answer::Denied(denial, _) if denial.code == MODEL_UNKNOWN => bail!("{}", denial.message),
-        Answer::Denied(denial, events) => report.denied(&denial, whole(events)?),
-        Answer::Allowed(reservation) => {
-            let mut settled = engine.settle(*reservation, quantities)?;
+        Err(denied) if denied.denial.code == MODEL_UNKNOWN => bail!("{}", denied.denial.message),
+        Err(denied) => {
+            if let Some((policy, fault)) = denied.fault {
+                bail!("policy `{policy}`: {fault}");
+            }
+            report.denied(&denied.denial, whole(denied.events)?);
+        }
+        Ok(reserved) => {
+            let mut settled = host.settle(tenant, None, reserved.id, quantities).await?;
             settled.events = whole(settled.events)?;
             let model = dimension(&row.dimensions, "model");
             report.allowed(model, row.input, row.output, settled)?;

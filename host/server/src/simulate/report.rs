@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value as Json, json};
-use tollgate_host::engine::{Event, Settled};
-use tollgate_policy_core::contract::Denial;
+use tollgate_host::engine::{Event, Recorded};
+use tollgate_policy_core::contract::{Denial, Dimension};
 use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Currency, Decimal};
 
@@ -50,7 +50,7 @@ impl Report {
         model: &str,
         input: Decimal,
         output: Decimal,
-        settled: Settled,
+        settled: Recorded,
     ) -> Result<()> {
         self.allowed += 1;
         self.input = self.input.checked_add(input)?;
@@ -110,7 +110,7 @@ impl Report {
                 "body": notice.body,
                 "at": instant(*at),
             })),
-            Event::Disabled { .. } | Event::Failed { .. } => None,
+            _ => None,
         })
     }
 
@@ -121,7 +121,7 @@ impl Report {
                 "at": instant(*at),
                 "until": until.map(instant),
             })),
-            Event::Notice { .. } | Event::Failed { .. } => None,
+            _ => None,
         })
     }
 
@@ -181,6 +181,12 @@ impl fmt::Display for Report {
                     let until = until.map_or("enabled again".into(), instant);
                     let (name, value) = (&dimension.name, &dimension.value);
                     writeln!(f, "  {}  {name} `{value}` disabled until {until}", instant(*at))?;
+                }
+                Event::Enabled { at, dimension: Dimension { name, value } } => {
+                    writeln!(f, "  {}  {name} `{value}` enabled", instant(*at))?;
+                }
+                Event::Limited { at, key, limit } => {
+                    writeln!(f, "  {}  `{}` limited to {limit}", instant(*at), key.meter)?;
                 }
             }
         }

@@ -3,9 +3,9 @@
 
 use sqlx::{Postgres, Transaction};
 
-use super::{PostgresStore, failed, read};
-use crate::store::rows::{Found, Need, Tenant, Write};
-use crate::store::{Locked, StoreError, Written};
+use super::{PostgresStore, failed};
+use crate::store::rows::{Found, Need, Write};
+use crate::store::{Locked, StoreError, Tenant, Written};
 
 /// A locked head; dropped without a write it is let go.
 pub struct PostgresLocked<'a> {
@@ -48,20 +48,24 @@ impl<'a> PostgresLocked<'a> {
 
     /// Whether a write was committed before.
     pub(super) async fn stands(&mut self, write: &Write) -> Result<bool, StoreError> {
-        let stamp: Option<i64> =
-            sqlx::query_scalar("SELECT stamp FROM batch WHERE tenant_id = $1 AND version = $2")
-                .bind(write.tenant.as_str())
-                .bind(write.next.version)
-                .fetch_optional(&mut *self.transaction)
-                .await
-                .map_err(|error| failed(&error))?;
-        Ok(stamp == Some(write.next.stamp))
+        let stands: Option<i32> = sqlx::query_scalar(
+            "SELECT 1 FROM batch WHERE tenant_id = $1 AND at = $2 AND version = $3 AND stamp = $4",
+        )
+        .bind(write.tenant.as_str())
+        .bind(write.next.at)
+        .bind(write.leaves().version)
+        .bind(write.next.stamp)
+        .fetch_optional(&mut *self.transaction)
+        .await
+        .map_err(|error| failed(&error))?;
+        Ok(stands.is_some())
     }
 }
 
 impl Locked for PostgresLocked<'_> {
     async fn read(&mut self, need: &Need) -> Result<Found, StoreError> {
-        let mut found = read(&mut *self.transaction, std::slice::from_ref(need)).await?;
+        let needs = std::slice::from_ref(need);
+        let mut found = self.store.read_on(&mut *self.transaction, needs).await?;
         found.pop().ok_or_else(|| StoreError::UnknownTenant(need.tenant.clone()))
     }
 

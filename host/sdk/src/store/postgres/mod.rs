@@ -1,25 +1,25 @@
 //! The store on Postgres: any number of hosts, one statement a commit.
 
 mod arrays;
+mod found;
+mod lists;
 mod locked;
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::pin::Pin;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Executor, PgPool, Postgres, Row};
-use tollgate_policy_core::Decimal;
+use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
 
-use super::rows::{
-    Closure, CounterRow, Found, Head, HoldRow, HoldState, KeyRow, Need, RecordRow, Tenant, Total,
-    Write,
-};
-use super::{Store, StoreError, Written, migrator};
-use arrays::{Needs, Writes};
+use super::rows::{Found, HoldRow, Need, Place, RunRow, UsageRow, Write};
+use super::{Clock, Store, StoreError, Tenant, Written, migrator};
+use arrays::Writes;
 use locked::PostgresLocked;
 
-const READ: &str = include_str!("read.sql");
 const WRITE: &str = include_str!("write.sql");
 
 /// How long a write whose answer was lost is asked after.
@@ -37,9 +37,16 @@ pub enum Durability {
 }
 
 /// The store on Postgres.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    clock: Option<Clock>,
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
 }
 
 impl PostgresStore {
@@ -83,7 +90,25 @@ impl PostgresStore {
             .run(&pool)
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self { pool })
+        Ok(Self { pool, clock: None })
+    }
+
+    /// Goes by another clock than the database's: to simulate.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    async fn read_on<'c>(
+        &self,
+        connection: impl Executor<'c, Database = Postgres>,
+        needs: &[Need],
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut found = found::read(connection, needs).await?;
+        if let Some(clock) = &self.clock {
+            found.iter_mut().for_each(|found| found.now = clock());
+        }
+        Ok(found)
     }
 
     /// Hands a connection back in the middle of a transaction, as a cancelled caller does to it.
@@ -157,7 +182,7 @@ impl Store for PostgresStore {
     }
 
     async fn read(&self, needs: &[Need]) -> Result<Vec<Found>, StoreError> {
-        read(&self.pool, needs).await
+        self.read_on(&self.pool, needs).await
     }
 
     async fn write(&self, writes: &[Write]) -> Vec<Result<Written, StoreError>> {
@@ -186,90 +211,38 @@ impl Store for PostgresStore {
     async fn lock(&self, tenant: &Tenant) -> Result<PostgresLocked<'_>, StoreError> {
         PostgresLocked::take(self, tenant).await
     }
-}
 
-async fn read<'c>(
-    connection: impl Executor<'c, Database = Postgres>,
-    needs: &[Need],
-) -> Result<Vec<Found>, StoreError> {
-    let rows = Needs::of(needs)
-        .bind(sqlx::query(READ))
-        .fetch_all(connection)
-        .await
-        .map_err(|error| failed(&error))?;
-    let mut found: Vec<Option<Found>> = needs.iter().map(|_| None).collect();
-    for row in &rows {
-        sort_in(row, &mut found).map_err(|error| failed(&error))?;
+    async fn usages(
+        &self,
+        tenant: &Tenant,
+        after: Place,
+        limit: u32,
+    ) -> Result<Vec<(Place, UsageRow)>, StoreError> {
+        lists::usages(&self.pool, tenant, after, limit).await.map_err(|error| failed(&error))
     }
-    let unknown = |need: &Need| StoreError::UnknownTenant(need.tenant.clone());
-    found.into_iter().zip(needs).map(|(found, need)| found.ok_or_else(|| unknown(need))).collect()
-}
 
-/// Puts a row of `read.sql` where it belongs. Heads come first.
-fn sort_in(row: &PgRow, found: &mut [Option<Found>]) -> Result<(), sqlx::Error> {
-    let place: i64 = row.try_get("place")?;
-    let Some(slot) = usize::try_from(place - 1).ok().and_then(|place| found.get_mut(place)) else {
-        return Err(sqlx::Error::Protocol("a row of no need".into()));
-    };
-    let kind: i32 = row.try_get("kind")?;
-    if kind == 0 {
-        let head =
-            Head { version: row.try_get("a")?, stamp: row.try_get("b")?, at: row.try_get("c")? };
-        *slot = Some(Found {
-            head,
-            now: row.try_get("d")?,
-            counters: Vec::new(),
-            holds: Vec::new(),
-            keys: Vec::new(),
-            records: Vec::new(),
-        });
-        return Ok(());
+    async fn holds(
+        &self,
+        tenant: &Tenant,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<HoldRow>, StoreError> {
+        lists::holds(&self.pool, tenant, after, limit).await.map_err(|error| failed(&error))
     }
-    let Some(found) = slot else {
-        return Err(sqlx::Error::Protocol("a row without a head".into()));
-    };
-    match kind {
-        1 => found.counters.push(CounterRow {
-            counter: row.try_get("a")?,
-            values: row.try_get("s")?,
-            opened: row.try_get("b")?,
-            total: Total { used: amount(row, "m")?, held: amount(row, "n")? },
-        }),
-        2 => found.holds.push(HoldState::Open(HoldRow {
-            id: row.try_get("id")?,
-            expires_at: row.try_get("a")?,
-            body: row.try_get("x")?,
-        })),
-        3 => {
-            let code: i64 = row.try_get("a")?;
-            let how = i16::try_from(code).ok().and_then(Closure::of);
-            found.holds.push(HoldState::Closed {
-                id: row.try_get("id")?,
-                how: how.ok_or_else(|| sqlx::Error::Protocol(format!("closure {code}")))?,
-                body: row.try_get("x")?,
-            });
-        }
-        4 => {
-            let hash: Vec<u8> = row.try_get("x")?;
-            found.keys.push(KeyRow {
-                operation: row.try_get("s")?,
-                key: row.try_get("t")?,
-                hash: hash.try_into().map_err(|_| sqlx::Error::Protocol("a hash".into()))?,
-                answer: row.try_get("y")?,
-            });
-        }
-        _ => found.records.push(RecordRow {
-            kind: row.try_get("s")?,
-            name: row.try_get("t")?,
-            body: row.try_get("x")?,
-        }),
-    }
-    Ok(())
-}
 
-fn amount(row: &PgRow, column: &str) -> Result<Decimal, sqlx::Error> {
-    let amount: rust_decimal::Decimal = row.try_get(column)?;
-    Decimal::try_from(amount).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    async fn runs(
+        &self,
+        tenant: &Tenant,
+        user: Option<&str>,
+        began: Range<Instant>,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        lists::runs(&self.pool, tenant, user, began).await.map_err(|error| failed(&error))
+    }
+
+    async fn overdue(&self, tenants: &[Tenant]) -> Result<Vec<Tenant>, StoreError> {
+        let now = self.clock.as_ref().map(|clock| clock());
+        lists::overdue(&self.pool, tenants, now).await.map_err(|error| failed(&error))
+    }
 }
 
 fn failed(error: &sqlx::Error) -> StoreError {

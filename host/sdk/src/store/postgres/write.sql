@@ -3,94 +3,126 @@
 -- its place among those sent. Where fewer rows are written than were sent, it divides by zero,
 -- and nothing at all is written.
 WITH sent AS (
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-        WITH ORDINALITY AS sent (tenant_id, version, stamp, next_stamp, at, row_count, place)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[], $7::bytea[], $8::bigint[])
+        WITH ORDINALITY AS sent (tenant_id, version, stamp, next_stamp, at, moves, body, row_count, place)
 ), taken AS (
-    SELECT head.tenant_id, sent.place, sent.next_stamp, sent.at, sent.row_count
+    SELECT head.tenant_id, head.version + sent.moves::integer AS version,
+        sent.place, sent.next_stamp AS stamp, sent.at, sent.moves, sent.body, sent.row_count
     FROM sent JOIN head ON head.tenant_id = sent.tenant_id
     WHERE head.version = sent.version AND head.stamp = sent.stamp
     ORDER BY head.tenant_id
     FOR NO KEY UPDATE OF head SKIP LOCKED
 ), moved AS (
-    UPDATE head SET version = head.version + 1, stamp = taken.next_stamp, at = taken.at
-    FROM taken WHERE head.tenant_id = taken.tenant_id
-    RETURNING head.tenant_id, head.version, head.stamp, head.at, taken.place, taken.row_count
+    UPDATE head SET version = taken.version, stamp = taken.stamp, at = taken.at
+    FROM taken WHERE head.tenant_id = taken.tenant_id AND taken.moves
+    RETURNING 1
 ), batches AS (
-    INSERT INTO batch (tenant_id, version, stamp, at)
-    SELECT tenant_id, version, stamp, at FROM moved
+    INSERT INTO batch (tenant_id, at, version, stamp, body)
+    SELECT tenant_id, at, version, stamp, body FROM taken
     RETURNING 1
 ), counters AS (
     INSERT INTO counter (tenant_id, counter, dimension_values, opened, used, held)
-    SELECT moved.tenant_id, sent.counter, sent.dimension_values, sent.opened, sent.used, sent.held
-    FROM unnest($7::bigint[], $8::bigint[], $9::text[], $10::bigint[], $11::numeric[], $12::numeric[])
+    SELECT taken.tenant_id, sent.counter, sent.dimension_values, sent.opened, sent.used, sent.held
+    FROM unnest($9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::numeric[], $14::numeric[])
         AS sent (place, counter, dimension_values, opened, used, held)
-    JOIN moved ON moved.place = sent.place
+    JOIN taken ON taken.place = sent.place
     ON CONFLICT (tenant_id, counter, dimension_values, opened)
         DO UPDATE SET used = excluded.used, held = excluded.held
     RETURNING 1
+), accounts AS (
+    INSERT INTO account (tenant_id, account, currency, balance, held)
+    SELECT taken.tenant_id, sent.account, sent.currency, sent.balance, sent.held
+    FROM unnest($15::bigint[], $16::text[], $17::text[], $18::numeric[], $19::numeric[])
+        AS sent (place, account, currency, balance, held)
+    JOIN taken ON taken.place = sent.place
+    ON CONFLICT (tenant_id, account, currency)
+        DO UPDATE SET balance = excluded.balance, held = excluded.held
+    RETURNING 1
 ), holds AS (
     INSERT INTO hold (tenant_id, id, expires_at, body)
-    SELECT moved.tenant_id, sent.id, sent.expires_at, sent.body
-    FROM unnest($13::bigint[], $14::uuid[], $15::bigint[], $16::bytea[]) AS sent (place, id, expires_at, body)
-    JOIN moved ON moved.place = sent.place
+    SELECT taken.tenant_id, sent.id, sent.expires_at, sent.body
+    FROM unnest($20::bigint[], $21::uuid[], $22::bigint[], $23::bytea[]) AS sent (place, id, expires_at, body)
+    JOIN taken ON taken.place = sent.place
+    ON CONFLICT (tenant_id, id) DO UPDATE SET expires_at = excluded.expires_at, body = excluded.body
     RETURNING 1
 ), closed AS (
-    DELETE FROM hold USING moved, unnest($17::bigint[], $18::uuid[], $21::boolean[]) AS sent (place, id, held)
-    WHERE moved.place = sent.place AND sent.held
-        AND hold.tenant_id = moved.tenant_id AND hold.id = sent.id
+    DELETE FROM hold USING taken, unnest($24::bigint[], $25::uuid[], $26::boolean[]) AS sent (place, id, held)
+    WHERE taken.place = sent.place AND sent.held
+        AND hold.tenant_id = taken.tenant_id AND hold.id = sent.id
     RETURNING 1
 ), closures AS (
     INSERT INTO closure (tenant_id, id, version, how, body)
-    SELECT moved.tenant_id, sent.id, moved.version, sent.how, sent.body
-    FROM unnest($17::bigint[], $18::uuid[], $19::smallint[], $20::bytea[]) AS sent (place, id, how, body)
-    JOIN moved ON moved.place = sent.place
+    SELECT taken.tenant_id, sent.id, taken.version, sent.how, sent.body
+    FROM unnest($24::bigint[], $25::uuid[], $27::smallint[], $28::bytea[]) AS sent (place, id, how, body)
+    JOIN taken ON taken.place = sent.place
+    -- What expired may still be settled; nothing else ends twice.
+    ON CONFLICT (tenant_id, id) DO UPDATE
+        SET version = excluded.version, how = excluded.how, body = excluded.body
+        WHERE closure.how = 3 AND excluded.how = 1
+    RETURNING 1
+), runs AS (
+    INSERT INTO run (tenant_id, id, user_value, started_at, ended_at, body)
+    SELECT taken.tenant_id, sent.id, sent.user_value, sent.started_at, sent.ended_at, sent.body
+    FROM unnest($29::bigint[], $30::uuid[], $31::text[], $32::bigint[], $33::bigint[], $34::bytea[])
+        AS sent (place, id, user_value, started_at, ended_at, body)
+    JOIN taken ON taken.place = sent.place
+    ON CONFLICT (tenant_id, id) DO UPDATE SET ended_at = excluded.ended_at, body = excluded.body
     RETURNING 1
 ), keys AS (
     INSERT INTO idempotency (tenant_id, operation, key, hash, answer, at)
-    SELECT moved.tenant_id, sent.operation, sent.key, sent.hash, sent.answer, moved.at
-    FROM unnest($22::bigint[], $23::text[], $24::text[], $25::bytea[], $26::bytea[])
+    SELECT taken.tenant_id, sent.operation, sent.key, sent.hash, sent.answer, taken.at
+    FROM unnest($35::bigint[], $36::text[], $37::text[], $38::bytea[], $39::bytea[])
         AS sent (place, operation, key, hash, answer)
-    JOIN moved ON moved.place = sent.place
+    JOIN taken ON taken.place = sent.place
     RETURNING 1
 ), gone AS (
-    DELETE FROM record USING moved, unnest($27::bigint[], $28::text[], $29::text[], $30::bytea[])
+    DELETE FROM record USING taken, unnest($40::bigint[], $41::text[], $42::text[], $43::bytea[])
         AS sent (place, kind, name, body)
-    WHERE moved.place = sent.place AND sent.body IS NULL
-        AND record.tenant_id = moved.tenant_id AND record.kind = sent.kind AND record.name = sent.name
+    WHERE taken.place = sent.place AND sent.body IS NULL
+        AND record.tenant_id = taken.tenant_id AND record.kind = sent.kind AND record.name = sent.name
 ), records AS (
     INSERT INTO record (tenant_id, kind, name, body)
-    SELECT moved.tenant_id, sent.kind, sent.name, sent.body
-    FROM unnest($27::bigint[], $28::text[], $29::text[], $30::bytea[]) AS sent (place, kind, name, body)
-    JOIN moved ON moved.place = sent.place
+    SELECT taken.tenant_id, sent.kind, sent.name, sent.body
+    FROM unnest($40::bigint[], $41::text[], $42::text[], $43::bytea[]) AS sent (place, kind, name, body)
+    JOIN taken ON taken.place = sent.place
     WHERE sent.body IS NOT NULL
     ON CONFLICT (tenant_id, kind, name) DO UPDATE SET body = excluded.body
+), changes AS (
+    INSERT INTO change (tenant_id, kind, name, version, at, body)
+    SELECT taken.tenant_id, sent.kind, sent.name, taken.version, taken.at, sent.body
+    FROM unnest($40::bigint[], $41::text[], $42::text[], $43::bytea[]) AS sent (place, kind, name, body)
+    JOIN taken ON taken.place = sent.place
+    RETURNING 1
 ), decisions AS (
-    INSERT INTO decision (tenant_id, version, ordinal, at, id, allowed, body)
-    SELECT moved.tenant_id, moved.version, sent.ordinal, moved.at, sent.id, sent.allowed, sent.body
-    FROM unnest($31::bigint[], $32::integer[], $33::uuid[], $34::boolean[], $35::bytea[])
+    INSERT INTO decision (tenant_id, at, id, version, ordinal, allowed, body)
+    SELECT taken.tenant_id, taken.at, sent.id, taken.version, sent.ordinal, sent.allowed, sent.body
+    FROM unnest($44::bigint[], $45::integer[], $46::uuid[], $47::boolean[], $48::bytea[])
         AS sent (place, ordinal, id, allowed, body)
-    JOIN moved ON moved.place = sent.place
+    JOIN taken ON taken.place = sent.place
     RETURNING 1
 ), usages AS (
-    INSERT INTO usage (tenant_id, version, ordinal, at, id, used_at, late, body)
-    SELECT moved.tenant_id, moved.version, sent.ordinal, moved.at, sent.id, sent.used_at, sent.late, sent.body
-    FROM unnest($36::bigint[], $37::integer[], $38::uuid[], $39::bigint[], $40::boolean[], $41::bytea[])
-        AS sent (place, ordinal, id, used_at, late, body)
-    JOIN moved ON moved.place = sent.place
+    INSERT INTO usage (tenant_id, at, id, version, ordinal, used_at, late, overshoot, body)
+    SELECT taken.tenant_id, taken.at, sent.id, taken.version, sent.ordinal,
+        sent.used_at, sent.late, sent.overshoot, sent.body
+    FROM unnest($49::bigint[], $50::integer[], $51::uuid[], $52::bigint[], $53::boolean[], $54::boolean[], $55::bytea[])
+        AS sent (place, ordinal, id, used_at, late, overshoot, body)
+    JOIN taken ON taken.place = sent.place
     RETURNING 1
 ), entries AS (
-    INSERT INTO entry (tenant_id, version, ordinal, at, id, account, kind, amount, currency, body)
-    SELECT moved.tenant_id, moved.version, sent.ordinal, moved.at,
-        sent.id, sent.account, sent.kind, sent.amount, sent.currency, sent.body
-    FROM unnest($42::bigint[], $43::integer[], $44::uuid[], $45::text[], $46::text[], $47::numeric[], $48::text[], $49::bytea[])
+    INSERT INTO entry (tenant_id, at, id, version, ordinal, account, kind, amount, currency, body)
+    SELECT taken.tenant_id, taken.at, sent.id, taken.version, sent.ordinal,
+        sent.account, sent.kind, sent.amount, sent.currency, sent.body
+    FROM unnest($56::bigint[], $57::integer[], $58::uuid[], $59::text[], $60::text[], $61::numeric[], $62::text[], $63::bytea[])
         AS sent (place, ordinal, id, account, kind, amount, currency, body)
-    JOIN moved ON moved.place = sent.place
+    JOIN taken ON taken.place = sent.place
     RETURNING 1
 )
 SELECT coalesce(array_agg(place), '{}') AS places,
     1 / (sum(row_count) IS NOT DISTINCT FROM nullif(
-        (SELECT count(*) FROM counters) + (SELECT count(*) FROM holds) + (SELECT count(*) FROM closed)
-        + (SELECT count(*) FROM closures) + (SELECT count(*) FROM keys) + (SELECT count(*) FROM decisions)
-        + (SELECT count(*) FROM usages) + (SELECT count(*) FROM entries) + (SELECT count(*) FROM batches), 0)
+        (SELECT count(*) FROM moved) + (SELECT count(*) FROM batches) + (SELECT count(*) FROM counters)
+        + (SELECT count(*) FROM accounts) + (SELECT count(*) FROM holds) + (SELECT count(*) FROM closed)
+        + (SELECT count(*) FROM closures) + (SELECT count(*) FROM runs) + (SELECT count(*) FROM keys)
+        + (SELECT count(*) FROM changes) + (SELECT count(*) FROM decisions) + (SELECT count(*) FROM usages)
+        + (SELECT count(*) FROM entries), 0)
     )::integer AS whole
-FROM moved
+FROM taken

@@ -7,14 +7,6 @@ CREATE TABLE head (
     at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE batch (
-    tenant_id TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    stamp INTEGER NOT NULL,
-    at INTEGER NOT NULL,
-    PRIMARY KEY (tenant_id, version)
-) STRICT, WITHOUT ROWID;
-
 CREATE TABLE counter (
     tenant_id TEXT NOT NULL,
     counter INTEGER NOT NULL,
@@ -23,6 +15,15 @@ CREATE TABLE counter (
     used TEXT NOT NULL,
     held TEXT NOT NULL,
     PRIMARY KEY (tenant_id, counter, dimension_values, opened)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE account (
+    tenant_id TEXT NOT NULL,
+    account TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    balance TEXT NOT NULL,
+    held TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, account, currency)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE hold (
@@ -43,6 +44,17 @@ CREATE TABLE closure (
     PRIMARY KEY (tenant_id, id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE run (
+    tenant_id TEXT NOT NULL,
+    id BLOB NOT NULL,
+    user_value TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    body BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX run_started_at ON run (tenant_id, user_value, started_at);
+
 CREATE TABLE idempotency (
     tenant_id TEXT NOT NULL,
     operation TEXT NOT NULL,
@@ -61,39 +73,59 @@ CREATE TABLE record (
     PRIMARY KEY (tenant_id, kind, name)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE change (
+    tenant_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    body BLOB,
+    PRIMARY KEY (tenant_id, kind, name, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE batch (
+    tenant_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    stamp INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, at, version, stamp)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE decision (
     tenant_id TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    ordinal INTEGER NOT NULL,
     at INTEGER NOT NULL,
     id BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
     allowed INTEGER NOT NULL,
     body BLOB NOT NULL,
-    PRIMARY KEY (tenant_id, version, ordinal)
-) STRICT;
+    PRIMARY KEY (tenant_id, at, id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE usage (
     tenant_id TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    ordinal INTEGER NOT NULL,
     at INTEGER NOT NULL,
     id BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
     used_at INTEGER NOT NULL,
     late INTEGER NOT NULL,
+    overshoot INTEGER NOT NULL,
     body BLOB NOT NULL,
-    PRIMARY KEY (tenant_id, version, ordinal)
-) STRICT;
+    PRIMARY KEY (tenant_id, at, id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE entry (
     tenant_id TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    ordinal INTEGER NOT NULL,
     at INTEGER NOT NULL,
     id BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
     account TEXT NOT NULL,
     kind TEXT NOT NULL,
     amount TEXT NOT NULL,
     currency TEXT NOT NULL,
     body BLOB NOT NULL,
-    PRIMARY KEY (tenant_id, version, ordinal)
-) STRICT;
+    PRIMARY KEY (tenant_id, at, id)
+) STRICT, WITHOUT ROWID;

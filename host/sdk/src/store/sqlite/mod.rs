@@ -1,33 +1,30 @@
 //! The store in one file, for one host: the same tables and the same protocol as on Postgres.
 
+mod found;
+mod lists;
 mod write;
 
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool, Transaction};
-use tollgate_policy_core::Decimal;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
 use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
 
 use super::postgres::Durability;
-use super::rows::{
-    Closure, CounterRow, Found, Head, HoldRow, HoldState, KeyRow, Need, RecordRow, Tenant, Total,
-    Write,
-};
-use super::{Locked, Store, StoreError, Written, migrator};
-
-/// Tells the time.
-pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
+use super::rows::{Found, HoldRow, Need, Place, RunRow, UsageRow, Write};
+use super::{Clock, Locked, Store, StoreError, Tenant, Written, migrator};
+use found::read;
 
 /// The store in one file.
 #[derive(Clone)]
 pub struct SqliteStore {
     /// Of one connection: there is one writer, and what it writes is short.
     pool: SqlitePool,
+    /// For lists, which may be read while a batch is judged under the lock.
+    readers: SqlitePool,
     clock: Clock,
 }
 
@@ -51,14 +48,18 @@ impl SqliteStore {
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .test_before_acquire(false)
-            .connect_with(options)
+            .connect_with(options.clone())
             .await
             .map_err(|error| failed(&error))?;
         migrator(&[("ledger", include_str!("0001_ledger.sql"))])
             .run(&pool)
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self { pool, clock })
+        let readers = SqlitePoolOptions::new()
+            .max_connections(2)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.read_only(true));
+        Ok(Self { pool, readers, clock })
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
@@ -109,6 +110,38 @@ impl Store for SqliteStore {
         read(&mut transaction, &Need::head(tenant.clone()), 0).await?;
         Ok(SqliteLocked { store: self, transaction })
     }
+
+    async fn usages(
+        &self,
+        tenant: &Tenant,
+        after: Place,
+        limit: u32,
+    ) -> Result<Vec<(Place, UsageRow)>, StoreError> {
+        lists::usages(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
+    }
+
+    async fn holds(
+        &self,
+        tenant: &Tenant,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<HoldRow>, StoreError> {
+        lists::holds(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
+    }
+
+    async fn runs(
+        &self,
+        tenant: &Tenant,
+        user: Option<&str>,
+        began: Range<Instant>,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        lists::runs(&self.readers, tenant, user, began).await.map_err(|error| failed(&error))
+    }
+
+    async fn overdue(&self, tenants: &[Tenant]) -> Result<Vec<Tenant>, StoreError> {
+        let now = (self.clock)();
+        lists::overdue(&self.readers, tenants, now).await.map_err(|error| failed(&error))
+    }
 }
 
 /// The file itself, locked.
@@ -128,117 +161,6 @@ impl Locked for SqliteLocked<'_> {
         transaction.commit().await.map_err(|error| failed(&error))?;
         Ok(written)
     }
-}
-
-async fn read(
-    connection: &mut SqliteConnection,
-    need: &Need,
-    now: Instant,
-) -> Result<Found, StoreError> {
-    let found = read_rows(connection, need, now).await.map_err(|error| failed(&error))?;
-    found.ok_or_else(|| StoreError::UnknownTenant(need.tenant.clone()))
-}
-
-async fn read_rows(
-    connection: &mut SqliteConnection,
-    need: &Need,
-    now: Instant,
-) -> Result<Option<Found>, sqlx::Error> {
-    let tenant = need.tenant.as_str();
-    let head = sqlx::query("SELECT version, stamp, at FROM head WHERE tenant_id = ?")
-        .bind(tenant.to_owned())
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some(row) = head else {
-        return Ok(None);
-    };
-    let head = Head { version: row.try_get(0)?, stamp: row.try_get(1)?, at: row.try_get(2)? };
-    let mut found = Found {
-        head,
-        now,
-        counters: Vec::new(),
-        holds: Vec::new(),
-        keys: Vec::new(),
-        records: Vec::new(),
-    };
-    for since in &need.counters {
-        let rows = sqlx::query(
-            "SELECT opened, used, held FROM counter \
-             WHERE tenant_id = ? AND counter = ? AND dimension_values = ? AND (opened >= ? OR opened = ?)",
-        )
-        .bind(tenant.to_owned())
-        .bind(since.counter)
-        .bind(since.values.clone())
-        .bind(since.opened)
-        .bind(Instant::MIN)
-        .fetch_all(&mut *connection)
-        .await?;
-        for row in rows {
-            found.counters.push(CounterRow {
-                counter: since.counter,
-                values: since.values.clone(),
-                opened: row.try_get(0)?,
-                total: Total { used: amount(&row, 1)?, held: amount(&row, 2)? },
-            });
-        }
-    }
-    for id in &need.holds {
-        let open = sqlx::query("SELECT expires_at, body FROM hold WHERE tenant_id = ? AND id = ?")
-            .bind(tenant.to_owned())
-            .bind(*id)
-            .fetch_optional(&mut *connection)
-            .await?;
-        if let Some(row) = open {
-            let (expires_at, body) = (row.try_get(0)?, row.try_get(1)?);
-            found.holds.push(HoldState::Open(HoldRow { id: *id, expires_at, body }));
-        }
-        let closed = sqlx::query("SELECT how, body FROM closure WHERE tenant_id = ? AND id = ?")
-            .bind(tenant.to_owned())
-            .bind(*id)
-            .fetch_optional(&mut *connection)
-            .await?;
-        if let Some(row) = closed {
-            let code: i16 = row.try_get(0)?;
-            let how = Closure::of(code)
-                .ok_or_else(|| sqlx::Error::Protocol(format!("closure {code}")))?;
-            found.holds.push(HoldState::Closed { id: *id, how, body: row.try_get(1)? });
-        }
-    }
-    for (operation, key) in &need.keys {
-        let answered = sqlx::query(
-            "SELECT hash, answer FROM idempotency WHERE tenant_id = ? AND operation = ? AND key = ?",
-        )
-        .bind(tenant.to_owned())
-        .bind(operation.clone())
-        .bind(key.clone())
-        .fetch_optional(&mut *connection)
-        .await?;
-        if let Some(row) = answered {
-            let hash: Vec<u8> = row.try_get(0)?;
-            found.keys.push(KeyRow {
-                operation: operation.clone(),
-                key: key.clone(),
-                hash: hash.try_into().map_err(|_| sqlx::Error::Protocol("a hash".into()))?,
-                answer: row.try_get(1)?,
-            });
-        }
-    }
-    if need.records {
-        let rows = sqlx::query("SELECT kind, name, body FROM record WHERE tenant_id = ?")
-            .bind(tenant.to_owned())
-            .fetch_all(&mut *connection)
-            .await?;
-        for row in rows {
-            let (kind, name, body) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            found.records.push(RecordRow { kind, name, body });
-        }
-    }
-    Ok(Some(found))
-}
-
-fn amount(row: &SqliteRow, column: usize) -> Result<Decimal, sqlx::Error> {
-    let text: String = row.try_get(column)?;
-    text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 fn failed(error: &sqlx::Error) -> StoreError {

@@ -25,66 +25,127 @@ pub async fn in_savepoint(
     }
 }
 
+/// Runs a statement once for each row, with these columns of it after the tenant.
+macro_rules! each {
+    ($connection:ident, $write:ident, $rows:expr, $sql:expr, |$row:pat_param| $($column:expr),* $(,)?) => {
+        for $row in $rows {
+            sqlx::query($sql)
+                .bind($write.tenant.as_str().to_owned())
+                $(.bind($column))*
+                .execute(&mut *$connection)
+                .await?;
+        }
+    };
+}
+
 async fn rows(connection: &mut SqliteConnection, write: &Write) -> Result<Written, sqlx::Error> {
-    let tenant = || write.tenant.as_str().to_owned();
-    let (version, at) = (write.next.version, write.next.at);
-    let moved = sqlx::query(
+    let next = write.leaves();
+    // Where nothing moves, this only finds out whether the head stands where it should.
+    let stands = sqlx::query(
         "UPDATE head SET version = ?, stamp = ?, at = ? WHERE tenant_id = ? AND version = ? AND stamp = ?",
     )
-    .bind(version)
-    .bind(write.next.stamp)
-    .bind(at)
-    .bind(tenant())
+    .bind(next.version)
+    .bind(next.stamp)
+    .bind(next.at)
+    .bind(write.tenant.as_str().to_owned())
     .bind(write.expected.version)
     .bind(write.expected.stamp)
     .execute(&mut *connection)
     .await?;
-    if moved.rows_affected() == 0 {
+    if stands.rows_affected() == 0 {
         return Ok(Written::Missed);
     }
-    sqlx::query("INSERT INTO batch (tenant_id, version, stamp, at) VALUES (?, ?, ?, ?)")
-        .bind(tenant())
-        .bind(version)
-        .bind(write.next.stamp)
-        .bind(at)
-        .execute(&mut *connection)
-        .await?;
-    for row in &write.counters {
-        sqlx::query(
-            "INSERT INTO counter (tenant_id, counter, dimension_values, opened, used, held) VALUES (?, ?, ?, ?, ?, ?) \
-             ON CONFLICT DO UPDATE SET used = excluded.used, held = excluded.held",
-        )
-        .bind(tenant())
-        .bind(row.counter)
-        .bind(row.values.clone())
-        .bind(row.opened)
-        .bind(row.total.used.to_string())
-        .bind(row.total.held.to_string())
-        .execute(&mut *connection)
-        .await?;
-    }
-    for row in &write.holds {
-        sqlx::query("INSERT INTO hold (tenant_id, id, expires_at, body) VALUES (?, ?, ?, ?)")
-            .bind(tenant())
-            .bind(row.id)
-            .bind(row.expires_at)
-            .bind(row.body.clone())
-            .execute(&mut *connection)
-            .await?;
-    }
+    totals(connection, write).await?;
+    reservations(connection, write).await?;
+    events(connection, write).await?;
+    Ok(Written::Committed)
+}
+
+/// What is kept up to date.
+async fn totals(connection: &mut SqliteConnection, write: &Write) -> Result<(), sqlx::Error> {
+    let (version, at) = (write.leaves().version, write.next.at);
+    each!(
+        connection,
+        write,
+        &write.counters,
+        "INSERT INTO counter (tenant_id, counter, dimension_values, opened, used, held) VALUES (?, ?, ?, ?, ?, ?) \
+         ON CONFLICT DO UPDATE SET used = excluded.used, held = excluded.held",
+        |row| row.counter,
+        row.values.clone(),
+        row.opened,
+        row.total.used.to_string(),
+        row.total.held.to_string()
+    );
+    each!(
+        connection,
+        write,
+        &write.accounts,
+        "INSERT INTO account (tenant_id, account, currency, balance, held) VALUES (?, ?, ?, ?, ?) \
+         ON CONFLICT DO UPDATE SET balance = excluded.balance, held = excluded.held",
+        |row| row.account.clone(),
+        row.currency.clone(),
+        row.balance.to_string(),
+        row.held.to_string()
+    );
+    each!(
+        connection,
+        write,
+        &write.records,
+        "DELETE FROM record WHERE tenant_id = ? AND kind = ? AND name = ?",
+        |row| row.kind.clone(),
+        row.name.clone()
+    );
+    each!(
+        connection,
+        write,
+        write.records.iter().filter(|row| row.body.is_some()),
+        "INSERT INTO record (tenant_id, kind, name, body) VALUES (?, ?, ?, ?)",
+        |row| row.kind.clone(),
+        row.name.clone(),
+        row.body.clone()
+    );
+    each!(
+        connection,
+        write,
+        &write.records,
+        "INSERT INTO change (tenant_id, kind, name, version, at, body) VALUES (?, ?, ?, ?, ?, ?)",
+        |row| row.kind.clone(),
+        row.name.clone(),
+        version,
+        at,
+        row.body.clone()
+    );
+    Ok(())
+}
+
+/// What opens and ends.
+async fn reservations(connection: &mut SqliteConnection, write: &Write) -> Result<(), sqlx::Error> {
+    let (version, at) = (write.leaves().version, write.next.at);
+    each!(
+        connection,
+        write,
+        &write.holds,
+        "INSERT INTO hold (tenant_id, id, expires_at, body) VALUES (?, ?, ?, ?) \
+         ON CONFLICT DO UPDATE SET expires_at = excluded.expires_at, body = excluded.body",
+        |row| row.id,
+        row.expires_at,
+        row.body.clone()
+    );
     for row in &write.closures {
+        let tenant = || write.tenant.as_str().to_owned();
         if row.held {
             let gone = sqlx::query("DELETE FROM hold WHERE tenant_id = ? AND id = ?")
                 .bind(tenant())
                 .bind(row.id)
                 .execute(&mut *connection)
                 .await?;
-            if gone.rows_affected() != 1 {
-                return Err(sqlx::Error::RowNotFound);
-            }
+            exactly_one(gone.rows_affected())?;
         }
-        sqlx::query(
-            "INSERT INTO closure (tenant_id, id, version, how, body) VALUES (?, ?, ?, ?, ?)",
+        // What expired may still be settled; nothing else ends twice.
+        let closed = sqlx::query(
+            "INSERT INTO closure (tenant_id, id, version, how, body) VALUES (?, ?, ?, ?, ?) \
+             ON CONFLICT DO UPDATE SET version = excluded.version, how = excluded.how, body = excluded.body \
+             WHERE closure.how = 3 AND excluded.how = 1",
         )
         .bind(tenant())
         .bind(row.id)
@@ -93,91 +154,93 @@ async fn rows(connection: &mut SqliteConnection, write: &Write) -> Result<Writte
         .bind(row.body.clone())
         .execute(&mut *connection)
         .await?;
+        exactly_one(closed.rows_affected())?;
     }
-    for row in &write.keys {
-        sqlx::query(
-            "INSERT INTO idempotency (tenant_id, operation, key, hash, answer, at) VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(tenant())
-        .bind(row.operation.clone())
-        .bind(row.key.clone())
-        .bind(row.hash.to_vec())
-        .bind(row.answer.clone())
-        .bind(at)
-        .execute(&mut *connection)
-        .await?;
-    }
-    for row in &write.records {
-        let statement = match &row.body {
-            Some(body) => sqlx::query(
-                "INSERT INTO record (tenant_id, kind, name, body) VALUES (?, ?, ?, ?) \
-                 ON CONFLICT DO UPDATE SET body = excluded.body",
-            )
-            .bind(tenant())
-            .bind(row.kind.clone())
-            .bind(row.name.clone())
-            .bind(body.clone()),
-            None => sqlx::query("DELETE FROM record WHERE tenant_id = ? AND kind = ? AND name = ?")
-                .bind(tenant())
-                .bind(row.kind.clone())
-                .bind(row.name.clone()),
-        };
-        statement.execute(&mut *connection).await?;
-    }
-    events(connection, write).await?;
-    Ok(Written::Committed)
+    each!(
+        connection,
+        write,
+        &write.runs,
+        "INSERT INTO run (tenant_id, id, user_value, started_at, ended_at, body) VALUES (?, ?, ?, ?, ?, ?) \
+         ON CONFLICT DO UPDATE SET ended_at = excluded.ended_at, body = excluded.body",
+        |row| row.id,
+        row.user.clone(),
+        row.started_at,
+        row.ended_at,
+        row.body.clone()
+    );
+    each!(
+        connection,
+        write,
+        &write.keys,
+        "INSERT INTO idempotency (tenant_id, operation, key, hash, answer, at) VALUES (?, ?, ?, ?, ?, ?)",
+        |row| row.operation.clone(),
+        row.key.clone(),
+        row.hash.to_vec(),
+        row.answer.clone(),
+        at
+    );
+    Ok(())
 }
 
 /// What is appended, in the order of (version, ordinal).
 async fn events(connection: &mut SqliteConnection, write: &Write) -> Result<(), sqlx::Error> {
-    let tenant = || write.tenant.as_str().to_owned();
-    let (version, at) = (write.next.version, write.next.at);
-    for (ordinal, row) in (0_i64..).zip(&write.decisions) {
-        sqlx::query(
-            "INSERT INTO decision (tenant_id, version, ordinal, at, id, allowed, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(tenant())
-        .bind(version)
-        .bind(ordinal)
-        .bind(at)
-        .bind(row.id)
-        .bind(row.allowed)
-        .bind(row.body.clone())
-        .execute(&mut *connection)
-        .await?;
-    }
-    for (ordinal, row) in (0_i64..).zip(&write.usages) {
-        sqlx::query(
-            "INSERT INTO usage (tenant_id, version, ordinal, at, id, used_at, late, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(tenant())
-        .bind(version)
-        .bind(ordinal)
-        .bind(at)
-        .bind(row.id)
-        .bind(row.used_at)
-        .bind(row.late)
-        .bind(row.body.clone())
-        .execute(&mut *connection)
-        .await?;
-    }
-    for (ordinal, row) in (0_i64..).zip(&write.entries) {
-        sqlx::query(
-            "INSERT INTO entry (tenant_id, version, ordinal, at, id, account, kind, amount, currency, body) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(tenant())
-        .bind(version)
-        .bind(ordinal)
-        .bind(at)
-        .bind(row.id)
-        .bind(row.account.clone())
-        .bind(row.kind.clone())
-        .bind(row.amount.to_string())
-        .bind(row.currency.clone())
-        .bind(row.body.clone())
-        .execute(&mut *connection)
-        .await?;
-    }
+    let (version, at) = (write.leaves().version, write.next.at);
+    each!(
+        connection,
+        write,
+        std::iter::once(write),
+        "INSERT INTO batch (tenant_id, at, version, stamp, body) VALUES (?, ?, ?, ?, ?)",
+        |row| at,
+        version,
+        row.next.stamp,
+        row.body.clone()
+    );
+    each!(
+        connection,
+        write,
+        (0_i64..).zip(&write.decisions),
+        "INSERT INTO decision (tenant_id, at, id, version, ordinal, allowed, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        |(ordinal, row)| at,
+        row.id,
+        version,
+        ordinal,
+        row.allowed,
+        row.body.clone()
+    );
+    each!(
+        connection,
+        write,
+        (0_i64..).zip(&write.usages),
+        "INSERT INTO usage (tenant_id, at, id, version, ordinal, used_at, late, overshoot, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        |(ordinal, row)| at,
+        row.id,
+        version,
+        ordinal,
+        row.used_at,
+        row.late,
+        row.overshoot,
+        row.body.clone()
+    );
+    each!(
+        connection,
+        write,
+        (0_i64..).zip(&write.entries),
+        "INSERT INTO entry (tenant_id, at, id, version, ordinal, account, kind, amount, currency, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        |(ordinal, row)| at,
+        row.id,
+        version,
+        ordinal,
+        row.account.clone(),
+        row.kind.clone(),
+        row.amount.to_string(),
+        row.currency.clone(),
+        row.body.clone()
+    );
     Ok(())
+}
+
+fn exactly_one(rows: u64) -> Result<(), sqlx::Error> {
+    if rows == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }

@@ -1,0 +1,80 @@
+//! What the accounts of a tenant's ledger stand at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tollgate_policy_core::decimal::DecimalError;
+use tollgate_policy_core::{Currency, Decimal, Money};
+
+use crate::store::AccountRow;
+
+/// What calls cost, charged by the platform.
+pub const COST: &str = "cost";
+
+type Name = (String, Currency);
+
+/// The sum of an account's entries, and what open reservations hold against it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    pub balance: Decimal,
+    pub held: Decimal,
+}
+
+/// The accounts of one tenant.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    all: BTreeMap<Name, Account>,
+    moved: BTreeSet<Name>,
+}
+
+impl Accounts {
+    pub fn load(&mut self, rows: &[AccountRow]) {
+        for AccountRow { account, currency, balance, held } in rows {
+            if let Ok(currency) = currency.parse() {
+                let account = (account.clone(), currency);
+                self.all.insert(account, Account { balance: *balance, held: *held });
+            }
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Currency, Account)> {
+        self.all.iter().map(|((name, currency), account)| (name.as_str(), *currency, *account))
+    }
+
+    pub fn of(&self, name: &str, currency: Currency) -> Account {
+        self.all.get(&(name.to_owned(), currency)).copied().unwrap_or_default()
+    }
+
+    /// Books an entry: a charge lies below zero.
+    pub fn book(&mut self, name: &str, money: Money) -> Result<(), DecimalError> {
+        let account = self.of(name, money.currency);
+        let balance = account.balance.checked_add(money.amount)?;
+        self.set(name, money.currency, Account { balance, ..account });
+        Ok(())
+    }
+
+    /// Holds so much more, or less where it lies below zero.
+    pub fn hold(&mut self, name: &str, money: Money) -> Result<(), DecimalError> {
+        let account = self.of(name, money.currency);
+        let held = account.held.checked_add(money.amount)?;
+        self.set(name, money.currency, Account { held, ..account });
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, currency: Currency, account: Account) {
+        let name = (name.to_owned(), currency);
+        if self.all.insert(name.clone(), account) != Some(account) {
+            self.moved.insert(name);
+        }
+    }
+
+    /// The accounts that moved since this was last asked.
+    pub fn take_moved(&mut self) -> Vec<AccountRow> {
+        let moved = std::mem::take(&mut self.moved);
+        let row = |name: Name| {
+            let Account { balance, held } = self.all.get(&name).copied().unwrap_or_default();
+            let (account, currency) = (name.0, name.1.code().to_owned());
+            AccountRow { account, currency, balance, held }
+        };
+        moved.into_iter().map(row).collect()
+    }
+}

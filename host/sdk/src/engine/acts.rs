@@ -1,0 +1,597 @@
+//! What the operations do to a tenant's books.
+
+use tollgate_policy_core::Money;
+use tollgate_policy_core::contract::{Denial, Quantity, Quote, Reading};
+use tollgate_policy_core::decimal::DecimalError;
+use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
+
+use super::accounts::COST;
+use super::alerts::Occasion;
+use super::amounts::{Amounts, cost};
+use super::body::{
+    self, Asked, Charged, DecisionBody, EntryBody, ExpiredBody, HoldBody, JudgedBody, KeptUsage,
+    PricedBody, ReadingBody, RunBody,
+};
+use super::book::{Book, Ended, Held, engine, run_of};
+use super::host::HostError;
+use super::judge::Judgement;
+use super::operation::{
+    Denied, Entry, EntryKind, Mode, Operation, Outcome, Recorded, Report, Reserved, Subject,
+};
+use super::part::{KeptParts, Part};
+use super::price::Priced;
+use super::records::{Agent, Author, Disabled};
+use super::tally::Places;
+use super::{Call, Expiring};
+use crate::store::{Closure, ClosureRow, DecisionRow, EntryRow, HoldRow, RunRow, UsageRow};
+
+/// What was told of more than this before is late.
+const LATE_MS: i64 = 60_000;
+
+/// Something that was used, about to be booked.
+struct Booking {
+    reservation: Option<Uuid>,
+    call: Call,
+    quote: Option<Quote>,
+    used: Amounts,
+    used_at: Instant,
+    late: bool,
+    overshoot: bool,
+    kind: &'static str,
+}
+
+impl Book {
+    pub fn carry_out(
+        &mut self,
+        operation: &Operation,
+        priced: Option<Priced>,
+    ) -> Result<Outcome, HostError> {
+        match operation {
+            Operation::Reserve { call, ttl_ms, mode } => {
+                self.reserve(call, *ttl_ms, *mode, None, priced)
+            }
+            Operation::Start { call, ttl_ms } => {
+                self.reserve(call, *ttl_ms, Mode::All, Some(*ttl_ms), priced)
+            }
+            Operation::Settle { id, used } => self.settle(*id, used),
+            Operation::Release { id } => self.release(*id, Closure::Released),
+            Operation::Finish { id } => match self.open.get(id) {
+                Some(Held { run_ttl_ms: None, .. }) => Err(HostError::NotARun(*id)),
+                _ => self.release(*id, Closure::Settled),
+            },
+            Operation::Extend { id, more, ttl_ms } => self.extend(*id, more, *ttl_ms),
+            Operation::Record { reports } => {
+                let recorded = reports.iter().map(|report| self.record(report));
+                Ok(Outcome::Recorded(recorded.collect::<Result<_, _>>()?))
+            }
+            Operation::Void { usage, reason } => self.void(*usage, reason),
+            Operation::Book { entry } => self.book(entry),
+            Operation::Set { subject, by } => self.set(subject, by),
+            Operation::Expire => Ok(Outcome::Done),
+        }
+    }
+
+    fn at(&self) -> Instant {
+        self.judge.now
+    }
+
+    fn reserve(
+        &mut self,
+        call: &Call,
+        ttl_ms: i64,
+        mode: Mode,
+        run_ttl_ms: Option<i64>,
+        priced: Option<Priced>,
+    ) -> Result<Outcome, HostError> {
+        self.touch_run(call)?;
+        let places = self.places(&call.dimensions);
+        let partial = mode == Mode::BestEffort;
+        let judgement = self.judge.judge(call.clone(), priced, &places, partial).map_err(engine)?;
+        let findings = judgement.findings();
+        let id = self.batch_mut()?.id();
+        let asks = match &judgement.outcome {
+            Ok(asks) => asks.clone(),
+            Err(denial) => {
+                let denial = denial.clone();
+                return self.deny(id, Asked::Reserve, judgement, &places, partial, denial);
+            }
+        };
+        self.touched = true;
+        let (calendar, now) = (self.judge.setup.calendar, self.judge.now);
+        let parts = self.judge.tally.hold(&calendar, now, &places, &asks).map_err(engine)?;
+        let quote = quote_of(&judgement).cloned();
+        let cost = self.hold_cost(quote.as_ref())?;
+        let expires_at = now.saturating_add(ttl_ms);
+        let granted = judgement.call.quantities.clone();
+        let held = Held {
+            call: judgement.call.clone(),
+            parts,
+            cost,
+            quote: quote.clone().filter(|_| self.judge.setup.expiring == Expiring::Charge),
+            run_ttl_ms,
+            expires_at,
+        };
+        self.decide(id, Asked::Reserve, true, judgement, partial)?;
+        if run_ttl_ms.is_some() {
+            self.write_run(id, &held, now, None)?;
+        }
+        self.write_hold(id, &held)?;
+        self.batch_mut()?.fresh.insert(id);
+        self.open.insert(id, held);
+        self.watch(expires_at);
+        Ok(Outcome::Reserved(Reserved { id, expires_at, granted, quote, findings }))
+    }
+
+    fn deny(
+        &mut self,
+        id: Uuid,
+        asked: Asked,
+        judgement: Judgement,
+        places: &Places,
+        partial: bool,
+        denial: Denial,
+    ) -> Result<Outcome, HostError> {
+        let (findings, fault) = (judgement.findings(), self.judge.fault(&judgement));
+        let asks =
+            Amounts::of_call(&judgement.call.quantities, quote_of(&judgement)).map_err(amount)?;
+        let call = judgement.call.clone();
+        self.decide(id, asked, false, judgement, partial)?;
+        let occasion = Occasion::Denied(&denial);
+        let events = self.judge.review(&call, places, &asks, &occasion);
+        Ok(Outcome::Denied(Denied { denial, findings, events, fault }))
+    }
+
+    /// Writes a decision down, with all that it takes to judge it again.
+    fn decide(
+        &mut self,
+        id: Uuid,
+        asked: Asked,
+        allowed: bool,
+        judgement: Judgement,
+        partial: bool,
+    ) -> Result<(), HostError> {
+        let Judgement { outcome, call, priced, judged } = judgement;
+        let batch = self.batch_mut()?;
+        let place = |binding: usize| u32::try_from(binding).unwrap_or(u32::MAX);
+        let mut bodies = Vec::with_capacity(judged.len());
+        for own in judged {
+            let before = batch.fed.get(&own.binding);
+            let reading = |(index, reading): (usize, &Reading)| {
+                ReadingBody::of(reading, before.and_then(|before| before.get(index)))
+            };
+            let readings = own.readings.iter().enumerate().map(reading).collect();
+            let (binding, facts, fuel) = (place(own.binding), own.facts, own.fuel);
+            bodies.push(JudgedBody { binding, readings, facts, outcome: own.outcome, fuel });
+            batch.fed.insert(own.binding, own.readings);
+        }
+        let priced = priced.map(|priced| PricedBody {
+            binding: place(priced.binding),
+            at: priced.at,
+            facts: priced.facts,
+            outcome: priced.outcome,
+            fuel: priced.fuel,
+        });
+        let denial = outcome.err();
+        let body = DecisionBody { asked, call, partial, priced, judged: bodies, denial };
+        batch.write.decisions.push(DecisionRow { id, allowed, body: body::write(&body) });
+        Ok(())
+    }
+
+    fn settle(&mut self, id: Uuid, used: &[Quantity]) -> Result<Outcome, HostError> {
+        let (dimensions, held, late) = match (self.open.get(&id), self.ended.get(&id)) {
+            (Some(held), _) => {
+                if held.run_ttl_ms.is_some() {
+                    return Err(HostError::IsARun(id));
+                }
+                let asked = asked_of(held).map_err(amount)?;
+                (held.call.dimensions.clone(), asked, held.expires_at <= self.at())
+            }
+            (None, Some(Ended::Expired(expired))) => {
+                (expired.call.dimensions.clone(), expired.held.clone(), true)
+            }
+            _ => return Err(self.why_not_open(id)),
+        };
+        let call = Call { dimensions, quantities: used.to_vec() };
+        let (quote, used) = self.price_used(&call)?;
+        self.touched = true;
+        let overshoot = used.exceeds(&held);
+        let used_at = self.at();
+        let kind = "charge";
+        let reservation = Some(id);
+        let booking = Booking { reservation, call, quote, used, used_at, late, overshoot, kind };
+        let recorded = match self.open.get(&id).cloned() {
+            Some(held) => {
+                self.give_back_cost(&held)?;
+                let recorded = self.charge(booking, &held.parts)?;
+                self.close_one(id, Closure::Settled, Vec::new())?;
+                recorded
+            }
+            None => {
+                self.settle_expired(id)?;
+                self.charge(booking, &[])?
+            }
+        };
+        Ok(Outcome::Settled(recorded))
+    }
+
+    /// What was charged when its time was over gives way to what is told now.
+    fn settle_expired(&mut self, id: Uuid) -> Result<(), HostError> {
+        let Some(Ended::Expired(expired)) = self.ended.insert(id, Ended::As(Closure::Settled))
+        else {
+            return Ok(());
+        };
+        if let Some(Charged { usage, used_at, used }) = expired.charged {
+            self.undo(usage, used_at, &used, "settled after all")?;
+        }
+        let row = ClosureRow { id, how: Closure::Settled, held: false, body: Vec::new() };
+        self.batch_mut()?.write.closures.push(row);
+        Ok(())
+    }
+
+    fn price_used(&self, call: &Call) -> Result<(Option<Quote>, Amounts), HostError> {
+        let priced = self.judge.price(call);
+        let quote = priced.as_ref().map(|priced| priced.booked(&self.judge.setup)).transpose();
+        let quote = quote.map_err(HostError::Engine)?.cloned();
+        let used = Amounts::of_call(&call.quantities, quote.as_ref()).map_err(amount)?;
+        Ok((quote, used))
+    }
+
+    /// Books what was used in the place of what is held, and lets the alerting policies look.
+    fn charge(&mut self, booking: Booking, parts: &[Part]) -> Result<Recorded, HostError> {
+        let Booking { reservation, call, quote, used, used_at, late, overshoot, kind } = booking;
+        let (calendar, at) = (self.judge.setup.calendar, self.judge.now);
+        let places = self.places(&call.dimensions);
+        let tally = &mut self.judge.tally;
+        let elsewhere = if used_at == at {
+            tally.settle(&calendar, at, &places, parts, &used).map_err(engine)?
+        } else {
+            tally.book(&calendar, used_at, &places, &used, &[]).map_err(engine)?;
+            Vec::new()
+        };
+        let elsewhere = KeptParts::of(&elsewhere, tally);
+        let money = quote.as_ref().map(cost).transpose().map_err(amount)?;
+        let usage = self.batch_mut()?.id();
+        let kept = KeptUsage {
+            reservation,
+            dimensions: call.dimensions.clone(),
+            used: used.clone(),
+            cost: money,
+            elsewhere,
+            voids: None,
+        };
+        let row = UsageRow { id: usage, used_at, late, overshoot, body: body::write(&kept) };
+        self.batch_mut()?.write.usages.push(row);
+        if let Some(money) = money {
+            let body = EntryBody { usage: Some(usage), quote, reason: String::new() };
+            let charge = Money::new(money.amount.negated(), money.currency);
+            self.enter(kind, charge, &body)?;
+        }
+        let nothing = Amounts::default();
+        let events = self.judge.review(&call, &places, &nothing, &Occasion::Settled);
+        Ok(Recorded { usage, cost: money, late, overshoot, events })
+    }
+
+    fn enter(&mut self, kind: &str, money: Money, body: &EntryBody) -> Result<Uuid, HostError> {
+        let batch = self.batch_mut()?;
+        let id = batch.id();
+        if money.amount.is_zero() {
+            return Ok(id);
+        }
+        batch.write.entries.push(EntryRow {
+            id,
+            account: COST.into(),
+            kind: kind.into(),
+            amount: money.amount,
+            currency: money.currency.code().to_owned(),
+            body: body::write(body),
+        });
+        self.judge.accounts.book(COST, money).map_err(amount)?;
+        Ok(id)
+    }
+
+    fn release(&mut self, id: Uuid, how: Closure) -> Result<Outcome, HostError> {
+        let held = self.open.get(&id).cloned().ok_or_else(|| self.why_not_open(id))?;
+        self.touched = true;
+        self.judge.tally.release(&held.parts).map_err(engine)?;
+        self.give_back_cost(&held)?;
+        self.close_one(id, how, Vec::new())?;
+        Ok(Outcome::Released)
+    }
+
+    fn extend(&mut self, id: Uuid, more: &[Quantity], ttl_ms: i64) -> Result<Outcome, HostError> {
+        let mut held = self.open.get(&id).cloned().ok_or_else(|| self.why_not_open(id))?;
+        let call = Call { dimensions: held.call.dimensions.clone(), quantities: more.to_vec() };
+        let places = self.places(&call.dimensions);
+        let judgement = self.judge.judge(call, None, &places, false).map_err(engine)?;
+        let decision = self.batch_mut()?.id();
+        let asks = match &judgement.outcome {
+            Ok(asks) => asks.clone(),
+            Err(denial) => {
+                let denial = denial.clone();
+                return self.deny(decision, Asked::Extend(id), judgement, &places, false, denial);
+            }
+        };
+        self.touched = true;
+        let (calendar, now) = (self.judge.setup.calendar, self.judge.now);
+        held.parts.extend(self.judge.tally.hold(&calendar, now, &places, &asks).map_err(engine)?);
+        let quote = quote_of(&judgement).cloned();
+        if let Some(more) = self.hold_cost(quote.as_ref())? {
+            held.cost = Some(match held.cost {
+                Some(cost) => cost.checked_add(more).map_err(|_| HostError::Currency(id))?,
+                None => more,
+            });
+        }
+        if let (Some(own), Some(quote)) = (&mut held.quote, &quote) {
+            own.lines.extend(quote.lines.iter().cloned());
+        }
+        let mut sum = Amounts::of_call(&held.call.quantities, None).map_err(amount)?;
+        for Quantity { meter, amount: asked } in more {
+            sum.add(meter, *asked).map_err(amount)?;
+        }
+        held.call.quantities = sum.iter().cloned().collect();
+        // It is never shortened: another part of the call may count on it.
+        held.expires_at = held.expires_at.max(now.saturating_add(ttl_ms));
+        self.decide(decision, Asked::Extend(id), true, judgement, false)?;
+        self.write_hold(id, &held)?;
+        let expires_at = held.expires_at;
+        self.open.insert(id, held);
+        Ok(Outcome::Extended { expires_at, quote })
+    }
+
+    fn record(&mut self, report: &Report) -> Result<Recorded, HostError> {
+        let at = self.at();
+        let used_at = report.used_at.unwrap_or(at).min(at);
+        let call = report.call.clone();
+        let (quote, used) = self.price_used(&call)?;
+        self.touched = true;
+        let late = at.saturating_sub(used_at) > LATE_MS;
+        // Nothing was held for it.
+        let (reservation, overshoot, kind) = (None, true, "charge");
+        let booking = Booking { reservation, call, quote, used, used_at, late, overshoot, kind };
+        self.charge(booking, &[])
+    }
+
+    fn void(&mut self, usage: Uuid, reason: &str) -> Result<Outcome, HostError> {
+        let row = self.usages.get(&usage).cloned().ok_or(HostError::UnknownUsage(usage))?;
+        if let Some(Ended::As(how)) = self.ended.get(&usage) {
+            return Err(HostError::Ended { id: usage, how: *how });
+        }
+        let used = body::read::<KeptUsage>(&row.body).ok_or(HostError::UnknownUsage(usage))?;
+        if used.voids.is_some() {
+            return Err(HostError::UnknownUsage(usage));
+        }
+        self.touched = true;
+        let id = self.undo(usage, row.used_at, &used, reason)?;
+        Ok(Outcome::Voided { usage: id })
+    }
+
+    /// Books the opposite of a usage where it landed.
+    fn undo(
+        &mut self,
+        usage: Uuid,
+        used_at: Instant,
+        used: &KeptUsage,
+        reason: &str,
+    ) -> Result<Uuid, HostError> {
+        let calendar = self.judge.setup.calendar;
+        let places = self.places(&used.dimensions);
+        let tally = &mut self.judge.tally;
+        let elsewhere: Vec<Part> = used.elsewhere.placed(tally).iter().map(Part::negated).collect();
+        let back = used.used.negated();
+        tally.book(&calendar, used_at, &places, &back, &elsewhere).map_err(engine)?;
+        let kept = KeptUsage {
+            used: back,
+            cost: used.cost.map(|cost| Money::new(cost.amount.negated(), cost.currency)),
+            elsewhere: KeptParts::of(&elsewhere, tally),
+            voids: Some(usage),
+            ..used.clone()
+        };
+        let batch = self.batch_mut()?;
+        let id = batch.id();
+        let (late, overshoot) = (true, false);
+        let row = UsageRow { id, used_at, late, overshoot, body: body::write(&kept) };
+        batch.write.usages.push(row);
+        let row = ClosureRow { id: usage, how: Closure::Voided, held: false, body: Vec::new() };
+        batch.write.closures.push(row);
+        self.ended.insert(usage, Ended::As(Closure::Voided));
+        if let Some(cost) = used.cost {
+            let body = EntryBody { usage: Some(usage), quote: None, reason: reason.to_owned() };
+            self.enter("refund", cost, &body)?;
+        }
+        Ok(id)
+    }
+
+    fn book(&mut self, entry: &Entry) -> Result<Outcome, HostError> {
+        self.touched = true;
+        let kind = match entry.kind {
+            EntryKind::Credit => "credit",
+            EntryKind::Adjustment => "adjustment",
+            EntryKind::Refund => "refund",
+        };
+        let body = EntryBody { usage: None, quote: None, reason: entry.reason.clone() };
+        let id = self.enter(kind, entry.money, &body)?;
+        let currency = entry.money.currency;
+        let balance = self.judge.accounts.of(COST, currency).balance;
+        Ok(Outcome::Booked { entry: id, balance: Money::new(balance, currency) })
+    }
+
+    fn set(&mut self, subject: &Subject, by: &Author) -> Result<Outcome, HostError> {
+        self.touched = true;
+        let at = self.at();
+        let records = &mut self.judge.records;
+        match subject {
+            Subject::Agent(name, agent) => {
+                let agent = agent.as_ref().map(|agent| Agent {
+                    settings: serde_json::from_str(&agent.settings).unwrap_or_default(),
+                    enabled: agent.enabled,
+                });
+                records.set_agent(name, agent);
+            }
+            Subject::Limit(key, limit) => {
+                records.set_limit(key.clone().sorted(), limit.clone());
+                self.judge.apply_limits();
+            }
+            Subject::Disabled(dimension, Some((reason, until))) => {
+                let (reason, until, by) = (reason.clone(), *until, by.clone());
+                records.disable(dimension, Disabled { reason, until, by }, at);
+            }
+            Subject::Disabled(dimension, None) => {
+                records.enable(dimension, by);
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Ends the reservations whose time is over, before anything else is judged.
+    pub fn expire_due(&mut self) {
+        for id in std::mem::take(&mut self.due) {
+            let due = |held: &&Held| held.expires_at <= self.judge.now;
+            let Some(held) = self.open.get(&id).filter(due).cloned() else {
+                continue;
+            };
+            self.touched = false;
+            if self.expire(id, &held).is_err() && self.touched {
+                self.spoil();
+                return;
+            }
+        }
+    }
+
+    fn expire(&mut self, id: Uuid, held: &Held) -> Result<(), HostError> {
+        let asked = asked_of(held).map_err(amount)?;
+        self.touched = true;
+        self.give_back_cost(held)?;
+        let charges = self.judge.setup.expiring == Expiring::Charge && held.run_ttl_ms.is_none();
+        let charged = if charges {
+            let used_at = self.at();
+            let booking = Booking {
+                reservation: Some(id),
+                call: held.call.clone(),
+                quote: held.quote.clone(),
+                used: asked.clone(),
+                used_at,
+                late: false,
+                overshoot: false,
+                kind: "expiry",
+            };
+            let recorded = self.charge(booking, &held.parts)?;
+            let row = self.batch_mut()?.write.usages.last().cloned();
+            let used = row.and_then(|row| body::read::<KeptUsage>(&row.body));
+            used.map(|used| Charged { usage: recorded.usage, used_at, used })
+        } else {
+            self.judge.tally.release(&held.parts).map_err(engine)?;
+            None
+        };
+        let expired = ExpiredBody { call: held.call.clone(), held: asked, charged };
+        let body = body::write(&expired);
+        self.close_one(id, Closure::Expired, body)?;
+        self.ended.insert(id, Ended::Expired(Box::new(expired)));
+        Ok(())
+    }
+
+    /// A call of a run is its sign of life.
+    fn touch_run(&mut self, call: &Call) -> Result<(), HostError> {
+        let now = self.at();
+        let Some(run) = run_of(&call.dimensions) else { return Ok(()) };
+        let Some(held) = self.open.get_mut(&run) else { return Ok(()) };
+        let Some(ttl_ms) = held.run_ttl_ms else { return Ok(()) };
+        let expires_at = now.saturating_add(ttl_ms);
+        // Seldom enough that it does not cost a write with every call.
+        if expires_at.saturating_sub(held.expires_at) <= ttl_ms / 10 {
+            return Ok(());
+        }
+        held.expires_at = expires_at;
+        let held = held.clone();
+        self.write_hold(run, &held)
+    }
+
+    fn hold_cost(&mut self, quote: Option<&Quote>) -> Result<Option<Money>, HostError> {
+        let money = quote.map(cost).transpose().map_err(amount)?;
+        if let Some(money) = money {
+            self.judge.accounts.hold(COST, money).map_err(amount)?;
+        }
+        Ok(money)
+    }
+
+    fn give_back_cost(&mut self, held: &Held) -> Result<(), HostError> {
+        if let Some(cost) = held.cost {
+            let back = Money::new(cost.amount.negated(), cost.currency);
+            self.judge.accounts.hold(COST, back).map_err(amount)?;
+        }
+        Ok(())
+    }
+
+    fn write_hold(&mut self, id: Uuid, held: &Held) -> Result<(), HostError> {
+        let hold = HoldBody {
+            call: held.call.clone(),
+            parts: KeptParts::of(&held.parts, &self.judge.tally),
+            cost: held.cost,
+            quote: held.quote.clone(),
+            run_ttl_ms: held.run_ttl_ms,
+        };
+        let row = HoldRow { id, expires_at: held.expires_at, body: body::write(&hold) };
+        let holds = &mut self.batch_mut()?.write.holds;
+        match holds.iter_mut().rfind(|own| own.id == id) {
+            Some(own) => *own = row,
+            None => holds.push(row),
+        }
+        Ok(())
+    }
+
+    fn write_run(
+        &mut self,
+        id: Uuid,
+        held: &Held,
+        started_at: Instant,
+        ended_at: Option<Instant>,
+    ) -> Result<(), HostError> {
+        let dimensions = held.call.dimensions.clone();
+        let user = tollgate_policy_core::contract::dimension(&dimensions, "user").to_owned();
+        let body = body::write(&RunBody { dimensions });
+        let row = RunRow { id, user, started_at, ended_at, body };
+        let runs = &mut self.batch_mut()?.write.runs;
+        match runs.iter_mut().find(|own| own.id == id) {
+            Some(own) => *own = row,
+            None => runs.push(row),
+        }
+        Ok(())
+    }
+
+    fn close_one(&mut self, id: Uuid, how: Closure, body: Vec<u8>) -> Result<(), HostError> {
+        let now = self.at();
+        if let Some(held) = self.open.remove(&id)
+            && held.run_ttl_ms.is_some()
+        {
+            self.write_run(id, &held, crate::store::instant_of(id), Some(now))?;
+        }
+        self.ended.insert(id, Ended::As(how));
+        let batch = self.batch_mut()?;
+        let held = !batch.fresh.remove(&id);
+        // One that was changed in this batch needs no more writing.
+        batch.write.holds.retain(|hold| hold.id != id);
+        batch.write.closures.push(ClosureRow { id, how, held, body });
+        Ok(())
+    }
+
+    fn why_not_open(&self, id: Uuid) -> HostError {
+        match self.ended.get(&id) {
+            Some(Ended::As(how)) => HostError::Ended { id, how: *how },
+            Some(Ended::Expired(_)) => HostError::Ended { id, how: Closure::Expired },
+            None => HostError::UnknownReservation(id),
+        }
+    }
+}
+
+fn quote_of(judgement: &Judgement) -> Option<&Quote> {
+    judgement.priced.as_ref()?.outcome.as_ref().ok()?.as_ref().ok()
+}
+
+/// What a reservation holds, by meter.
+fn asked_of(held: &Held) -> Result<Amounts, DecimalError> {
+    Amounts::held(&held.call.quantities, held.cost)
+}
+
+fn amount(error: DecimalError) -> HostError {
+    HostError::Engine(error.into())
+}

@@ -1,0 +1,84 @@
+//! Requests on their way to the shard that owns their tenant.
+
+use tokio::sync::oneshot;
+use tollgate_policy_core::contract::Dimension;
+
+use super::Call;
+use super::host::HostError;
+use super::look::Account;
+use super::look::Checked;
+use super::operation::{Mode, Operation, Outcome};
+use super::price::Priced;
+use crate::store::Tenant;
+
+/// A request.
+pub struct Ask {
+    pub tenant: Tenant,
+    /// Under which it is done once, however often it is asked.
+    pub key: Option<String>,
+    /// Its price, where that was had before its turn.
+    pub priced: Option<Priced>,
+    pub work: Work,
+}
+
+/// What is asked for, and where the answer goes.
+pub enum Work {
+    Do(Operation, oneshot::Sender<Result<Outcome, HostError>>),
+    Look(Look, oneshot::Sender<Result<Seen, HostError>>),
+}
+
+/// A question that changes nothing.
+pub enum Look {
+    /// What would become of this call?
+    Check(Call, Mode),
+    /// What do the ledger's accounts stand at?
+    Accounts,
+}
+
+/// Its answer.
+pub enum Seen {
+    Checked(Box<Checked>),
+    Accounts(Vec<Account>),
+}
+
+/// Answers that wait for their batch.
+pub type Answers = Vec<(Ask, Result<Outcome, HostError>)>;
+
+impl Look {
+    pub fn dimensions(&self) -> &[Dimension] {
+        match self {
+            Self::Check(call, _) => &call.dimensions,
+            Self::Accounts => &[],
+        }
+    }
+}
+
+impl Ask {
+    /// The key with its operation.
+    pub fn key(&self) -> Option<(String, String)> {
+        match &self.work {
+            Work::Do(operation, _) => Some((operation.name().to_owned(), self.key.clone()?)),
+            Work::Look(..) => None,
+        }
+    }
+
+    pub fn refuse(self, error: &HostError) {
+        // Whoever no longer waits asks again with the same key, or not at all.
+        match self.work {
+            Work::Do(_, reply) => drop(reply.send(Err(error.clone()))),
+            Work::Look(_, reply) => drop(reply.send(Err(error.clone()))),
+        }
+    }
+}
+
+pub fn answer(answers: Answers) {
+    for (ask, outcome) in answers {
+        if let Work::Do(_, reply) = ask.work {
+            drop(reply.send(outcome));
+        }
+    }
+}
+
+pub fn refuse(asks: impl IntoIterator<Item = Ask>, error: &HostError) {
+    asks.into_iter().for_each(|ask| ask.refuse(error));
+}

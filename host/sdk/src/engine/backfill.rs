@@ -1,0 +1,78 @@
+//! Counters that are new to a tenant are filled from what it used before they judge: most of it
+//! without a lock, its tail and the open reservations under the head's lock.
+
+use tollgate_policy_core::calendar::TenantCalendar;
+use tollgate_policy_core::contract::Counter;
+use tollgate_policy_core::window::{Instant, Window};
+use uuid::Uuid;
+
+use super::body::{self, KeptUsage};
+use super::book::engine;
+use super::host::HostError;
+use super::tally::Tally;
+use crate::store::{HoldRow, Place, Store, Tenant};
+
+/// So many rows are read at a time.
+const PAGE: u32 = 1_000;
+
+/// Totals of new counters, as far as history was read.
+pub struct History {
+    pub counters: Vec<Counter>,
+    /// From where on it is read.
+    pub since: Instant,
+    pub tally: Tally,
+    calendar: TenantCalendar,
+    read_to: Place,
+}
+
+impl History {
+    /// Nothing is read yet.
+    pub fn of(
+        counters: Vec<Counter>,
+        calendar: TenantCalendar,
+        at: Instant,
+    ) -> Result<Self, HostError> {
+        let begins = |counter: &Counter| match counter.window {
+            Window::Request | Window::InFlight => Ok(at),
+            Window::Calendar(_) | Window::Rolling(_) => {
+                calendar.span(&counter.window, at).map(|span| span.opened)
+            }
+            Window::Lifetime | Window::Level => Ok(Instant::MIN),
+        };
+        let begins = counters.iter().map(begins).collect::<Result<Vec<_>, _>>();
+        let begins = begins.map_err(|error| engine(error.into()))?;
+        let since = begins.into_iter().min().unwrap_or(at);
+        let mut tally = Tally::default();
+        tally.subscribe(&counters);
+        Ok(Self { counters, since, tally, calendar, read_to: Place::before(since) })
+    }
+
+    /// Reads on, to where there is no more.
+    pub async fn read_on<S: Store>(&mut self, store: &S, tenant: &Tenant) -> Result<(), HostError> {
+        loop {
+            let page = store.usages(tenant, self.read_to, PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            self.read_to = *last;
+            for (_, row) in page {
+                let Some(used) = body::read::<KeptUsage>(&row.body) else { continue };
+                let places = self.tally.places(&used.dimensions);
+                self.tally
+                    .book(&self.calendar, row.used_at, &places, &used.used, &[])
+                    .map_err(engine)?;
+            }
+        }
+    }
+}
+
+/// All open reservations: to be read by who holds the head's lock.
+pub async fn holds<S: Store>(store: &S, tenant: &Tenant) -> Result<Vec<HoldRow>, HostError> {
+    let mut all: Vec<HoldRow> = Vec::new();
+    loop {
+        let after = all.last().map_or(Uuid::nil(), |row| row.id);
+        let page = store.holds(tenant, after, PAGE).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}

@@ -1,0 +1,197 @@
+//! How a host is set up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
+
+use super::Setup;
+use super::ask::{Ask, Work};
+use super::host::{Host, HostError, Served};
+use super::operation::Operation;
+use super::shard::Shard;
+use crate::store::{Clock, Store, Tenant};
+
+/// Draws a random number.
+pub type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
+
+/// A host that is being set up.
+pub struct HostBuilder<S> {
+    store: Arc<S>,
+    tenants: HashMap<Tenant, Arc<Setup>>,
+    settings: Settings,
+}
+
+/// What all shards of a host share.
+pub struct Desk<S> {
+    pub store: Arc<S>,
+    pub tenants: Arc<HashMap<Tenant, Served>>,
+    pub settings: Settings,
+    pub ahead: Ahead,
+    /// So many heads may be locked at a time, so that connections are left for the others.
+    pub locks: Semaphore,
+}
+
+impl<S> Desk<S> {
+    /// The store's clock, as far as it is known.
+    pub fn now(&self) -> Instant {
+        self.ahead.now(&self.settings.clock)
+    }
+
+    /// The store told the time.
+    pub fn heard(&self, now: Instant) {
+        self.ahead.set(now.saturating_sub((self.settings.clock)()));
+    }
+}
+
+#[derive(Clone)]
+pub struct Settings {
+    pub shards: usize,
+    pub batch_max: usize,
+    pub locks_max: usize,
+    pub sweep: Duration,
+    pub clock: Clock,
+    pub random: Random,
+}
+
+/// What the store's clock is ahead of ours.
+#[derive(Clone, Default)]
+pub struct Ahead(Arc<AtomicI64>);
+
+impl Ahead {
+    pub fn set(&self, ahead_ms: i64) {
+        self.0.store(ahead_ms, Ordering::Relaxed);
+    }
+
+    /// The store's clock, as far as it is known.
+    pub fn now(&self, clock: &Clock) -> Instant {
+        clock().saturating_add(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl<S: Store> HostBuilder<S> {
+    pub(super) fn new(store: Arc<S>) -> Self {
+        let settings = Settings {
+            shards: 2,
+            batch_max: 512,
+            locks_max: 4,
+            sweep: Duration::from_secs(5),
+            clock: Arc::new(system_clock),
+            random: Arc::new(|| Uuid::new_v4().as_u128()),
+        };
+        Self { store, tenants: HashMap::new(), settings }
+    }
+
+    /// Serves a tenant, which is created where it is not there.
+    #[must_use]
+    pub fn tenant(mut self, tenant: Tenant, setup: impl Into<Arc<Setup>>) -> Self {
+        self.tenants.insert(tenant, setup.into());
+        self
+    }
+
+    /// Among how many tasks tenants are divided; 2 unless said otherwise.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.settings.shards = shards.max(1);
+        self
+    }
+
+    /// So many requests of a shard are judged before they are written; 512 unless said otherwise.
+    #[must_use]
+    pub fn batch_max(mut self, requests: usize) -> Self {
+        self.settings.batch_max = requests.max(1);
+        self
+    }
+
+    /// So many tenants for which other hosts write beside this one are locked at a time; 4 unless
+    /// said otherwise. A quarter of the store's connections at the most.
+    #[must_use]
+    pub fn locks_max(mut self, locks: usize) -> Self {
+        self.settings.locks_max = locks.max(1);
+        self
+    }
+
+    /// How often reservations are looked for whose time is over, of tenants from whom nothing
+    /// else is heard; 5 s unless said otherwise.
+    #[must_use]
+    pub fn sweep(mut self, every: Duration) -> Self {
+        self.settings.sweep = every;
+        self
+    }
+
+    /// Measures time between two answers of the store, whose clock is the one that counts; the
+    /// system's unless said otherwise.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.settings.clock = clock;
+        self
+    }
+
+    /// Where identifiers and stamps come from; the system unless said otherwise.
+    #[must_use]
+    pub fn random(mut self, random: Random) -> Self {
+        self.settings.random = random;
+        self
+    }
+
+    /// Starts it, on the runtime that this is called on.
+    pub async fn start(self) -> Result<Host, HostError> {
+        let Self { store, tenants, settings } = self;
+        let mut served = HashMap::with_capacity(tenants.len());
+        for (tenant, setup) in tenants {
+            setup.check()?;
+            store.create(&tenant).await?;
+            served.insert(tenant, Served::new(setup));
+        }
+        let desk = Arc::new(Desk {
+            store,
+            tenants: Arc::new(served),
+            locks: Semaphore::new(settings.locks_max),
+            settings,
+            ahead: Ahead::default(),
+        });
+        let shards = (0..desk.settings.shards).map(|_| {
+            let (sender, receiver) = mpsc::channel(desk.settings.batch_max * 4);
+            tokio::spawn(Shard::new(Arc::clone(&desk)).run(receiver));
+            sender
+        });
+        let (tenants, clock) = (Arc::clone(&desk.tenants), Arc::clone(&desk.settings.clock));
+        let host = Host::new(shards.collect(), tenants, clock, desk.ahead.clone());
+        tokio::spawn(sweep(desk, host.downgrade()));
+        Ok(host)
+    }
+}
+
+/// Has reservations end whose time is over, of tenants from whom nothing else is heard.
+async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: super::host::WeakHost) {
+    const PAGE: usize = 512;
+    let tenants: Vec<Tenant> = desk.tenants.keys().cloned().collect();
+    let mut ticks = tokio::time::interval(desk.settings.sweep.max(Duration::from_millis(10)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for page in tenants.chunks(PAGE) {
+            // What is not found now is found at the next tick.
+            let overdue = desk.store.overdue(page).await.unwrap_or_default();
+            let Some(host) = host.upgrade() else { return };
+            for tenant in overdue {
+                let (reply, _) = tokio::sync::oneshot::channel();
+                let work = Work::Do(Operation::Expire, reply);
+                let _ = host.send(Ask { tenant, key: None, priced: None, work }).await;
+            }
+        }
+        if host.upgrade().is_none() {
+            return;
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the default of what is passed in")]
+fn system_clock() -> Instant {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(Instant::MAX)
+}

@@ -1,0 +1,212 @@
+//! The way of tenants for which several hosts write at a time: the head is locked first, so that
+//! what is judged under the lock cannot miss. A task for each such tenant, until it is quiet.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::ask::{Ask, answer, refuse};
+use super::backfill::{History, holds};
+use super::book::Book;
+use super::builder::Desk;
+use super::host::HostError;
+use crate::store::{Head, Locked as _, Need, Store, StoreError, Tenant, Written};
+
+/// So many requests are judged while a head is locked.
+const LOCKED_MAX: usize = 128;
+
+/// A tenant is quiet once nobody else wrote for so many rounds.
+const QUIET_ROUNDS: usize = 4;
+
+/// A tenant that is quiet, and what was asked of it meanwhile.
+pub struct Quiet {
+    pub tenant: Tenant,
+    pub left: Vec<Ask>,
+}
+
+/// The task.
+pub struct Locked<S> {
+    desk: Arc<Desk<S>>,
+    tenant: Tenant,
+    asks: mpsc::UnboundedReceiver<Ask>,
+    /// The books as of where this task last left the head.
+    book: Option<Book>,
+    quiet_rounds: usize,
+}
+
+/// Requests that could not be answered, and why not.
+type Failed = (Vec<Ask>, HostError);
+
+impl<S: Store> Locked<S> {
+    pub fn new(desk: Arc<Desk<S>>, tenant: Tenant, asks: mpsc::UnboundedReceiver<Ask>) -> Self {
+        Self { desk, tenant, asks, book: None, quiet_rounds: 0 }
+    }
+
+    pub async fn run(mut self, first: Vec<Ask>, quiet: mpsc::UnboundedSender<Quiet>) {
+        let mut waiting = first;
+        loop {
+            while let Ok(ask) = self.asks.try_recv() {
+                waiting.push(ask);
+            }
+            if waiting.is_empty() || self.quiet_rounds >= QUIET_ROUNDS {
+                break;
+            }
+            let rest = waiting.split_off(waiting.len().min(LOCKED_MAX));
+            self.round(waiting).await;
+            waiting = rest;
+        }
+        self.asks.close();
+        while let Some(ask) = self.asks.recv().await {
+            waiting.push(ask);
+        }
+        let _ = quiet.send(Quiet { tenant: self.tenant, left: waiting });
+    }
+
+    async fn round(&mut self, asks: Vec<Ask>) {
+        let Err((asks, error)) = self.locked(asks).await else { return };
+        self.book = None;
+        // One that is refused harms no other.
+        if matches!(error, HostError::Store(StoreError::Refused(_))) && asks.len() > 1 {
+            for ask in asks {
+                if let Err((asks, error)) = self.locked(vec![ask]).await {
+                    self.book = None;
+                    refuse(asks, &error);
+                }
+            }
+        } else {
+            refuse(asks, &error);
+        }
+    }
+
+    /// Takes the head, and lets nobody else write until these are answered.
+    async fn locked(&mut self, mut asks: Vec<Ask>) -> Result<(), Failed> {
+        let desk = Arc::clone(&self.desk);
+        let Ok(_permit) = desk.locks.acquire().await else {
+            return Err((asks, HostError::Stopped));
+        };
+        let history = match self.history(&asks).await {
+            Ok(history) => history,
+            Err(error) => return Err((asks, error)),
+        };
+        let mut locked = match desk.store.lock(&self.tenant).await {
+            Ok(locked) => locked,
+            Err(error) => return Err((asks, error.into())),
+        };
+        let learnt = self.learn(&mut locked, &mut asks, history).await;
+        let Some(book) = self.book.as_mut() else {
+            let error = learnt.err().unwrap_or(HostError::Stopped);
+            return Err((asks, error));
+        };
+        if let Err(error) = learnt {
+            return Err((asks, error));
+        }
+        let left = book.judge_all(asks, desk.now(), &desk.settings.random);
+        if book.is_spoilt() {
+            // Nothing was written. Who failed is told so, and the others come again.
+            let mut again = self.book.take().map(Book::close).unwrap_or_default();
+            again.extend(left);
+            drop(locked);
+            return Box::pin(self.locked_again(again)).await;
+        }
+        let Some((write, answers)) = book.take_batch() else { return Ok(()) };
+        if write.is_empty() {
+            book.landed(desk.now());
+            answer(answers);
+            return Ok(());
+        }
+        let error = match locked.write(&write).await {
+            Ok(Written::Committed) => {
+                book.landed(desk.now());
+                answer(answers);
+                return Ok(());
+            }
+            Ok(Written::Missed) => StoreError::Unavailable("the head moved under its lock".into()),
+            Err(error) => error,
+        };
+        Err((answers.into_iter().map(|(ask, _)| ask).collect(), error.into()))
+    }
+
+    async fn locked_again(&mut self, asks: Vec<Ask>) -> Result<(), Failed> {
+        if asks.is_empty() { Ok(()) } else { self.locked(asks).await }
+    }
+
+    /// What counters are to be filled with that the tenant does not keep yet; read without a lock.
+    async fn history(&mut self, asks: &[Ask]) -> Result<Option<History>, HostError> {
+        let desk = &self.desk;
+        let need = Need { whole: true, ..Need::head(self.tenant.clone()) };
+        let known = self.book.as_ref().map(|book| book.unkept(asks));
+        let (counters, at) = match known {
+            Some(counters) => (counters, desk.now()),
+            None => {
+                let found = desk.store.read(std::slice::from_ref(&need)).await?;
+                let Some(found) = found.into_iter().next() else { return Ok(None) };
+                desk.heard(found.now);
+                let served = desk.tenants.get(&self.tenant);
+                let served = served.ok_or_else(|| HostError::UnknownTenant(self.tenant.clone()))?;
+                let at = found.now.max(found.head.at);
+                let book = Book::open(self.tenant.clone(), Arc::clone(&served.setup), found);
+                let unkept = book.unkept(asks);
+                self.book = Some(book);
+                (unkept, at)
+            }
+        };
+        if counters.is_empty() {
+            return Ok(None);
+        }
+        let Some(served) = desk.tenants.get(&self.tenant) else { return Ok(None) };
+        let mut history = History::of(counters, served.setup.calendar, at)?;
+        history.read_on(&*desk.store, &self.tenant).await?;
+        Ok(Some(history))
+    }
+
+    /// Brings the books up to what these requests need, as of the locked head.
+    async fn learn(
+        &mut self,
+        locked: &mut S::Locked<'_>,
+        asks: &mut Vec<Ask>,
+        history: Option<History>,
+    ) -> Result<(), HostError> {
+        let mut left_at: Option<Head> = self.book.as_ref().map(|book| book.head);
+        let mut history = history;
+        loop {
+            let at = self.desk.now();
+            let need = match &mut self.book {
+                Some(book) => match book.need(asks, at) {
+                    Some(need) => need,
+                    // The lock is ours; whether the books are of this head is not known yet.
+                    None if left_at.is_some() => Need::head(self.tenant.clone()),
+                    None => break,
+                },
+                None => Need { whole: true, ..Need::head(self.tenant.clone()) },
+            };
+            let found = locked.read(&need).await?;
+            self.desk.heard(found.now);
+            if let Some(head) = left_at.take() {
+                let quiet = head == found.head;
+                self.quiet_rounds = if quiet { self.quiet_rounds + 1 } else { 0 };
+            }
+            let learnt = match &mut self.book {
+                Some(book) => book.learn(need, found),
+                None => {
+                    let served = self.desk.tenants.get(&self.tenant);
+                    let served =
+                        served.ok_or_else(|| HostError::UnknownTenant(self.tenant.clone()))?;
+                    let (tenant, setup) = (self.tenant.clone(), Arc::clone(&served.setup));
+                    self.book = Some(Book::open(tenant, setup, found));
+                    true
+                }
+            };
+            if !learnt {
+                self.book = None;
+            }
+        }
+        let Some(book) = &mut self.book else { return Ok(()) };
+        if let Some(mut history) = history.take() {
+            history.read_on(&*self.desk.store, &self.tenant).await?;
+            let holds = holds(&*self.desk.store, &self.tenant).await?;
+            book.begin(self.desk.now(), &self.desk.settings.random);
+            book.adopt(history, holds)?;
+        }
+        Ok(())
+    }
+}

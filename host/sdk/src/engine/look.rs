@@ -1,0 +1,188 @@
+//! Questions that change nothing.
+
+use serde::{Deserialize, Serialize};
+use tollgate_policy_core::contract::Dimension;
+use tollgate_policy_core::contract::{Counter, Denial, Finding, Quote, Reading, Status, dimension};
+use tollgate_policy_core::messages::{self, Language};
+use tollgate_policy_core::window::{Instant, Window};
+use tollgate_policy_core::{Decimal, Meter, Money};
+
+use super::amounts::Amounts;
+use super::ask::{Look, Seen};
+use super::book::{Book, engine};
+use super::host::HostError;
+use super::operation::Mode;
+use super::price::Priced;
+use super::{Call, EngineError};
+
+/// What would become of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// As of which version of the tenant, at most a second old.
+    pub version: i64,
+    /// When.
+    pub at: Instant,
+    /// Why it may not go ahead; none: it may.
+    pub denial: Option<Denial>,
+    /// What its estimate costs; none where nothing prices.
+    pub quote: Option<Quote>,
+    /// How near each limit is, with this call.
+    pub standings: Vec<Standing>,
+}
+
+/// How near a limit is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Whose limit: a policy's name, or who set it.
+    pub by: String,
+    /// What is limited; none: it is no counter's.
+    pub meter: Option<Meter>,
+    /// Over which time.
+    pub window: Option<Window>,
+    /// Whom it limits.
+    pub dimensions: Vec<Dimension>,
+    /// Whether the call fits under it.
+    pub allowed: bool,
+    /// How near.
+    pub status: Status,
+    /// The limit that was applied.
+    pub limit: Option<Decimal>,
+    /// Settled.
+    pub used: Decimal,
+    /// Held by open reservations.
+    pub held: Decimal,
+    /// limit − used − held, at least zero.
+    pub remaining: Option<Decimal>,
+    /// When its window closes, if it does.
+    pub closes: Option<Instant>,
+    /// In words.
+    pub message: String,
+}
+
+/// An account of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// `cost`.
+    pub name: String,
+    /// The sum of its entries: charges lie below zero.
+    pub balance: Money,
+    /// What open reservations hold against it.
+    pub held: Money,
+}
+
+impl Book {
+    pub fn look(&mut self, look: &Look, priced: Option<Priced>) -> Result<Seen, HostError> {
+        match look {
+            Look::Check(call, mode) => {
+                Ok(Seen::Checked(Box::new(self.check(call, *mode, priced)?)))
+            }
+            Look::Accounts => Ok(Seen::Accounts(self.judge.accounts.iter().map(account).collect())),
+        }
+    }
+
+    fn check(
+        &mut self,
+        call: &Call,
+        mode: Mode,
+        priced: Option<Priced>,
+    ) -> Result<Checked, HostError> {
+        let places = self.places(&call.dimensions);
+        let partial = mode == Mode::BestEffort;
+        let judgement = self.judge.judge(call.clone(), priced, &places, partial).map_err(engine)?;
+        let mut standings = Vec::new();
+        for judged in &judgement.judged {
+            let Ok(verdict) = &judged.outcome else { continue };
+            let binding = &self.judge.setup.bindings[judged.binding];
+            let counters = &binding.policy.manifest().counters;
+            for finding in &verdict.findings {
+                let place = finding.counter.and_then(|counter| usize::try_from(counter).ok());
+                let counter = place.and_then(|place| counters.get(place));
+                let reading = place.and_then(|place| judged.readings.get(place));
+                standings.push(standing(&binding.name, call, finding, counter, reading));
+            }
+        }
+        let quote = judgement
+            .priced
+            .as_ref()
+            .and_then(|priced| priced.outcome.as_ref().ok()?.as_ref().ok());
+        let asks = Amounts::of_call(&judgement.call.quantities, quote)
+            .map_err(|error| HostError::Engine(EngineError::from(error)))?;
+        let judge = &self.judge;
+        for own in judge.tally.standing(&judge.setup.calendar, judge.now, &places, &asks) {
+            let (slot, counter, reading) = own.map_err(engine)?;
+            if let Some(limit) = judge.limit(slot) {
+                let (status, remaining) = tollgate_policy_core::limits::standing(
+                    &reading,
+                    limit.limit,
+                    tollgate_policy_core::limits::STANDARD_THRESHOLD,
+                );
+                let finding = Finding {
+                    counter: None,
+                    status,
+                    limit: Some(limit.limit),
+                    remaining: Some(remaining),
+                    message: None,
+                };
+                standings.push(standing(
+                    &limit.set_by,
+                    call,
+                    &finding,
+                    Some(counter),
+                    Some(&reading),
+                ));
+            }
+        }
+        let quote = quote.cloned();
+        Ok(Checked {
+            version: self.head.version,
+            at: judge.now,
+            denial: judgement.outcome.err(),
+            quote,
+            standings,
+        })
+    }
+}
+
+fn standing(
+    by: &str,
+    call: &Call,
+    finding: &Finding,
+    counter: Option<&Counter>,
+    reading: Option<&Reading>,
+) -> Standing {
+    let resource = counter.map_or("", |counter| counter.meter.as_str());
+    let words = || {
+        let limit = finding.limit.unwrap_or_default();
+        let remaining = finding.remaining.unwrap_or_default();
+        messages::quota(Language::English, finding.status, resource, limit, remaining)
+    };
+    let per = counter.map(|counter| counter.per.as_slice()).unwrap_or_default();
+    let value = |name: &String| Dimension {
+        name: name.clone(),
+        value: dimension(&call.dimensions, name).to_owned(),
+    };
+    Standing {
+        by: by.to_owned(),
+        meter: counter.map(|counter| counter.meter.clone()),
+        window: counter.map(|counter| counter.window),
+        dimensions: per.iter().map(value).collect(),
+        allowed: !matches!(finding.status, Status::Exceeded | Status::Unknown),
+        status: finding.status,
+        limit: finding.limit,
+        used: reading.map(|reading| reading.used).unwrap_or_default(),
+        held: reading.map(|reading| reading.held).unwrap_or_default(),
+        remaining: finding.remaining,
+        closes: reading.and_then(|reading| reading.closes),
+        message: finding.message.clone().unwrap_or_else(words),
+    }
+}
+
+fn account(
+    (name, currency, account): (&str, tollgate_policy_core::Currency, super::accounts::Account),
+) -> Account {
+    Account {
+        name: name.to_owned(),
+        balance: Money::new(account.balance, currency),
+        held: Money::new(account.held, currency),
+    }
+}

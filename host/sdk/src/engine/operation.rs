@@ -1,0 +1,411 @@
+//! What a host is asked, and what it answers.
+
+use serde::{Deserialize, Serialize};
+use tollgate_policy_core::contract::{Denial, Dimension, Finding, Quantity, Quote};
+use tollgate_policy_core::window::Instant;
+use tollgate_policy_core::{Currency, Meter, Money};
+use uuid::Uuid;
+
+use super::host::HostError;
+use super::limit::{Limit, LimitKey};
+use super::records::{Agent, Author};
+use super::{Call, Event, Setup};
+use crate::sandbox::Fault;
+
+/// What a host is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// May this call go ahead? What it needs is held.
+    Reserve {
+        /// The call.
+        call: Call,
+        /// For how long, in ms.
+        ttl_ms: i64,
+        /// All of it, or what can be had.
+        mode: Mode,
+    },
+    /// This is what a reserved call used. Booked whatever it is, also after its time.
+    Settle {
+        /// The reservation's.
+        id: Uuid,
+        /// What was used.
+        used: Vec<Quantity>,
+    },
+    /// A reserved call does not take place.
+    Release {
+        /// The reservation's.
+        id: Uuid,
+    },
+    /// A call that is under way needs more, or longer.
+    Extend {
+        /// The reservation's.
+        id: Uuid,
+        /// How much more, judged in the current windows.
+        more: Vec<Quantity>,
+        /// From now on, in ms.
+        ttl_ms: i64,
+    },
+    /// What was used without asking, now or some time ago.
+    Record {
+        /// In order. All of it is booked, or nothing.
+        reports: Vec<Report>,
+    },
+    /// A usage that was told wrongly is undone.
+    Void {
+        /// The usage's.
+        usage: Uuid,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A run begins: it holds its place among the active ones until it is finished, or shows no
+    /// sign of life for its time. Calls that name it as their dimension `run` are its signs of
+    /// life.
+    Start {
+        /// The run: whose it is, and what it needs, by which it is judged.
+        call: Call,
+        /// How long it lives without a sign of life, in ms.
+        ttl_ms: i64,
+    },
+    /// A run is over.
+    Finish {
+        /// The run's.
+        id: Uuid,
+    },
+    /// An entry that no call makes.
+    Book {
+        /// The entry.
+        entry: Entry,
+    },
+    /// Sets or removes something that is known by name.
+    Set {
+        /// What.
+        subject: Subject,
+        /// Who does.
+        by: Author,
+    },
+    /// Reservations whose time is over end. Asked by the host itself.
+    Expire,
+}
+
+/// How much of a call must be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// All of it, or nothing.
+    #[default]
+    All,
+    /// What can be had.
+    BestEffort,
+}
+
+/// What was used, told afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// By whom and for what, and how much.
+    pub call: Call,
+    /// When; none: now. It lands in the windows that hold it.
+    pub used_at: Option<Instant>,
+}
+
+/// An entry of the ledger that no call makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What it is.
+    pub kind: EntryKind,
+    /// How much: credits and refunds are above zero, adjustments either.
+    pub money: Money,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// Paid in.
+    Credit,
+    /// Put right.
+    Adjustment,
+    /// Given back.
+    Refund,
+}
+
+/// Something that is known by name; none of it: it is removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// An agent.
+    Agent(String, Option<AgentText>),
+    /// A limit.
+    Limit(LimitKey, Option<Limit>),
+    /// What may not go on, why, and until when.
+    Disabled(Dimension, Option<(String, Option<Instant>)>),
+}
+
+/// An agent, its settings as JSON text: the same request is then the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentText {
+    /// Its settings.
+    pub settings: String,
+    /// Whether it may run at all.
+    pub enabled: bool,
+}
+
+impl From<&Agent> for AgentText {
+    fn from(agent: &Agent) -> Self {
+        Self { settings: agent.settings.to_string(), enabled: agent.enabled }
+    }
+}
+
+/// What a host answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The call may go ahead, or the run has begun.
+    Reserved(Reserved),
+    /// It may not.
+    Denied(Denied),
+    /// Its use is booked.
+    Settled(Recorded),
+    /// What was held is given back, or the run is over.
+    Released,
+    /// More is held, or longer.
+    Extended {
+        /// Until then.
+        expires_at: Instant,
+        /// What the additional estimate costs.
+        quote: Option<Quote>,
+    },
+    /// What was told is booked, in the order of the reports.
+    Recorded(Vec<Recorded>),
+    /// The usage is undone.
+    Voided {
+        /// The usage that undoes it.
+        usage: Uuid,
+    },
+    /// The entry is booked.
+    Booked {
+        /// The entry's.
+        entry: Uuid,
+        /// What its account stands at.
+        balance: Money,
+    },
+    /// It is so now.
+    Done,
+}
+
+/// A call that may go ahead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reserved {
+    /// By which it is settled or released.
+    pub id: Uuid,
+    /// Until then it is held.
+    pub expires_at: Instant,
+    /// What is held for it: all that it asked for, or what could be had.
+    pub granted: Vec<Quantity>,
+    /// What its estimate costs; none where nothing prices.
+    pub quote: Option<Quote>,
+    /// What the policies found.
+    pub findings: Vec<Finding>,
+}
+
+/// A call that may not go ahead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    /// Why, for programs and in words.
+    pub denial: Denial,
+    /// What the policies found.
+    pub findings: Vec<Finding>,
+    /// What follows from that.
+    pub events: Vec<Event>,
+    /// The policy that failed, and how, where that is why.
+    pub fault: Option<(String, Fault)>,
+}
+
+/// A usage that was booked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// By which it can be undone.
+    pub usage: Uuid,
+    /// What it cost; none where nothing prices.
+    pub cost: Option<Money>,
+    /// Whether its reservation's time was over, or it lies in a window that closed.
+    pub late: bool,
+    /// Whether it is more than was held for it.
+    pub overshoot: bool,
+    /// What follows from it.
+    pub events: Vec<Event>,
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its name, under which calls belong to it.
+    pub id: Uuid,
+    /// Who and what it is about.
+    pub dimensions: Vec<Dimension>,
+    /// When it began.
+    pub started_at: Instant,
+    /// How it stands.
+    pub state: RunState,
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// It is under way.
+    Active,
+    /// It ended then.
+    Ended(Instant),
+}
+
+/// What is told later than this before it was used is a mistake.
+const EARLY_MS: i64 = 60_000;
+
+impl Operation {
+    /// Of which operation a key is.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Reserve { .. } => "reserve",
+            Self::Settle { .. } => "settle",
+            Self::Release { .. } => "release",
+            Self::Extend { .. } => "extend",
+            Self::Record { .. } => "record",
+            Self::Void { .. } => "void",
+            Self::Start { .. } => "start",
+            Self::Finish { .. } => "finish",
+            Self::Book { .. } => "book",
+            Self::Set { .. } => "set",
+            Self::Expire => "expire",
+        }
+    }
+
+    /// Refuses what no state of a tenant makes right.
+    pub(super) fn check(&self, setup: &Setup, now: Instant) -> Result<(), HostError> {
+        match self {
+            Self::Reserve { call, ttl_ms, .. } | Self::Start { call, ttl_ms } => {
+                check_call(call, setup)?;
+                check_ttl(*ttl_ms)
+            }
+            Self::Settle { used, .. } => check_quantities(used, setup),
+            Self::Extend { more, ttl_ms, .. } => {
+                check_quantities(more, setup)?;
+                check_ttl(*ttl_ms)
+            }
+            Self::Record { reports } => reports.iter().try_for_each(|report| {
+                check_call(&report.call, setup)?;
+                match report.used_at {
+                    Some(at) if at > now.saturating_add(EARLY_MS) => Err(HostError::Future(at)),
+                    _ => Ok(()),
+                }
+            }),
+            Self::Void { reason, .. } => check_text("reason", reason),
+            Self::Book { entry } => {
+                check_text("reason", &entry.reason)?;
+                let amount = entry.money.amount;
+                let meter = || account_meter(entry.money.currency);
+                if amount.is_zero() || (amount.is_negative() && entry.kind != EntryKind::Adjustment)
+                {
+                    return Err(HostError::Negative { meter: meter(), amount });
+                }
+                Ok(())
+            }
+            Self::Set { subject, .. } => check_subject(subject),
+            Self::Release { .. } | Self::Finish { .. } | Self::Expire => Ok(()),
+        }
+    }
+}
+
+fn account_meter(currency: Currency) -> String {
+    currency.cost_meter()
+}
+
+pub(super) fn check_call(call: &Call, setup: &Setup) -> Result<(), HostError> {
+    for Dimension { name, value } in &call.dimensions {
+        check_text("dimension", name)?;
+        check_text(name, value)?;
+    }
+    let has = |name: &&String| {
+        !call.dimensions.iter().any(|own| own.name == **name && !own.value.is_empty())
+    };
+    if let Some(name) = setup.required_dimensions.iter().find(has) {
+        return Err(HostError::MissingDimension(name.clone()));
+    }
+    check_quantities(&call.quantities, setup)
+}
+
+fn check_quantities(quantities: &[Quantity], setup: &Setup) -> Result<(), HostError> {
+    for Quantity { meter, amount } in quantities {
+        if amount.is_negative() {
+            return Err(HostError::Negative { meter: meter.to_string(), amount: *amount });
+        }
+        let known = |meters: &std::collections::BTreeSet<Meter>| meters.contains(meter);
+        if !setup.meters.as_ref().is_none_or(known) {
+            return Err(HostError::UnknownMeter(meter.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn check_subject(subject: &Subject) -> Result<(), HostError> {
+    match subject {
+        Subject::Agent(name, agent) => {
+            check_text("agent", name)?;
+            let is_json = |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok();
+            match agent {
+                Some(agent) if !is_json(&agent.settings) => {
+                    Err(HostError::Malformed("the agent's settings are not JSON".into()))
+                }
+                _ => Ok(()),
+            }
+        }
+        Subject::Limit(key, limit) => {
+            for Dimension { name, value } in &key.dimensions {
+                check_text("dimension", name)?;
+                check_text(name, value)?;
+            }
+            match limit {
+                Some(limit) if limit.limit.is_negative() => {
+                    let (meter, amount) = (key.meter.to_string(), limit.limit);
+                    Err(HostError::Negative { meter, amount })
+                }
+                _ => Ok(()),
+            }
+        }
+        Subject::Disabled(Dimension { name, value }, _) => {
+            check_text("dimension", name)?;
+            check_text(name, value)
+        }
+    }
+}
+
+/// The longest that a name or a value may be, in bytes.
+const TEXT_MAX: usize = 1_024;
+
+fn check_text(what: &str, text: &str) -> Result<(), HostError> {
+    if text.len() > TEXT_MAX {
+        let words = format!("`{what}` is longer than {TEXT_MAX} bytes: shorten it");
+        return Err(HostError::Malformed(words));
+    }
+    if text.contains('\0') {
+        // Postgres keeps none in its texts.
+        return Err(HostError::Malformed(format!("`{what}` holds a NUL: leave it out")));
+    }
+    Ok(())
+}
+
+/// The longest that something is held: 31 days.
+const TTL_MAX_MS: i64 = 31 * 86_400_000;
+
+fn check_ttl(ttl_ms: i64) -> Result<(), HostError> {
+    if (1..=TTL_MAX_MS).contains(&ttl_ms) {
+        Ok(())
+    } else {
+        Err(HostError::Malformed(format!(
+            "a time of {ttl_ms} ms: hold for 1 ms at the least and {TTL_MAX_MS} ms at the most"
+        )))
+    }
+}

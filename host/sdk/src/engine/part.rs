@@ -1,0 +1,69 @@
+//! What a reservation holds, or a usage booked, in the stretches of counters.
+
+use serde::{Deserialize, Serialize};
+use tollgate_policy_core::Decimal;
+use tollgate_policy_core::window::Instant;
+
+use super::tally::Tally;
+
+/// So much in one stretch of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The counter and its values, as a tally knows them.
+    pub slot: usize,
+    /// Which stretch.
+    pub opened: Instant,
+    /// How much.
+    pub amount: Decimal,
+}
+
+impl Part {
+    pub fn negated(&self) -> Self {
+        Self { amount: self.amount.negated(), ..*self }
+    }
+}
+
+/// Parts as they are kept: the same for every host. Values stand once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptParts {
+    values: Vec<String>,
+    /// Counter, place of its values, stretch, amount.
+    parts: Vec<(i64, usize, Instant, Decimal)>,
+}
+
+impl KeptParts {
+    pub fn of(parts: &[Part], tally: &Tally) -> Self {
+        let mut kept = Self::default();
+        for Part { slot, opened, amount } in parts {
+            let (counter, values) = tally.key(*slot);
+            let known = kept.values.iter().position(|own| **own == **values);
+            let place = known.unwrap_or_else(|| {
+                kept.values.push(values.to_string());
+                kept.values.len() - 1
+            });
+            kept.parts.push((counter, place, *opened, *amount));
+        }
+        kept
+    }
+
+    pub fn append(&mut self, more: Self) {
+        for (counter, place, opened, amount) in more.parts {
+            let Some(values) = more.values.get(place) else { continue };
+            let known = self.values.iter().position(|own| own == values);
+            let place = known.unwrap_or_else(|| {
+                self.values.push(values.clone());
+                self.values.len() - 1
+            });
+            self.parts.push((counter, place, opened, amount));
+        }
+    }
+
+    /// Among the slots of a tally. Places that point nowhere were never written by us.
+    pub fn placed(&self, tally: &mut Tally) -> Vec<Part> {
+        let part = |(counter, place, opened, amount): &(i64, usize, Instant, Decimal)| {
+            let slot = tally.slot(*counter, self.values.get(*place)?);
+            Some(Part { slot, opened: *opened, amount: *amount })
+        };
+        self.parts.iter().filter_map(part).collect()
+    }
+}

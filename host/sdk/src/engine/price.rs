@@ -1,0 +1,88 @@
+//! What a call costs, by the policy that prices.
+
+use tollgate_policy_core::contract::{Denial, Fact, Quote, Read, Refusal, Usage, dimension};
+use tollgate_policy_core::window::Instant;
+
+use super::feed::{Feed, Known};
+use super::{Binding, Call, EngineError, Setup};
+use crate::sandbox::{Ability, Fault};
+
+/// What a pricing policy was fed beside the call, and what it said.
+#[derive(Clone, Debug)]
+pub struct Priced {
+    /// Its place among the bindings.
+    pub binding: usize,
+    pub at: Instant,
+    pub facts: Vec<Fact>,
+    pub outcome: Result<Result<Quote, Refusal>, Fault>,
+    pub fuel: u64,
+}
+
+impl Priced {
+    /// The quote, or why a call cannot go ahead without one: what nobody can price nobody can
+    /// limit.
+    pub fn quote(&self, setup: &Setup) -> Result<&Quote, Denial> {
+        let name = || setup.bindings.get(self.binding).map_or("", |binding| &binding.name);
+        match &self.outcome {
+            Ok(Ok(quote)) => Ok(quote),
+            Ok(Err(refusal)) => Err(Denial::new(&*refusal.code, &*refusal.message)),
+            Err(fault) => Err(failure(name(), fault)),
+        }
+    }
+
+    /// The quote of what was used, which nobody can deny any more.
+    pub fn booked(&self, setup: &Setup) -> Result<&Quote, EngineError> {
+        let policy = || setup.bindings[self.binding].name.clone();
+        match &self.outcome {
+            Ok(Ok(quote)) => Ok(quote),
+            Ok(Err(refusal)) => {
+                let message = refusal.message.clone();
+                Err(EngineError::Unpriced { policy: policy(), message })
+            }
+            Err(fault) => Err(EngineError::Policy { policy: policy(), fault: fault.clone() }),
+        }
+    }
+}
+
+/// The denial that a broken policy means.
+pub fn failure(policy: &str, fault: &Fault) -> Denial {
+    Denial::new(fault.code(), format!("policy `{policy}`: {fault}"))
+}
+
+/// The policy that prices, by its place among the bindings.
+pub fn pricing(setup: &Setup) -> Option<(usize, &Binding)> {
+    let can = |(_, binding): &(usize, &Binding)| binding.policy.can(Ability::Pricing);
+    setup.bindings.iter().enumerate().find(can)
+}
+
+/// Whether a price follows from the call alone, so that it can be had before a call's turn comes.
+pub fn depends_on_call_alone(setup: &Setup) -> bool {
+    let stands_apart = |read: &Read| match read {
+        Read::Fact(pattern) => pattern.starts_with("local."),
+        Read::Dimension(_) | Read::Ask(_) => true,
+    };
+    pricing(setup).is_none_or(|(_, binding)| {
+        let manifest = binding.policy.manifest();
+        manifest.counters.is_empty() && manifest.reads.iter().all(stands_apart)
+    })
+}
+
+/// What a call costs, or cost; none where nothing prices.
+pub fn price(setup: &Setup, known: Known, call: &Call, at: Instant) -> Option<Priced> {
+    let (place, binding) = pricing(setup)?;
+    let feed = Feed::new(&binding.policy.manifest().reads);
+    let model = dimension(&call.dimensions, "model");
+    let rates = setup.catalog.as_ref().and_then(|catalog| catalog.rates(model).ok());
+    let facts = feed.facts(setup, known, call, at, &[]);
+    let usage = Usage {
+        at,
+        dimensions: feed.dimensions(&call.dimensions),
+        quantities: call.quantities.clone(),
+        rates: rates.unwrap_or_default(),
+        readings: Vec::new(),
+        currency: None,
+        facts: facts.clone(),
+    };
+    let answer = binding.policy.price(usage);
+    Some(Priced { binding: place, at, facts, outcome: answer.outcome, fuel: answer.fuel })
+}

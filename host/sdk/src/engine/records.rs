@@ -1,0 +1,223 @@
+//! What is known of a tenant by name, and changes at once: agents, limits, disablements, which
+//! notices were told, which counters are kept.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use tollgate_policy_core::contract::{Counter, Dimension};
+use tollgate_policy_core::window::Instant;
+
+use super::limit::{Limit, LimitKey};
+use crate::store::RecordRow;
+
+const AGENT: &str = "agent";
+const LIMIT: &str = "limit";
+const DISABLEMENT: &str = "disablement";
+const TOLD: &str = "told";
+const COUNTER: &str = "counter";
+const CONTEXT: &str = "context";
+
+/// An agent: its settings are fed to policies that read them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// As its owner wrote them; what no policy reads is left alone.
+    #[serde(default)]
+    pub settings: Json,
+    /// Whether it may run at all.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A value of a dimension that may not go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disabled {
+    /// In words, told with each denial.
+    pub reason: String,
+    /// When it ends by itself; none: when it is enabled again.
+    pub until: Option<Instant>,
+    /// Who did it.
+    pub by: Author,
+}
+
+/// Who changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Author {
+    /// A policy, by its name.
+    Policy(String),
+    /// A person, or a program on their behalf. No policy undoes what they did.
+    Person(String),
+}
+
+/// A notice that was told: once for its key and period.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Told {
+    pub policy: String,
+    pub key: String,
+    /// When the counter's window opened, and whose it is.
+    pub period: Option<(Instant, Vec<Dimension>)>,
+}
+
+/// A counter whose totals are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptCounter {
+    pub counter: Counter,
+    /// Its stretches are whole from then on.
+    pub since: Instant,
+}
+
+/// The records of one tenant, and which of them changed.
+#[derive(Debug, Default)]
+pub struct Records {
+    agents: BTreeMap<String, Agent>,
+    limits: BTreeMap<LimitKey, Limit>,
+    disabled: HashMap<Dimension, Disabled>,
+    told: HashSet<Told>,
+    counters: BTreeMap<i64, KeptCounter>,
+    contexts: HashSet<String>,
+    changed: BTreeMap<(&'static str, String), Option<Vec<u8>>>,
+}
+
+impl Records {
+    /// Takes in the records of a store. What is not read here is of a later engine's making.
+    pub fn load(&mut self, rows: &[RecordRow]) {
+        for RecordRow { kind, name, body } in rows {
+            let body = body.as_deref().unwrap_or_default();
+            match kind.as_str() {
+                AGENT => self.agents.extend(read(body).map(|agent| (name.clone(), agent))),
+                LIMIT => self.limits.extend(named(name, body)),
+                DISABLEMENT => self.disabled.extend(named(name, body)),
+                TOLD => self.told.extend(read::<Told>(name.as_bytes())),
+                COUNTER => self.counters.extend(named(name, body)),
+                CONTEXT => {
+                    self.contexts.insert(name.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub fn agent(&self, name: &str) -> Option<&Agent> {
+        self.agents.get(name)
+    }
+
+    pub fn set_agent(&mut self, name: &str, agent: Option<Agent>) {
+        let body = agent.as_ref().map(json);
+        match agent {
+            Some(agent) => self.agents.insert(name.to_owned(), agent),
+            None => self.agents.remove(name),
+        };
+        self.changed.insert((AGENT, name.to_owned()), body);
+    }
+
+    pub fn limits(&self) -> &BTreeMap<LimitKey, Limit> {
+        &self.limits
+    }
+
+    pub fn set_limit(&mut self, key: LimitKey, limit: Option<Limit>) {
+        self.change(LIMIT, &key, limit.as_ref().map(json));
+        match limit {
+            Some(limit) => self.limits.insert(key, limit),
+            None => self.limits.remove(&key),
+        };
+    }
+
+    pub fn disabled(&self, dimension: &Dimension, at: Instant) -> Option<&Disabled> {
+        let stands = |disabled: &&Disabled| disabled.until.is_none_or(|until| at < until);
+        self.disabled.get(dimension).filter(stands)
+    }
+
+    /// Whether it was not disabled before. What a person disabled stays as they left it, unless
+    /// a person disables it anew.
+    pub fn disable(&mut self, dimension: &Dimension, disabled: Disabled, at: Instant) -> bool {
+        let before = self.disabled(dimension, at);
+        let news = before.is_none();
+        let by_person = |author: &Author| matches!(author, Author::Person(_));
+        if before.is_some_and(|before| by_person(&before.by)) && !by_person(&disabled.by) {
+            return false;
+        }
+        self.change(DISABLEMENT, dimension, Some(json(&disabled)));
+        self.disabled.insert(dimension.clone(), disabled);
+        news
+    }
+
+    /// A person lifts any disablement, a policy those of policies. Whether there was one.
+    pub fn enable(&mut self, dimension: &Dimension, by: &Author) -> bool {
+        let may = |disabled: &Disabled| match by {
+            Author::Person(_) => true,
+            Author::Policy(_) => matches!(disabled.by, Author::Policy(_)),
+        };
+        let there = self.disabled.get(dimension).is_some_and(may);
+        if there {
+            self.disabled.remove(dimension);
+            self.change(DISABLEMENT, dimension, None);
+        }
+        there
+    }
+
+    /// Whether it was not told before.
+    pub fn tell(&mut self, told: Told) -> bool {
+        let news = !self.told.contains(&told);
+        if news {
+            self.change(TOLD, &told, Some(Vec::new()));
+            self.told.insert(told);
+        }
+        news
+    }
+
+    /// Lets a policy tell it again.
+    pub fn resolve(&mut self, policy: &str, key: &str) {
+        let over = |told: &Told| told.policy == policy && told.key == key;
+        for told in self.told.extract_if(over).collect::<Vec<_>>() {
+            self.change(TOLD, &told, None);
+        }
+    }
+
+    pub fn counters(&self) -> &BTreeMap<i64, KeptCounter> {
+        &self.counters
+    }
+
+    pub fn keep(&mut self, id: i64, kept: KeptCounter) {
+        self.change(COUNTER, &id, Some(json(&kept)));
+        self.counters.insert(id, kept);
+    }
+
+    /// What batches were judged with is kept once.
+    pub fn remember_context(&mut self, name: &str, body: &[u8]) {
+        if self.contexts.insert(name.to_owned()) {
+            self.changed.insert((CONTEXT, name.to_owned()), Some(body.to_vec()));
+        }
+    }
+
+    /// What changed since this was last asked.
+    pub fn take_changed(&mut self) -> Vec<RecordRow> {
+        let changed = std::mem::take(&mut self.changed);
+        let row =
+            |((kind, name), body): ((&str, String), _)| RecordRow { kind: kind.into(), name, body };
+        changed.into_iter().map(row).collect()
+    }
+
+    fn change(&mut self, kind: &'static str, name: &impl Serialize, body: Option<Vec<u8>>) {
+        // Of strings and numbers: there is nothing in it that JSON could not hold.
+        let name = serde_json::to_string(name).unwrap_or_default();
+        self.changed.insert((kind, name), body);
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
+}
+
+fn named<N: DeserializeOwned, B: DeserializeOwned>(name: &str, body: &[u8]) -> Option<(N, B)> {
+    Some((read(name.as_bytes())?, read(body)?))
+}

@@ -1,0 +1,113 @@
+//! Lists, page by page, and no transaction longer than one of them.
+
+use std::ops::Range;
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
+use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
+
+use crate::store::Tenant;
+use crate::store::rows::{HoldRow, Place, RunRow, UsageRow};
+
+pub async fn usages(
+    pool: &PgPool,
+    tenant: &Tenant,
+    after: Place,
+    limit: u32,
+) -> Result<Vec<(Place, UsageRow)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT at, version, ordinal, id, used_at, late, overshoot, body FROM usage \
+         WHERE tenant_id = $1 AND at >= $2 AND (at, version, ordinal) > ($2, $3, $4) \
+         ORDER BY at, version, ordinal LIMIT $5",
+    )
+    .bind(tenant.as_str())
+    .bind(after.at)
+    .bind(after.version)
+    .bind(after.ordinal)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let row = |row: PgRow| {
+        let place =
+            Place { at: row.try_get(0)?, version: row.try_get(1)?, ordinal: row.try_get(2)? };
+        let usage = UsageRow {
+            id: row.try_get(3)?,
+            used_at: row.try_get(4)?,
+            late: row.try_get(5)?,
+            overshoot: row.try_get(6)?,
+            body: row.try_get(7)?,
+        };
+        Ok((place, usage))
+    };
+    rows.into_iter().map(row).collect()
+}
+
+pub async fn holds(
+    pool: &PgPool,
+    tenant: &Tenant,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<HoldRow>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT id, expires_at, body FROM hold WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+    )
+    .bind(tenant.as_str())
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let row = |row: PgRow| {
+        Ok(HoldRow { id: row.try_get(0)?, expires_at: row.try_get(1)?, body: row.try_get(2)? })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+pub async fn runs(
+    pool: &PgPool,
+    tenant: &Tenant,
+    user: Option<&str>,
+    began: Range<Instant>,
+) -> Result<Vec<RunRow>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT id, user_value, started_at, ended_at, body FROM run \
+         WHERE tenant_id = $1 AND ($2::text IS NULL OR user_value = $2) AND started_at >= $3 AND started_at < $4 \
+         ORDER BY started_at, id",
+    )
+    .bind(tenant.as_str())
+    .bind(user)
+    .bind(began.start)
+    .bind(began.end)
+    .fetch_all(pool)
+    .await?;
+    let row = |row: PgRow| {
+        Ok(RunRow {
+            id: row.try_get(0)?,
+            user: row.try_get(1)?,
+            started_at: row.try_get(2)?,
+            ended_at: row.try_get(3)?,
+            body: row.try_get(4)?,
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+/// Each tenant is looked up by its key, so that it costs the tenants asked for and not all holds.
+pub async fn overdue(
+    pool: &PgPool,
+    tenants: &[Tenant],
+    now: Option<Instant>,
+) -> Result<Vec<Tenant>, sqlx::Error> {
+    let names: Vec<&str> = tenants.iter().map(Tenant::as_str).collect();
+    let places: Vec<i64> = sqlx::query_scalar(
+        "SELECT asked.place FROM unnest($1::text[]) WITH ORDINALITY AS asked (tenant_id, place), LATERAL ( \
+             SELECT 1 FROM hold WHERE hold.tenant_id = asked.tenant_id AND hold.expires_at <= \
+                 coalesce($2, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) LIMIT 1) AS due",
+    )
+    .bind(names)
+    .bind(now)
+    .fetch_all(pool)
+    .await?;
+    let tenant = |place: i64| tenants.get(usize::try_from(place - 1).ok()?).cloned();
+    Ok(places.into_iter().filter_map(tenant).collect())
+}

@@ -1,0 +1,95 @@
+//! Stores by their address.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use sqlx::postgres::PgConnectOptions;
+use tempfile::TempDir;
+use tollgate_host::store::{Clock, Durability, PostgresStore, SqliteStore};
+
+/// So many connections to Postgres.
+const CONNECTIONS: u32 = 16;
+
+/// Where a store is.
+#[derive(Clone, Debug)]
+pub enum StoreUrl {
+    /// `postgres://user@host/database`.
+    Postgres(Box<PgConnectOptions>),
+    /// A file, also as `sqlite:FILE`.
+    Sqlite(PathBuf),
+}
+
+/// A store of either kind. What is temporary goes with it.
+pub enum AnyStore {
+    /// On Postgres.
+    Postgres(PostgresStore),
+    /// In a file.
+    Sqlite(SqliteStore, Option<TempDir>),
+}
+
+impl FromStr for StoreUrl {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            Some(("postgres" | "postgresql", _)) => {
+                let options = text.parse().context("not an address of a Postgres database")?;
+                Ok(Self::Postgres(Box::new(options)))
+            }
+            Some(("sqlite", path)) => {
+                Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
+            }
+            Some((scheme, rest)) if rest.starts_with("//") => {
+                bail!("`{scheme}:` is no store: write `postgres://…`, or the path of a file")
+            }
+            _ if text.is_empty() => bail!("write `postgres://…`, or the path of a file"),
+            _ => Ok(Self::Sqlite(text.into())),
+        }
+    }
+}
+
+impl StoreUrl {
+    /// Opens it, to go by this clock; where none is named, a temporary file whose loss is no loss.
+    pub async fn open(url: Option<&Self>, clock: Clock) -> Result<AnyStore> {
+        Ok(match url {
+            Some(Self::Postgres(options)) => {
+                let options = (**options).clone();
+                let store =
+                    PostgresStore::connect(options, CONNECTIONS, Durability::Required).await?;
+                AnyStore::Postgres(store.with_clock(clock))
+            }
+            Some(Self::Sqlite(path)) => {
+                let store = SqliteStore::open(path, Durability::Required, clock).await;
+                let store = store.with_context(|| format!("`{}`", path.display()))?;
+                AnyStore::Sqlite(store, None)
+            }
+            None => {
+                let directory = tempfile::tempdir().context("no temporary directory")?;
+                let path = directory.path().join("ledger.db");
+                let store = SqliteStore::open(&path, Durability::Waived, clock).await?;
+                AnyStore::Sqlite(store, Some(directory))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_are_known_by_their_address() {
+        for text in ["ledger.db", "sqlite:ledger.db", "sqlite://ledger.db"] {
+            let url = text.parse().unwrap();
+            assert!(matches!(url, StoreUrl::Sqlite(path) if path.as_os_str() == "ledger.db"));
+        }
+        let url = "postgres://tollgate@localhost/ledger".parse().unwrap();
+        assert!(
+            matches!(url, StoreUrl::Postgres(options) if options.get_database() == Some("ledger"))
+        );
+        for text in ["", "mysql://localhost/ledger"] {
+            assert!(text.parse::<StoreUrl>().is_err(), "{text}");
+        }
+    }
+}
