@@ -64,8 +64,6 @@ pub fn setup(tokens: u32) -> Arc<Setup> {
         {{"meter":"active_runs","period":"in-flight","limit":1000000}}]}}"#
     );
     let cost = r#"{"cost_limits":{"monthly_limit":0.01,"auto_disable":true}}"#;
-    let binding =
-        |component: &str, settings: &str| Binding::new(component, policy(component, settings));
     Arc::new(Setup {
         bindings: vec![
             binding("pricing", "{}"),
@@ -76,7 +74,22 @@ pub fn setup(tokens: u32) -> Arc<Setup> {
     })
 }
 
+/// These limits alone, priced by the seed list.
+pub fn limited(limits: &str) -> Setup {
+    let settings = format!(r#"{{"limits":{limits}}}"#);
+    let bindings = vec![binding("pricing", "{}"), binding("quota", &settings)];
+    Setup { bindings, ..Setup::default() }
+}
+
+pub fn binding(component: &str, settings: &str) -> Binding {
+    Binding::new(component, policy(component, settings))
+}
+
 impl<S: Store> House<S> {
+    pub fn at(&self) -> i64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
     /// Time goes on.
     pub fn advance(&self, ms: i64) {
         self.now.fetch_add(ms, Ordering::Relaxed);
@@ -121,6 +134,19 @@ pub fn reserve_for(agent: &str, amount: u32) -> Operation {
         .map(|(name, value)| Dimension { name: name.into(), value: value.into() });
     let call = Call { dimensions: dimensions.to_vec(), quantities: tokens(amount) };
     Operation::Reserve { call, ttl_ms: 60_000, mode: Mode::All }
+}
+
+pub fn call(dimensions: &[(&str, &str)], quantities: &[(&str, u32)]) -> Call {
+    let dimension =
+        |(name, value): &(&str, &str)| Dimension { name: (*name).into(), value: (*value).into() };
+    let quantity = |(meter, amount): &(&str, u32)| Quantity {
+        meter: meter.parse().expect("a meter"),
+        amount: (*amount).into(),
+    };
+    Call {
+        dimensions: dimensions.iter().map(dimension).collect(),
+        quantities: quantities.iter().map(quantity).collect(),
+    }
 }
 
 pub async fn ask(host: &Host, operation: Operation) -> Result<Outcome, HostError> {

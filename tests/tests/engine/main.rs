@@ -2,6 +2,7 @@
 
 mod hosts;
 mod house;
+mod operations;
 mod rules;
 
 use std::sync::Arc;
@@ -9,30 +10,31 @@ use std::sync::Arc;
 use house::House;
 use tollgate_tests::run;
 
-/// Runs each of `rules` on both stores.
+/// Runs each test on both stores.
 macro_rules! on_both {
-    ($($test:ident),* $(,)?) => {
+    ($($module:ident: $($test:ident),* $(,)?;)*) => {
         mod postgres {
-            $(#[test]
+            $($(#[test]
             fn $test() {
                 super::run(async {
-                    super::rules::$test(&super::house::postgres().await).await;
+                    super::$module::$test(&super::house::postgres().await).await;
                 });
-            })*
+            })*)*
         }
 
         mod sqlite {
-            $(#[test]
+            $($(#[test]
             fn $test() {
                 super::run(async {
-                    super::rules::$test(&super::house::sqlite().await).await;
+                    super::$module::$test(&super::house::sqlite().await).await;
                 });
-            })*
+            })*)*
         }
     };
 }
 
 on_both! {
+    rules:
     what_is_reserved_is_held_until_it_is_settled,
     what_is_released_is_given_back,
     a_reservation_ends_once,
@@ -44,7 +46,24 @@ on_both! {
     a_request_that_fails_harms_no_other,
     an_agent_that_is_disabled_stays_so_for_the_next_host,
     a_tenant_that_is_not_set_up_is_named,
-    an_amount_below_zero_makes_no_room,
+    an_amount_below_zero_makes_no_room;
+
+    operations:
+    what_expires_is_charged_where_the_tenant_says_so,
+    reservations_of_tenants_from_whom_nothing_is_heard_expire,
+    a_call_that_is_under_way_may_hold_more_and_longer,
+    what_is_told_afterwards_lands_in_the_window_that_it_belongs_to,
+    a_usage_is_undone_once_and_where_it_landed,
+    a_run_counts_once_holds_many_calls_and_is_freed_by_time,
+    the_balance_is_the_sum_of_its_entries,
+    a_limit_set_as_data_holds_at_once_and_knows_what_was_used,
+    a_limit_set_as_data_is_fed_to_the_policy_that_reads_its_counter,
+    counters_of_a_new_policy_are_filled_before_it_judges,
+    what_a_person_disables_only_a_person_enables,
+    an_agents_settings_hold_from_the_next_call_on,
+    what_can_be_had_is_granted_where_that_is_enough,
+    a_check_answers_like_a_reservation_and_holds_nothing,
+    what_makes_no_sense_is_refused_and_nothing_is_written;
 }
 
 /// A tenant's house on one Postgres, for several hosts.

@@ -1,0 +1,494 @@
+//! What each operation does, on every store.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tollgate_host::engine::{
+    AgentText, Author, Call, Denied, Entry, EntryKind, Expiring, Host, HostError, Limit, LimitKey,
+    Mode, Operation, Outcome, Recorded, Report, Reserved, Setup, Subject,
+};
+use tollgate_host::store::{Closure, Store};
+use tollgate_policy_core::contract::{Dimension, Quantity, Status};
+use tollgate_policy_core::{Currency, Decimal, Money};
+use uuid::Uuid;
+
+use crate::house::{House, acme, ask, binding, call, limited, reserved, setup, tokens};
+
+const DAY_MS: i64 = 86_400_000;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Of ana's, for a model that costs half a cent a thousand.
+fn anas(amount: u32) -> Call {
+    call(
+        &[("user", "ana"), ("model", "gpt-4o")],
+        &[("llm_tokens", amount), ("llm_tokens.input", amount)],
+    )
+}
+
+fn usd(amount: &str) -> Money {
+    Money::new(amount.parse().expect("an amount"), Currency::USD)
+}
+
+async fn balance(host: &Host) -> (Decimal, Decimal) {
+    let accounts = host.accounts(&acme()).await.expect("accounts");
+    accounts
+        .first()
+        .map_or_else(Default::default, |account| (account.balance.amount, account.held.amount))
+}
+
+fn amounts(balance: &str, held: &str) -> (Decimal, Decimal) {
+    (balance.parse().expect("an amount"), held.parse().expect("an amount"))
+}
+
+/// Whether so much may be reserved; it is given back.
+async fn fits(host: &Host, call: Call) -> bool {
+    match host.reserve(&acme(), None, call, MINUTE).await.expect("an answer") {
+        Ok(reserved) => {
+            host.release(&acme(), None, reserved.id).await.expect("released");
+            true
+        }
+        Err(denied) => {
+            assert_eq!(denied.denial.code, "quota_exceeded", "{denied:?}");
+            false
+        }
+    }
+}
+
+fn month(limit: u32) -> Setup {
+    limited(&format!(r#"[{{"meter":"llm_tokens","period":"month","limit":{limit}}}]"#))
+}
+
+async fn hold(host: &Host, call: Call) -> Uuid {
+    host.reserve(&acme(), None, call, MINUTE).await.expect("an answer").expect("allowed").id
+}
+
+pub async fn what_expires_is_charged_where_the_tenant_says_so<S: Store>(house: &House<S>) {
+    let setup = Setup { expiring: Expiring::Charge, ..month(100) }.into();
+    let host = house.host(&setup).await;
+    let id = hold(&host, anas(60)).await;
+    assert_eq!(balance(&host).await, amounts("0", "0.0003"));
+    house.advance(61_000);
+    assert!(!fits(&host, anas(41)).await, "60 are charged");
+    assert_eq!(balance(&host).await, amounts("-0.0003", "0"));
+    // What was really used takes its place, on whatever host it is told.
+    let other = house.host(&setup).await;
+    let settled = other.settle(&acme(), None, id, tokens(20)).await.expect("settled");
+    assert_eq!((settled.late, settled.cost), (true, Some(usd("0.0001"))));
+    assert_eq!(balance(&other).await, amounts("-0.0001", "0"));
+    assert!(fits(&other, anas(80)).await && !fits(&other, anas(81)).await);
+}
+
+pub async fn reservations_of_tenants_from_whom_nothing_is_heard_expire<S: Store>(house: &House<S>) {
+    let host = house.host(&month(100).into()).await;
+    let id = hold(&host, anas(60)).await;
+    house.advance(61_000);
+    assert_eq!(ask(&host, Operation::Expire).await, Ok(Outcome::Done));
+    let holds = house.store.holds(&acme(), Uuid::nil(), 9).await.expect("holds");
+    assert!(holds.is_empty(), "{holds:?}");
+    let overdue = house.store.overdue(&[acme()]).await.expect("an answer");
+    assert!(overdue.is_empty());
+    let released = host.release(&acme(), None, id).await;
+    assert_eq!(released, Err(HostError::Ended { id, how: Closure::Expired }));
+}
+
+pub async fn a_call_that_is_under_way_may_hold_more_and_longer<S: Store>(house: &House<S>) {
+    let setup = month(100).into();
+    let host = house.host(&setup).await;
+    let id = hold(&host, anas(60)).await;
+    let more = |amount: u32| anas(amount).quantities;
+    let extend = |amount| Operation::Extend { id, more: more(amount), ttl_ms: 3 * 60_000 };
+    let denied = ask(&host, extend(41)).await.expect("an answer");
+    assert!(matches!(denied, Outcome::Denied(_)), "{denied:?}");
+    let extended = ask(&host, extend(40)).await.expect("an answer");
+    assert!(matches!(extended, Outcome::Extended { .. }), "{extended:?}");
+    assert_eq!(balance(&host).await, amounts("0", "0.0005"));
+    // Past its first time it is still held, and other hosts know.
+    house.advance(2 * 60_000);
+    let other = house.host(&setup).await;
+    assert!(!fits(&other, anas(1)).await);
+    let settled = other.settle(&acme(), None, id, more(90)).await.expect("settled");
+    assert_eq!((settled.late, settled.overshoot), (false, false));
+    assert!(fits(&other, anas(10)).await && !fits(&other, anas(11)).await);
+    assert_eq!(balance(&other).await, amounts("-0.00045", "0"));
+    let ended = ask(&other, extend(1)).await;
+    assert_eq!(ended, Err(HostError::Ended { id, how: Closure::Settled }));
+}
+
+fn report(amount: u32, used_at: Option<i64>) -> Report {
+    Report { call: anas(amount), used_at }
+}
+
+async fn record(host: &Host, reports: Vec<Report>) -> Result<Vec<Recorded>, HostError> {
+    match ask(host, Operation::Record { reports }).await? {
+        Outcome::Recorded(recorded) => Ok(recorded),
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+pub async fn what_is_told_afterwards_lands_in_the_window_that_it_belongs_to<S: Store>(
+    house: &House<S>,
+) {
+    let host = house.host(&month(100).into()).await;
+    let now = house.at();
+    let earlier = now - 25 * DAY_MS;
+    let recorded = record(&host, vec![report(70, Some(earlier)), report(40, None)]).await;
+    let recorded = recorded.expect("recorded");
+    assert_eq!(recorded.iter().map(|own| own.late).collect::<Vec<_>>(), [true, false]);
+    assert!(fits(&host, anas(60)).await && !fits(&host, anas(61)).await);
+    assert_eq!(balance(&host).await, amounts("-0.00055", "0"));
+    let future = record(&host, vec![report(1, None), report(1, Some(now + DAY_MS))]).await;
+    assert_eq!(future, Err(HostError::Future(now + DAY_MS)));
+    // All of them, or none: the last one cannot be priced.
+    let mut unknown = report(5, None);
+    unknown.call.dimensions[1].value = "no-such-model".into();
+    let refused = record(&host, vec![report(5, None), report(5, None), unknown]).await;
+    assert!(matches!(refused, Err(HostError::Engine(_))), "{refused:?}");
+    assert!(fits(&host, anas(60)).await, "nothing of it was booked");
+    assert_eq!(balance(&host).await, amounts("-0.00055", "0"));
+}
+
+pub async fn a_usage_is_undone_once_and_where_it_landed<S: Store>(house: &House<S>) {
+    let setup = month(100).into();
+    let host = house.host(&setup).await;
+    let recorded = record(&host, vec![report(70, None), report(30, None)]).await.expect("recorded");
+    assert!(!fits(&host, anas(1)).await);
+    let void = |usage| Operation::Void { usage, reason: "told twice".into() };
+    let other = house.host(&setup).await;
+    let usage = recorded[0].usage;
+    let outcome = ask(&other, void(usage)).await.expect("undone");
+    let Outcome::Voided { usage: undoing } = outcome else { panic!("{outcome:?}") };
+    assert!(fits(&other, anas(70)).await && !fits(&other, anas(71)).await);
+    assert_eq!(balance(&other).await, amounts("-0.00015", "0"));
+    for host in [&other, &house.host(&setup).await] {
+        let again = ask(host, void(usage)).await;
+        assert_eq!(again, Err(HostError::Ended { id: usage, how: Closure::Voided }));
+        assert_eq!(ask(host, void(undoing)).await, Err(HostError::UnknownUsage(undoing)));
+        let unknown = Uuid::from_u128(7);
+        assert_eq!(ask(host, void(unknown)).await, Err(HostError::UnknownUsage(unknown)));
+    }
+}
+
+fn runs(limit: u32) -> Setup {
+    let per_user = format!(
+        r#"[{{"meter":"active_runs","period":"in-flight","limit":{limit},"per":["user"]}}]"#
+    );
+    limited(&per_user)
+}
+
+async fn start(host: &Host, user: &str) -> Option<Uuid> {
+    let call = call(&[("user", user), ("model", "gpt-4o")], &[("active_runs", 1)]);
+    match ask(host, Operation::Start { call, ttl_ms: 60_000 }).await.expect("an answer") {
+        Outcome::Reserved(reserved) => Some(reserved.id),
+        Outcome::Denied(_) => None,
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+pub async fn a_run_counts_once_holds_many_calls_and_is_freed_by_time<S: Store>(house: &House<S>) {
+    let setup = runs(2).into();
+    let host = house.host(&setup).await;
+    let began = house.at();
+    let first = start(&host, "ana").await.expect("one of two");
+    let second = start(&host, "ana").await.expect("two of two");
+    assert_eq!(start(&host, "ana").await, None);
+    assert!(start(&host, "ben").await.is_some());
+    // Its calls are its signs of life, and do not count as runs.
+    let run = first.to_string();
+    let of_run = || {
+        let dimensions = [("user", "ana"), ("model", "gpt-4o"), ("run", run.as_str())];
+        call(&dimensions, &[("llm_tokens", 5), ("llm_tokens.input", 5)])
+    };
+    for _ in 0..3 {
+        house.advance(40_000);
+        let calls = [hold(&host, of_run()).await, hold(&host, of_run()).await];
+        for id in calls {
+            host.settle(&acme(), None, id, of_run().quantities).await.expect("settled");
+        }
+    }
+    // The second one has shown none for its time, so that there is room for a third.
+    let other = house.host(&setup).await;
+    let third = start(&other, "ana").await.expect("two of two");
+    assert_eq!(start(&other, "ana").await, None);
+    let finish = |id| Operation::Finish { id };
+    assert_eq!(ask(&other, finish(first)).await, Ok(Outcome::Released));
+    let ended = ask(&other, finish(first)).await;
+    assert_eq!(ended, Err(HostError::Ended { id: first, how: Closure::Settled }));
+    let expired = ask(&other, finish(second)).await;
+    assert_eq!(expired, Err(HostError::Ended { id: second, how: Closure::Expired }));
+    let call = hold(&other, of_run()).await;
+    assert_eq!(ask(&other, finish(call)).await, Err(HostError::NotARun(call)));
+    let settled = other.settle(&acme(), None, third, tokens(1)).await;
+    assert_eq!(settled, Err(HostError::IsARun(third)));
+    let listed = house.store.runs(&acme(), Some("ana"), began..began + DAY_MS).await;
+    let listed: HashMap<_, _> = listed
+        .expect("runs")
+        .into_iter()
+        .map(|run| (run.id, run.ended_at.map(|at| at - began)))
+        .collect();
+    let expected = [(first, Some(120_000)), (second, Some(80_000)), (third, None)];
+    assert_eq!(listed, expected.into());
+}
+
+pub async fn the_balance_is_the_sum_of_its_entries<S: Store>(house: &House<S>) {
+    let setup = month(1_000).into();
+    let host = house.host(&setup).await;
+    let book = |kind, amount: &str| {
+        let entry = Entry { kind, money: usd(amount), reason: "paid".into() };
+        Operation::Book { entry }
+    };
+    let booked = ask(&host, book(EntryKind::Credit, "10")).await.expect("booked");
+    assert!(matches!(booked, Outcome::Booked { balance, .. } if balance == usd("10")));
+    record(&host, vec![report(400, None)]).await.expect("recorded");
+    ask(&host, book(EntryKind::Adjustment, "-0.5")).await.expect("booked");
+    ask(&host, book(EntryKind::Refund, "0.25")).await.expect("booked");
+    for refused in [book(EntryKind::Credit, "-1"), book(EntryKind::Refund, "0")] {
+        let refused = ask(&host, refused).await;
+        assert!(matches!(refused, Err(HostError::Negative { .. })), "{refused:?}");
+    }
+    let reais = Entry {
+        kind: EntryKind::Credit,
+        money: Money::new(3.into(), Currency::BRL),
+        reason: "pago".into(),
+    };
+    ask(&host, Operation::Book { entry: reais }).await.expect("booked");
+    for host in [&host, &house.host(&setup).await] {
+        let accounts = host.accounts(&acme()).await.expect("accounts");
+        let balances: Vec<Money> = accounts.iter().map(|account| account.balance).collect();
+        assert_eq!(balances, [Money::new(3.into(), Currency::BRL), usd("9.748")]);
+    }
+}
+
+fn limit_of_ana(limit: u32) -> (LimitKey, Limit) {
+    let key = LimitKey {
+        meter: "llm_tokens".parse().expect("a meter"),
+        window: "calendar:month".parse().expect("a window"),
+        dimensions: vec![Dimension { name: "user".into(), value: "ana".into() }],
+    };
+    let (valid_from, valid_until, set_by) = (None, None, "the owner".into());
+    (key, Limit { limit: limit.into(), valid_from, valid_until, set_by })
+}
+
+async fn set_limit(host: &Host, key: LimitKey, limit: Option<Limit>) {
+    let by = Author::Person("the owner".into());
+    let subject = Subject::Limit(key, limit);
+    assert_eq!(ask(host, Operation::Set { subject, by }).await, Ok(Outcome::Done));
+}
+
+fn bens(amount: u32) -> Call {
+    let dimensions = [("user", "ben"), ("model", "gpt-4o")];
+    call(&dimensions, &[("llm_tokens", amount), ("llm_tokens.input", amount)])
+}
+
+/// The counter is one that no policy reads: it is filled from what was used and is held.
+pub async fn a_limit_set_as_data_holds_at_once_and_knows_what_was_used<S: Store>(house: &House<S>) {
+    let setup = month(1_000_000).into();
+    let host = house.host(&setup).await;
+    record(&host, vec![report(30, None), report(500, Some(house.at() - 25 * DAY_MS))])
+        .await
+        .expect("recorded");
+    let id = hold(&host, anas(20)).await;
+    let (key, limit) = limit_of_ana(100);
+    set_limit(&host, key.clone(), Some(limit.clone())).await;
+    for host in [&host, &house.host(&setup).await] {
+        assert!(fits(host, anas(50)).await && !fits(host, anas(51)).await, "30 used, 20 held");
+        assert!(fits(host, bens(5_000)).await, "it is ana's");
+    }
+    // What was held before the counter was kept is given back to it.
+    host.settle(&acme(), None, id, anas(10).quantities).await.expect("settled");
+    assert!(fits(&host, anas(60)).await && !fits(&host, anas(61)).await);
+    // Another one in its place, one that is over, and none.
+    set_limit(&host, key.clone(), Some(Limit { limit: 41.into(), ..limit.clone() })).await;
+    assert!(fits(&host, anas(1)).await && !fits(&host, anas(2)).await);
+    let over = Limit { valid_until: Some(house.at()), ..limit.clone() };
+    set_limit(&host, key.clone(), Some(over)).await;
+    assert!(fits(&host, anas(5_000)).await);
+    let begins = Limit { valid_from: Some(house.at() + 1_000), ..limit };
+    set_limit(&host, key.clone(), Some(begins)).await;
+    assert!(fits(&host, anas(5_000)).await);
+    house.advance(1_000);
+    assert!(!fits(&host, anas(5_000)).await);
+    set_limit(&host, key, None).await;
+    assert!(fits(&host, anas(5_000)).await);
+}
+
+pub async fn a_limit_set_as_data_is_fed_to_the_policy_that_reads_its_counter<S: Store>(
+    house: &House<S>,
+) {
+    let per_user = r#"[{"meter":"llm_tokens","period":"month","limit":50,"per":["user"]}]"#;
+    let host = house.host(&limited(per_user).into()).await;
+    assert!(!fits(&host, anas(51)).await);
+    let (key, limit) = limit_of_ana(100);
+    set_limit(&host, key, Some(limit)).await;
+    assert!(fits(&host, anas(100)).await && !fits(&host, anas(101)).await, "in place of its own");
+    assert!(fits(&host, bens(50)).await && !fits(&host, bens(51)).await);
+}
+
+/// A new policy judges by what happened before it came.
+pub async fn counters_of_a_new_policy_are_filled_before_it_judges<S: Store>(house: &House<S>) {
+    let before = house.host(&month(1_000_000).into()).await;
+    record(&before, vec![report(30, None)]).await.expect("recorded");
+    let id = hold(&before, anas(20)).await;
+    let today = r#"[{"meter":"llm_tokens","period":"day","limit":100,"per":["user"]},
+        {"meter":"llm_tokens","period":"total","limit":200}]"#;
+    let setup = limited(today).into();
+    for host in [house.host(&setup).await, house.host(&setup).await] {
+        assert!(fits(&host, anas(50)).await && !fits(&host, anas(51)).await);
+    }
+    let after = house.host(&setup).await;
+    after.settle(&acme(), None, id, anas(20).quantities).await.expect("settled");
+    house.advance(DAY_MS);
+    assert!(fits(&after, anas(100)).await && !fits(&after, anas(101)).await);
+    record(&after, vec![report(100, None)]).await.expect("recorded");
+    assert!(fits(&after, bens(50)).await && !fits(&after, bens(51)).await, "150 in all");
+}
+
+pub async fn what_a_person_disables_only_a_person_enables<S: Store>(house: &House<S>) {
+    let setup = setup(1_000).into();
+    let host = house.host(&setup).await;
+    let dimension = Dimension { name: "user".into(), value: "ana".into() };
+    let set = |why: Option<(String, Option<i64>)>, by| Operation::Set {
+        subject: Subject::Disabled(dimension.clone(), why),
+        by,
+    };
+    let person = || Author::Person("the owner".into());
+    let until = house.at() + DAY_MS;
+    ask(&host, set(Some(("on leave".into(), Some(until))), person())).await.expect("done");
+    let policy = Author::Policy("alerts".into());
+    ask(&host, set(None, policy.clone())).await.expect("done");
+    for host in [&host, &house.host(&setup).await] {
+        let denied = host.reserve(&acme(), None, anas(1), MINUTE).await.expect("an answer");
+        let Err(Denied { denial, .. }) = denied else { panic!("{denied:?}") };
+        assert_eq!(denial.message, "user `ana` is disabled: on leave");
+        assert_eq!((denial.code.as_str(), denial.retry_at), ("disabled", Some(until)));
+        assert!(fits(host, bens(1)).await);
+    }
+    ask(&host, set(None, person())).await.expect("done");
+    assert!(fits(&host, anas(1)).await);
+    ask(&host, set(Some(("at night".into(), Some(until))), policy)).await.expect("done");
+    house.advance(DAY_MS);
+    assert!(fits(&host, anas(1)).await, "it ends by itself");
+}
+
+pub async fn an_agents_settings_hold_from_the_next_call_on<S: Store>(house: &House<S>) {
+    let setup = Setup {
+        bindings: vec![binding("pricing", "{}"), binding("quota", r#"{"agent_settings":true}"#)],
+        ..Setup::default()
+    };
+    let setup = setup.into();
+    let host = house.host(&setup).await;
+    let set = async |settings: &str, enabled| {
+        let agent = AgentText { settings: settings.into(), enabled };
+        let subject = Subject::Agent("sdr".into(), Some(agent));
+        ask(&host, Operation::Set { subject, by: Author::Person("her".into()) }).await
+    };
+    let sdr = |amount| {
+        let dimensions = [("agent", "sdr"), ("model", "gpt-4o")];
+        call(&dimensions, &[("llm_tokens", amount), ("llm_tokens.input", amount)])
+    };
+    let limits = |tokens: u32| {
+        format!(r#"{{"rate_limits":{{"enabled":true,"period":"day","max_tokens":{tokens}}}}}"#)
+    };
+    assert!(fits(&host, sdr(1_000)).await);
+    set(&limits(10), true).await.expect("set");
+    for host in [&host, &house.host(&setup).await] {
+        assert!(fits(host, sdr(10)).await && !fits(host, sdr(11)).await);
+    }
+    set(&limits(20), true).await.expect("set");
+    assert!(fits(&host, sdr(20)).await && !fits(&host, sdr(21)).await);
+    set(&limits(20), false).await.expect("set");
+    let denied = host.reserve(&acme(), None, sdr(1), MINUTE).await.expect("an answer");
+    assert_eq!(denied.expect_err("denied").denial.code, "disabled");
+    let refused = set("{", true).await;
+    assert!(matches!(refused, Err(HostError::Malformed(_))), "{refused:?}");
+}
+
+pub async fn what_can_be_had_is_granted_where_that_is_enough<S: Store>(house: &House<S>) {
+    let host = house.host(&month(100).into()).await;
+    let best = |amount| {
+        let (call, mode) = (anas(amount), Mode::BestEffort);
+        Operation::Reserve { call, ttl_ms: 60_000, mode }
+    };
+    let granted = async |amount| match ask(&host, best(amount)).await.expect("an answer") {
+        Outcome::Reserved(Reserved { granted, quote, .. }) => {
+            let cost = quote.expect("a quote").lines[0].cost;
+            Some((granted.into_iter().map(|own| own.amount).collect::<Vec<_>>(), cost))
+        }
+        Outcome::Denied(_) => None,
+        outcome => panic!("{outcome:?}"),
+    };
+    let of = |amount: u32, cost: &str| {
+        Some((vec![Decimal::from(amount); 2], cost.parse::<Decimal>().expect("a cost")))
+    };
+    assert_eq!(granted(60).await, of(60, "0.0003"));
+    assert_eq!(granted(60).await, of(40, "0.0002"));
+    assert_eq!(granted(60).await, None, "nothing is left");
+    assert_eq!(balance(&host).await, amounts("0", "0.0005"));
+}
+
+pub async fn a_check_answers_like_a_reservation_and_holds_nothing<S: Store>(house: &House<S>) {
+    let setup = month(100).into();
+    let host = house.host(&setup).await;
+    let other = house.host(&setup).await;
+    hold(&host, anas(60)).await;
+    for amount in [40, 41, 41, 40] {
+        let checked = host.check(&acme(), anas(amount)).await.expect("an answer");
+        let code = checked.denial.as_ref().map(|denial| denial.code.as_str());
+        assert_eq!(code, (amount > 40).then_some("quota_exceeded"));
+        let standing = &checked.standings[0];
+        let (status, allowed) = match amount {
+            40 => (Status::AtLimit, true),
+            _ => (Status::Exceeded, false),
+        };
+        assert_eq!((standing.status, standing.allowed), (status, allowed));
+        assert_eq!((standing.used, standing.held), (0.into(), 60.into()));
+        assert_eq!(standing.remaining, Some(40.into()));
+        assert!(standing.message.starts_with("Quota"), "{}", standing.message);
+    }
+    // Within a second another host answers from where it knows the tenant to stand.
+    let version = host.check(&acme(), anas(1)).await.expect("an answer").version;
+    let held = async |host: &Host| {
+        let checked = host.check(&acme(), anas(1)).await.expect("an answer");
+        (checked.version, checked.standings[0].held)
+    };
+    assert_eq!(held(&other).await, (version, 60.into()));
+    hold(&host, anas(10)).await;
+    assert_eq!(held(&other).await, (version, 60.into()));
+    house.advance(1_001);
+    assert_eq!(held(&other).await, (version + 1, 70.into()));
+    assert!(matches!(reserved(&other, 30).await, Some(_)));
+}
+
+pub async fn what_makes_no_sense_is_refused_and_nothing_is_written<S: Store>(house: &House<S>) {
+    let strict = Setup {
+        required_dimensions: vec!["user".into()],
+        meters: Some(
+            ["llm_tokens", "llm_tokens.input"].map(|m| m.parse().expect("a meter")).into(),
+        ),
+        ..month(100)
+    };
+    let host = house.host(&strict.into()).await;
+    let reserve = |call| Operation::Reserve { call, ttl_ms: 60_000, mode: Mode::All };
+    let nobodys = call(&[("model", "gpt-4o")], &[("llm_tokens", 1)]);
+    let refused = ask(&host, reserve(nobodys)).await;
+    assert_eq!(refused, Err(HostError::MissingDimension("user".into())));
+    let other = call(&[("user", "ana")], &[("llm_requests", 1)]);
+    let meter = "llm_requests".parse().expect("a meter");
+    assert_eq!(ask(&host, reserve(other.clone())).await, Err(HostError::UnknownMeter(meter)));
+    let id = hold(&host, anas(1)).await;
+    let settled = host.settle(&acme(), None, id, other.quantities).await;
+    assert!(matches!(settled, Err(HostError::UnknownMeter(_))), "{settled:?}");
+    let nul = call(&[("user", "a\0b")], &[]);
+    let refused = ask(&host, reserve(nul)).await;
+    assert!(matches!(refused, Err(HostError::Malformed(_))), "{refused:?}");
+    for ttl_ms in [0, -1, i64::MAX] {
+        let refused = Operation::Reserve { call: anas(1), ttl_ms, mode: Mode::All };
+        let refused = ask(&host, refused).await;
+        assert!(matches!(refused, Err(HostError::Malformed(_))), "{refused:?}");
+    }
+    let great: Decimal = "999999999999999".parse().expect("an amount");
+    let meter = |name: &str| Quantity { meter: name.parse().expect("a meter"), amount: great };
+    let too_much = Call { quantities: vec![meter("llm_tokens"), meter("llm_tokens")], ..anas(0) };
+    let refused = ask(&host, reserve(too_much)).await;
+    assert!(matches!(refused, Err(HostError::Engine(_))), "{refused:?}");
+    assert!(fits(&host, anas(99)).await && !fits(&host, anas(100)).await);
+}
