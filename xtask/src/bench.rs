@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 
@@ -13,11 +13,13 @@ use crate::{cargo, run as step, setup, workspace};
 #[derive(Subcommand)]
 pub enum Bench {
     /// One quota decision: fresh, reused, native, and the same rule in Rego and Cedar
-    Decision(Decision),
+    Decision(Output),
+    /// Durable reservations on Postgres, beside a transaction for each
+    Reserve(Output),
 }
 
 #[derive(Args)]
-pub struct Decision {
+pub struct Output {
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
@@ -31,7 +33,47 @@ pub fn run(bench: &Bench) -> Result<()> {
     setup::toolchain()?;
     match bench {
         Bench::Decision(arguments) => decision(arguments.json),
+        Bench::Reserve(arguments) => {
+            setup::postgres()?;
+            reserve(arguments.json)
+        }
     }
+}
+
+/// What the benchmark prints, and what that is.
+const FIGURES: [(&str, &str); 7] = [
+    ("transaction_per_s", "a transaction for each, a second"),
+    ("hot_per_s", "one tenant, a second"),
+    ("hot_to_transaction", "one tenant, as a multiple of a transaction for each"),
+    ("spread_per_s", "10,000 tenants, a second"),
+    ("four_hosts_per_s", "four hosts on one tenant, a second"),
+    ("pairs_per_s", "reserved and settled, one tenant, a second"),
+    ("p99_ms", "one tenant at half load, 99th percentile in ms"),
+];
+
+fn reserve(json: bool) -> Result<()> {
+    let mut bench = cargo(&["bench", "--package", "tollgate-benchmarks", "--bench", "reserve"]);
+    bench.current_dir(workspace()).stderr(std::process::Stdio::inherit());
+    let output = bench.output().context("cannot start the benchmark")?;
+    ensure!(output.status.success(), "the benchmark failed with {}", output.status);
+    let text = String::from_utf8(output.stdout)?;
+    let figures: Json = text
+        .lines()
+        .rev()
+        .find_map(|line| serde_json::from_str(line).ok())
+        .context("the benchmark printed no figures")?;
+    if json {
+        println!("{figures}");
+        return Ok(());
+    }
+    println!();
+    for (name, words) in FIGURES {
+        println!("{:>12}  {words}", figures[name].to_string());
+    }
+    let check = &figures["check_us"];
+    println!("{:>12}  a check, median in µs", check["p50"].to_string());
+    println!("{:>12}  a check, 99th percentile in µs", check["p99"].to_string());
+    Ok(())
 }
 
 fn decision(json: bool) -> Result<()> {

@@ -3,17 +3,19 @@
 //! four of them in processes of their own. Each decision runs in the sandbox: a price and twelve
 //! counters.
 //!
-//! Prints one JSON object. `TOLLGATE_BENCH_SECONDS` says how long each part runs.
+//! Prints one JSON object. `TOLLGATE_BENCH_SECONDS` says how long each part runs;
+//! `TOLLGATE_BENCH_PARTS` which parts, by name.
 
 #![allow(missing_docs, reason = "a benchmark")]
 #![allow(clippy::disallowed_methods, reason = "it measures")]
 
+use std::collections::BTreeMap;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use sqlx::postgres::PgConnectOptions;
 use tollgate_host::engine::{Binding, Call, Host, Setup};
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
@@ -39,8 +41,7 @@ fn main() -> ExitCode {
             let (sockets, database) = (&arguments[place + 1], &arguments[place + 2]);
             let options =
                 PgConnectOptions::new().socket(sockets).username("postgres").database(database);
-            let (per_s, _) = reserve(&options, 1, false).await;
-            println!("{per_s}");
+            println!("{}", reserve(&options, 1, What::Reserve, None).await.per_s);
         } else {
             all().await;
         }
@@ -54,23 +55,61 @@ fn seconds() -> f64 {
 
 async fn all() {
     let cluster = Cluster::shared();
-    let (transaction, transaction_ms) = transactions(&cluster.database().await).await;
-    let (hot, hot_ms) = reserve(&cluster.database().await, 1, false).await;
-    let (pairs, _) = reserve(&cluster.database().await, 1, true).await;
-    let (spread, spread_ms) = reserve(&cluster.database().await, TENANTS, false).await;
-    let database = cluster.database().await;
-    // Its tables, before four want to make them.
-    store(&database).await.create(&tenant(0)).await.unwrap();
-    let four: f64 = hosts(&database, 4);
-    println!(
-        "{}",
-        json!({
-            "transaction_per_s": transaction, "hot_per_s": hot, "spread_per_s": spread,
-            "four_hosts_per_s": four, "pairs_per_s": pairs,
-            "p99_ms": { "transaction": transaction_ms, "hot": hot_ms, "spread": spread_ms },
-            "hot_to_transaction": hot / transaction,
-        })
-    );
+    let parts = std::env::var("TOLLGATE_BENCH_PARTS").unwrap_or_default();
+    let wanted = |part: &str| parts.is_empty() || parts.split(',').any(|own| own == part);
+    let mut figures = serde_json::Map::new();
+    let mut latencies: BTreeMap<&str, Json> = BTreeMap::new();
+    let mut tell = |part: &'static str, run: &Run| {
+        eprintln!("{part}: {} a second, {} ms (median), {} ms (p99)", run.per_s, run.p50, run.p99);
+        latencies.insert(part, json!({ "p50": run.p50, "p99": run.p99 }));
+    };
+    if wanted("transaction") {
+        let run = transactions(&cluster.database().await).await;
+        tell("transaction", &run);
+        figures.insert("transaction_per_s".into(), json!(run.per_s));
+    }
+    if wanted("hot") {
+        let run = reserve(&cluster.database().await, 1, What::Reserve, None).await;
+        tell("hot", &run);
+        figures.insert("hot_per_s".into(), json!(run.per_s));
+        let half = run.per_s / 2.0;
+        let run = reserve(&cluster.database().await, 1, What::Reserve, Some(half)).await;
+        tell("hot_at_half_load", &run);
+        figures.insert("p99_ms".into(), json!(run.p99));
+    }
+    if wanted("pairs") {
+        let run = reserve(&cluster.database().await, 1, What::Pair, None).await;
+        tell("pairs", &run);
+        figures.insert("pairs_per_s".into(), json!(run.per_s));
+    }
+    if wanted("spread") {
+        let run = reserve(&cluster.database().await, TENANTS, What::Reserve, None).await;
+        tell("spread", &run);
+        figures.insert("spread_per_s".into(), json!(run.per_s));
+    }
+    if wanted("check") {
+        let run = reserve(&cluster.database().await, 1, What::Check, Some(1_000.0)).await;
+        tell("check", &run);
+        let us = |ms: f64| (ms * 1_000.0).round();
+        figures.insert("check_us".into(), json!({ "p50": us(run.p50), "p99": us(run.p99) }));
+    }
+    if wanted("four_hosts") {
+        let database = cluster.database().await;
+        // Its tables, before four want to make them.
+        store(&database).await.create(&tenant(0)).await.unwrap();
+        let per_s: f64 = hosts(&database, 4);
+        eprintln!("four_hosts: {per_s} a second");
+        figures.insert("four_hosts_per_s".into(), json!(per_s));
+    }
+    if let (Some(hot), Some(transaction)) = (
+        figures.get("hot_per_s").and_then(Json::as_f64),
+        figures.get("transaction_per_s").and_then(Json::as_f64),
+    ) {
+        let ratio = (hot / transaction * 10.0).round() / 10.0;
+        figures.insert("hot_to_transaction".into(), json!(ratio));
+    }
+    figures.insert("latency_ms".into(), json!(latencies));
+    println!("{}", Json::Object(figures));
 }
 
 /// Hosts in processes of their own, all on one tenant.
@@ -160,9 +199,17 @@ fn quantities() -> Vec<Quantity> {
     .to_vec()
 }
 
-/// Reservations a second of one host over so many tenants, with a settlement each or without;
-/// and the 99th percentile of an answer, in ms.
-async fn reserve(options: &PgConnectOptions, tenants: usize, settle: bool) -> (f64, f64) {
+/// What callers ask for.
+#[derive(Clone, Copy)]
+enum What {
+    Reserve,
+    /// A reservation and its settlement.
+    Pair,
+    Check,
+}
+
+/// What one host answers over so many tenants; as fast as it can, or so many a second.
+async fn reserve(options: &PgConnectOptions, tenants: usize, what: What, pace: Option<f64>) -> Run {
     let setup = setup();
     let names: Vec<Tenant> = (0..tenants).map(tenant).collect();
     let mut builder = Host::builder(Arc::new(store(options).await))
@@ -176,18 +223,25 @@ async fn reserve(options: &PgConnectOptions, tenants: usize, settle: bool) -> (f
     let asked = move |_| {
         let (host, names) = (host.clone(), Arc::clone(&names));
         async move {
-            let place = (random() >> 70) as usize % names.len();
-            let reserved = host.reserve(&names[place], None, call(), TTL).await.unwrap().unwrap();
-            if settle {
-                host.settle(&names[place], None, reserved.id, quantities()).await.unwrap();
+            let tenant = &names[(random() >> 70) as usize % names.len()];
+            if let What::Check = what {
+                assert!(host.check(tenant, call()).await.unwrap().denial.is_none());
+                return;
+            }
+            let reserved = host.reserve(tenant, None, call(), TTL).await.unwrap().unwrap();
+            if let What::Pair = what {
+                host.settle(tenant, None, reserved.id, quantities()).await.unwrap();
             }
         }
     };
-    measure(CALLERS, asked).await
+    match pace {
+        Some(per_s) => paced(per_s, asked).await,
+        None => measure(CALLERS, asked).await,
+    }
 }
 
 /// The same rows, each reservation in a transaction of its own; nothing is judged.
-async fn transactions(options: &PgConnectOptions) -> (f64, f64) {
+async fn transactions(options: &PgConnectOptions) -> Run {
     let store = Arc::new(store(options).await);
     let tenant = tenant(0);
     store.create(&tenant).await.unwrap();
@@ -222,14 +276,38 @@ async fn transactions(options: &PgConnectOptions) -> (f64, f64) {
     measure(TRANSACTIONS, asked).await
 }
 
-/// Lets so many callers ask again and again: answers a second, and the 99th percentile in ms.
-async fn measure<F, A>(callers: usize, asked: F) -> (f64, f64)
+/// Answers a second, and what they took, in ms.
+struct Run {
+    per_s: f64,
+    p50: f64,
+    p99: f64,
+}
+
+impl Run {
+    fn of(mut took: Vec<Duration>) -> Self {
+        took.sort();
+        let percentile = |percent: usize| {
+            let ms = took[took.len() * percent / 100].as_secs_f64() * 1_000.0;
+            (ms * 1_000.0).round() / 1_000.0
+        };
+        let per_s = (took.len() as f64 / seconds()).round();
+        Self { per_s, p50: percentile(50), p99: percentile(99) }
+    }
+}
+
+/// A fifth of the time to get going, and when it ends.
+fn phases() -> (Instant, Instant) {
+    let warm = Instant::now() + Duration::from_secs_f64(seconds() / 5.0);
+    (warm, warm + Duration::from_secs_f64(seconds()))
+}
+
+/// Lets so many callers ask again and again.
+async fn measure<F, A>(callers: usize, asked: F) -> Run
 where
     F: Fn(usize) -> A + Clone + Send + 'static,
     A: Future<Output = ()> + Send,
 {
-    let warm = Instant::now() + Duration::from_secs_f64(seconds() / 5.0);
-    let end = warm + Duration::from_secs_f64(seconds());
+    let (warm, end) = phases();
     let caller = |number: usize| {
         let asked = asked.clone();
         tokio::spawn(async move {
@@ -249,7 +327,37 @@ where
     for caller in callers {
         took.extend(caller.await.unwrap());
     }
-    took.sort();
-    let p99 = took[took.len() * 99 / 100].as_secs_f64() * 1_000.0;
-    ((took.len() as f64 / seconds()).round(), (p99 * 10.0).round() / 10.0)
+    Run::of(took)
+}
+
+/// Asks so many times a second, whether answers have come or not.
+async fn paced<F, A>(per_s: f64, asked: F) -> Run
+where
+    F: Fn(usize) -> A + Clone + Send + 'static,
+    A: Future<Output = ()> + Send + 'static,
+{
+    let (warm, end) = phases();
+    let began = Instant::now();
+    let mut ticks = tokio::time::interval(Duration::from_millis(1));
+    let mut callers = Vec::new();
+    while Instant::now() < end {
+        ticks.tick().await;
+        let due = (began.elapsed().as_secs_f64() * per_s) as usize;
+        while callers.len() < due {
+            let start = Instant::now();
+            let asking = asked(callers.len());
+            callers.push(tokio::spawn(async move {
+                asking.await;
+                (start, start.elapsed())
+            }));
+        }
+    }
+    let mut took = Vec::new();
+    for caller in callers {
+        let (start, elapsed) = caller.await.unwrap();
+        if start > warm {
+            took.push(elapsed);
+        }
+    }
+    Run::of(took)
 }
