@@ -32,6 +32,8 @@ pub struct Storm {
     again: Vec<Request>,
     asked: u64,
     pub answered: usize,
+    /// So many times a host had no answer.
+    pub unanswered: usize,
     /// Nobody begins anything new.
     ending: bool,
     /// A share of what was answered under a key.
@@ -56,6 +58,7 @@ impl Storm {
             again: Vec::new(),
             asked: 0,
             answered: 0,
+            unanswered: 0,
             ending: false,
             sample: Vec::new(),
             random: 1,
@@ -175,6 +178,7 @@ impl Storm {
         if let Answer::None(trouble, words) = answer {
             let passes = matches!(trouble, Trouble::Unavailable | Trouble::Lost);
             assert!(passes, "{request:?}: {trouble:?}: {words}");
+            self.unanswered += 1;
             if request.key.is_some() {
                 self.again.push(request);
                 return None;

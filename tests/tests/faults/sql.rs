@@ -1,0 +1,43 @@
+//! Statements of a test's own, beside the hosts.
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
+
+use crate::ground::{Ground, Place, wait};
+
+pub fn options(ground: &Ground) -> &PgConnectOptions {
+    match &ground.place {
+        Place::Postgres(options) => options,
+        Place::Sqlite(_) => panic!("a test of Postgres"),
+    }
+}
+
+pub async fn connect(ground: &Ground) -> PgConnection {
+    options(ground).connect().await.expect("a connection")
+}
+
+/// What one statement counts.
+pub fn number(ground: &Ground, statement: &'static str) -> i64 {
+    wait(async {
+        let mut connection = connect(ground).await;
+        let number = sqlx::query_scalar(statement).fetch_one(&mut connection).await;
+        connection.close().await.expect("closed");
+        number.expect(statement)
+    })
+}
+
+/// Carries out statements.
+pub fn execute(ground: &Ground, statements: &str) {
+    wait(async {
+        let mut connection = connect(ground).await;
+        connection.execute(AssertSqlSafe(statements.to_owned())).await.expect("carried out");
+        connection.close().await.expect("closed");
+    });
+}
+
+/// Waits until a statement counts so many.
+pub fn until(ground: &Ground, statement: &'static str, wanted: i64) {
+    while number(ground, statement) != wanted {
+        std::thread::yield_now();
+    }
+}
