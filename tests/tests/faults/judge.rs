@@ -69,7 +69,8 @@ struct Case<'a> {
     allowed: HashMap<Uuid, &'a str>,
     open: HashSet<Uuid>,
     ended: HashMap<Uuid, i64>,
-    told: HashSet<Uuid>,
+    /// Reservations, with the key under which they were told.
+    told: HashMap<Uuid, Option<&'a str>>,
     faults: Vec<String>,
 }
 
@@ -101,7 +102,7 @@ impl<'a> Case<'a> {
             }
         }
         let open = tables.holds.iter().map(|(_, id)| *id).collect();
-        let told = HashSet::new();
+        let told = HashMap::new();
         Self { tables, account, holds, used, allowed, open, ended, told, faults }
     }
 
@@ -140,8 +141,10 @@ impl<'a> Case<'a> {
             }
             match (&request.what, answer) {
                 (What::Reserve { .. }, Answer::Reserved { id, .. }) => {
-                    let first = self.told.insert(*id);
-                    self.check(first, || format!("{number}: {id} was told twice"));
+                    let key = request.key.as_deref();
+                    let before = self.told.insert(*id, key);
+                    let once = before.is_none() || key.is_some() && before == Some(key);
+                    self.check(once, || format!("{number}: {id} was told twice"));
                     let there = self.allowed.get(id) == Some(&request.tenant.as_str());
                     self.check(there, || format!("{number}: {id} was reserved and is gone"));
                 }
@@ -235,7 +238,7 @@ impl<'a> Case<'a> {
             }
         }
         for (tenant, version, id, how) in &self.tables.closures {
-            let used = if *how == SETTLED { self.used[id] } else { 0 };
+            let used = if *how == SETTLED { self.used.get(id).copied().unwrap_or(0) } else { 0 };
             let held = self.holds[tenant.as_str()];
             self.check(used <= held, || "the test's own rule".into());
             *moves.entry((tenant, *version)).or_default() += used - held;
