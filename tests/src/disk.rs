@@ -67,6 +67,14 @@ impl SmallDisk {
         fs::remove_file(self.ballast()).expect("the ballast");
     }
 
+    /// Mounts it anew, `ro` or `rw`.
+    pub fn remount(&self, mode: &str) {
+        let words = self.enter();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["mount", "-o", &format!("remount,{mode}")]).arg(&self.path);
+        assert!(command.status().is_ok_and(|status| status.success()), "mounted {mode}");
+    }
+
     fn ballast(&self) -> PathBuf {
         self.outside().join("ballast")
     }

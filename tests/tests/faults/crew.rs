@@ -62,6 +62,11 @@ impl Crew {
         self.ask(&[(0, request)]).remove(0)
     }
 
+    /// How many requests there were.
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
     /// Kills them all, and starts as many.
     pub fn replace(&mut self) {
         for host in &mut self.hosts {

@@ -35,11 +35,7 @@ fn a_database_that_is_killed_keeps_what_was_answered() {
                 cluster.restart();
             }
             _ => {
-                let ended = sql::number(
-                    &ground,
-                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-                     WHERE datname = current_database() AND pid <> pg_backend_pid()",
-                );
+                let ended = sql::end_sessions(&ground);
                 assert!(ended > 0, "hosts are connected");
             }
         }

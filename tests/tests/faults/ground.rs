@@ -104,7 +104,8 @@ impl Ground {
 /// A host that has not said yet whether it is ready.
 pub struct Launched {
     pub process: Process,
-    word: std::sync::mpsc::Receiver<String>,
+    /// Its first one.
+    pub word: std::sync::mpsc::Receiver<String>,
 }
 
 impl Launched {

@@ -18,7 +18,7 @@ const AT_ONCE: usize = 10;
 fn a_key_asked_64_times_over_four_processes_has_one_effect_and_one_answer() {
     let _alone = alone();
     let keys = size(200, 1_000, 10_000);
-    let ground = Ground::postgres(Cluster::shared(), 2, 5 * keys as u64);
+    let ground = Ground::postgres(Cluster::shared(), 2, 4 * keys as u64);
     asked_often(Crew::start(ground, 4), keys, false);
 }
 
@@ -28,7 +28,7 @@ fn a_key_asked_64_times_of_a_host_on_a_file_and_its_successor_has_one_effect_and
     let _alone = alone();
     let keys = size(200, 1_000, 10_000);
     let directory = tempfile::tempdir().expect("a directory");
-    let ground = Ground::sqlite(directory.path(), 2, 5 * keys as u64);
+    let ground = Ground::sqlite(directory.path(), 2, 4 * keys as u64);
     asked_often(Crew::start(ground, 1), keys, true);
 }
 
@@ -39,7 +39,7 @@ fn asked_often(mut crew: Crew, keys: usize, replaced: bool) {
         let mut asks = Vec::new();
         for key in first..first + AT_ONCE {
             let tenant = key % 2;
-            asks.push((tenant, format!("reserve {key}"), reserve([10, 15][tenant])));
+            asks.push((tenant, format!("reserve {key}"), reserve([5, 20][tenant])));
         }
         let answers = often(&mut crew, &asks, replaced && first == 0);
         let mut ends = Vec::new();

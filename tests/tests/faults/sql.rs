@@ -41,3 +41,22 @@ pub fn until(ground: &Ground, statement: &'static str, wanted: i64) {
         std::thread::yield_now();
     }
 }
+
+/// Ends all sessions of the database but this one.
+pub fn end_sessions(ground: &Ground) -> i64 {
+    number(
+        ground,
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+}
+
+/// Ends all sessions of another database of the same cluster.
+pub fn end_sessions_of(ground: &Ground, database: &str) {
+    execute(
+        ground,
+        &format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+        ),
+    );
+}
