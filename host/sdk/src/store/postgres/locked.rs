@@ -3,7 +3,7 @@
 
 use sqlx::{Postgres, Transaction};
 
-use super::{PostgresStore, failed, read};
+use super::{PostgresStore, failed, read, settling, unwritten};
 use crate::store::rows::{Found, Need, Tenant, Write};
 use crate::store::{Locked, StoreError, Written};
 
@@ -18,12 +18,12 @@ impl<'a> PostgresLocked<'a> {
         store: &'a PostgresStore,
         tenant: &Tenant,
     ) -> Result<Self, StoreError> {
-        let mut transaction = store.pool.begin().await.map_err(|error| failed(&error))?;
+        let mut transaction = store.pool.begin().await.map_err(|error| unwritten(&error))?;
         let head = sqlx::query("SELECT 1 FROM head WHERE tenant_id = $1 FOR NO KEY UPDATE")
             .bind(tenant.as_str())
             .fetch_optional(&mut *transaction)
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| unwritten(&error))?;
         match head {
             Some(_) => Ok(Self { store, transaction }),
             None => Err(StoreError::UnknownTenant(tenant.clone())),
@@ -54,7 +54,7 @@ impl<'a> PostgresLocked<'a> {
                 .bind(write.next.version)
                 .fetch_optional(&mut *self.transaction)
                 .await
-                .map_err(|error| failed(&error))?;
+                .map_err(|error| unwritten(&error))?;
         Ok(stamp == Some(write.next.stamp))
     }
 }
@@ -68,7 +68,7 @@ impl Locked for PostgresLocked<'_> {
     async fn write(self, write: &Write) -> Result<Written, StoreError> {
         let store = self.store;
         match self.write_once(write).await {
-            Err(StoreError::Lost(_)) => store.again(write, true).await,
+            Err(StoreError::Lost(_)) => store.again(write, true, settling()).await,
             result => result,
         }
     }

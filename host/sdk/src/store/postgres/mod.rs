@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{Executor, PgPool, Postgres, Row};
+use sqlx::{ConnectOptions, Connection, Executor, PgPool, Postgres, Row};
 use tollgate_policy_core::Decimal;
 
 use super::rows::{
@@ -73,16 +73,20 @@ impl PostgresStore {
                     Ok(())
                 })
             })
-            .connect_with(options)
+            .connect_with(options.clone())
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| unwritten(&error))?;
         if durability == Durability::Required {
             check_durability(&pool).await?;
         }
+        // Whoever finds another host at it waits for as long as that takes, in a session without
+        // the time limits of those that decide.
+        let mut session = options.connect().await.map_err(|error| unwritten(&error))?;
         migrator(&[("ledger", include_str!("0001_ledger.sql"))])
-            .run(&pool)
+            .run(&mut session)
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let _ = session.close().await;
         Ok(Self { pool })
     }
 
@@ -105,16 +109,16 @@ impl PostgresStore {
         Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
     }
 
-    /// Writes once more what failed, or whose answer was `lost`: for that long it asks until it is
-    /// told. The first try may still be running, so that only who holds the head's lock can tell
-    /// what became of it.
+    /// Writes once more what failed, or whose answer was `lost`: until the deadline it asks until
+    /// it is told. The first try may still be running, so that only who holds the head's lock can
+    /// tell what became of it.
     fn again<'a>(
         &'a self,
         write: &'a Write,
         mut lost: bool,
+        deadline: tokio::time::Instant,
     ) -> Pin<Box<dyn Future<Output = Result<Written, StoreError>> + Send + 'a>> {
         Box::pin(async move {
-            let deadline = tokio::time::Instant::now() + SETTLING;
             loop {
                 let result = self.settle(write).await;
                 lost |= matches!(result, Err(StoreError::Lost(_)));
@@ -152,7 +156,7 @@ impl Store for PostgresStore {
         .bind(tenant.as_str())
         .execute(&self.pool)
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| unwritten(&error))?;
         Ok(())
     }
 
@@ -161,7 +165,11 @@ impl Store for PostgresStore {
     }
 
     async fn write(&self, writes: &[Write]) -> Vec<Result<Written, StoreError>> {
-        let error = match Self::attempt(&self.pool, writes).await {
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => connection,
+            Err(error) => return writes.iter().map(|_| Err(unwritten(&error))).collect(),
+        };
+        let error = match Self::attempt(&mut *connection, writes).await {
             Ok(places) => {
                 let written = |place| match places.contains(&place) {
                     true => Written::Committed,
@@ -171,14 +179,17 @@ impl Store for PostgresStore {
             }
             Err(error) => error,
         };
-        if matches!(error, sqlx::Error::PoolTimedOut) {
-            return writes.iter().map(|_| Err(failed(&error))).collect();
-        }
-        let lost = matches!(failed(&error), StoreError::Lost(_));
+        drop(connection);
+        let error = failed(&error);
+        let (lost, deadline) = (matches!(error, StoreError::Lost(_)), settling());
         // One by one, so that one that is refused harms no other.
         let mut results = Vec::with_capacity(writes.len());
         for write in writes {
-            results.push(self.again(write, lost).await);
+            results.push(match &error {
+                // The callers of all of them have waited together.
+                error if lost && tokio::time::Instant::now() >= deadline => Err(error.clone()),
+                _ => self.again(write, lost, deadline).await,
+            });
         }
         results
     }
@@ -196,10 +207,10 @@ async fn read<'c>(
         .bind(sqlx::query(READ))
         .fetch_all(connection)
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| unwritten(&error))?;
     let mut found: Vec<Option<Found>> = needs.iter().map(|_| None).collect();
     for row in &rows {
-        sort_in(row, &mut found).map_err(|error| failed(&error))?;
+        sort_in(row, &mut found).map_err(|error| unwritten(&error))?;
     }
     let unknown = |need: &Need| StoreError::UnknownTenant(need.tenant.clone());
     found.into_iter().zip(needs).map(|(found, need)| found.ok_or_else(|| unknown(need))).collect()
@@ -272,6 +283,19 @@ fn amount(row: &PgRow, column: &str) -> Result<Decimal, sqlx::Error> {
     Decimal::try_from(amount).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
+/// Until when a write whose answer was lost is asked after, from now on.
+fn settling() -> tokio::time::Instant {
+    tokio::time::Instant::now() + SETTLING
+}
+
+/// Of what failed before anything was written.
+fn unwritten(error: &sqlx::Error) -> StoreError {
+    match failed(error) {
+        StoreError::Lost(words) => StoreError::Unavailable(words),
+        error => error,
+    }
+}
+
 fn failed(error: &sqlx::Error) -> StoreError {
     let words = error.to_string();
     let Some(answer) = error.as_database_error() else {
@@ -282,8 +306,8 @@ fn failed(error: &sqlx::Error) -> StoreError {
     };
     let code = answer.code().unwrap_or_default();
     let is_of = |classes: &[&str]| classes.iter().any(|class| code.starts_with(class));
-    if is_of(&["21", "22", "23", "42"]) {
-        // Data, integrity, syntax: the same again would end the same.
+    if is_of(&["21", "22", "23", "42", "54"]) {
+        // Data, integrity, syntax, size: the same again would end the same.
         StoreError::Refused(words)
     } else if is_of(&["08", "57"]) {
         // An operator's doing: the session may have ended in the middle of its commit.
@@ -300,7 +324,7 @@ async fn check_durability(pool: &PgPool) -> Result<(), StoreError> {
     )
     .fetch_all(pool)
     .await
-    .map_err(|error| failed(&error))?;
+    .map_err(|error| unwritten(&error))?;
     if off.is_empty() {
         Ok(())
     } else {
