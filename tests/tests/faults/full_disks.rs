@@ -9,7 +9,7 @@ use tollgate_tests::embedded::{Answer, Trouble};
 use tollgate_tests::postgres::Cluster;
 
 use crate::crew::Crew;
-use crate::ground::{Ground, Place, reserve};
+use crate::ground::{Ground, reserve};
 use crate::judge::judge;
 use crate::sizes::alone;
 
@@ -25,7 +25,9 @@ fn a_database_without_room_refuses_in_words_and_serves_once_there_is_some() {
         Err(why) => return skipped(&why),
     };
     let ground = Ground::postgres(&cluster, 2, 10_000_000);
-    full(ground.clone(), &ground, cluster.disk().expect("its disk"), "No space left");
+    let mut crew = Crew::start(ground.clone(), 1);
+    full(&mut crew, cluster.disk().expect("its disk"), "No space left");
+    judge(&ground, &mut crew.journal);
 }
 
 #[test]
@@ -36,9 +38,15 @@ fn a_file_without_room_refuses_in_words_and_serves_once_there_is_some() {
         Ok(disk) => disk,
         Err(why) => return skipped(&why),
     };
-    let inside = Ground { enter: disk.enter(), ..Ground::sqlite(directory.path(), 2, 10_000_000) };
-    let outside = Ground::new(Place::Sqlite(disk.outside().join("ledger.db")), 2, 10_000_000);
-    full(inside, &outside, &disk, "full");
+    let ground = Ground::sqlite(directory.path(), 2, 10_000_000);
+    let mut crew = Crew::start(Ground { enter: disk.enter(), ..ground.clone() }, 1);
+    full(&mut crew, &disk, "full");
+    // Where the disk is not, its directory is one like others.
+    for file in ["ledger.db", "ledger.db-wal"] {
+        let (from, to) = (disk.outside().join(file), directory.path().join(file));
+        std::fs::copy(from, to).expect("copied");
+    }
+    judge(&ground, &mut crew.journal);
 }
 
 /// A file that cannot be written is said when it is opened, and not at the first request.
@@ -64,8 +72,7 @@ fn a_file_that_may_not_be_written_is_refused_when_it_is_opened() {
 }
 
 /// Asks until there is no room any more, makes some, and is served at once.
-fn full(inside: Ground, outside: &Ground, disk: &SmallDisk, words: &str) {
-    let mut crew = Crew::start(inside, 1);
+fn full(crew: &mut Crew, disk: &SmallDisk, words: &str) {
     let first: Vec<_> = (0..200).map(|_| (0, crew.request(0, None, reserve(10)))).collect();
     assert!(crew.ask(&first).iter().all(|answer| matches!(answer, Answer::Reserved { .. })));
     disk.fill();
@@ -91,7 +98,6 @@ fn full(inside: Ground, outside: &Ground, disk: &SmallDisk, words: &str) {
         let answer = crew.ask_one(tenant, None, reserve(10));
         assert!(matches!(answer, Answer::Reserved { .. }), "{answer:?}");
     }
-    judge(outside, &mut crew.journal);
 }
 
 fn skipped(why: &str) {

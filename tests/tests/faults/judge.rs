@@ -36,8 +36,6 @@ pub struct Found {
     pub denied: usize,
     pub settled: usize,
     pub released: usize,
-    /// Reservations that stand although nobody was told of them.
-    pub untold: usize,
 }
 
 /// Holds the tables of a store to a journal.
@@ -277,7 +275,6 @@ impl<'a> Case<'a> {
             denied: self.tables.decisions.len() - self.allowed.len(),
             settled: ended(SETTLED),
             released: ended(RELEASED),
-            untold: self.allowed.len() - self.told.len(),
         }
     }
 }
