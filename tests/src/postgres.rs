@@ -113,6 +113,28 @@ impl Cluster {
         wait_until(|| !children.iter().any(|pid| runs(*pid)));
     }
 
+    /// Ends one process of the server, by its number in `pg_stat_activity`.
+    pub fn kill_process(&self, pid: i64) {
+        signal(u32::try_from(pid).expect("a process"), Signal::KILL);
+    }
+
+    /// The server and all of its processes do nothing more, and hang up on nobody.
+    pub fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// They go on where they were.
+    pub fn thaw(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, all: Signal) {
+        let server = self.server();
+        for pid in std::iter::once(server.pid).chain(children(server.pid)) {
+            signal(pid, all);
+        }
+    }
+
     /// Shuts the server down without letting anybody finish.
     pub fn stop_at_once(&self) {
         let server = self.server();

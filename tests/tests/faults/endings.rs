@@ -35,12 +35,13 @@ fn ended(mut crew: Crew, reservations: usize) {
             (0..AT_ONCE).map(|host| (host, crew.request(host % 2, None, reserve(10)))).collect();
         let ids: Vec<_> = crew.ask(&opening).iter().map(reserved).collect();
         let mut ends = Vec::new();
-        // Each host ends it in each way, and no two begin with the same. Where hosts end
-        // reservations by themselves once their time is over, that is one way more.
-        for way in 0..4 {
+        // Of several hosts, and in either order of ways. Where hosts end reservations by themselves
+        // once their time is over, that is one way more.
+        for turn in 0..4 {
             for (place, id) in ids.iter().enumerate() {
-                let what = if way % 2 == 0 { settle(*id, 4) } else { What::Release { id: *id } };
-                ends.push((place + way, crew.request(place % 2, None, what)));
+                let settles = (turn + place / 2) % 2 == 0;
+                let what = if settles { settle(*id, 4) } else { What::Release { id: *id } };
+                ends.push((place + turn, crew.request(place % 2, None, what)));
             }
         }
         let answers = crew.ask(&ends);

@@ -76,15 +76,16 @@ fn full(crew: &mut Crew, disk: &SmallDisk, words: &str) {
     let first: Vec<_> = (0..200).map(|_| (0, crew.request(0, None, reserve(10)))).collect();
     assert!(crew.ask(&first).iter().all(|answer| matches!(answer, Answer::Reserved { .. })));
     disk.fill();
-    // There is room yet in the files that there are.
-    let mut refused = 0;
+    // There is room yet in the files that there are, but not for ever.
+    let (mut refused, mut served) = (0, 0);
     while refused < 20 {
+        assert!(served < 5_000, "somebody is refused");
         let key = Some(format!("{}", crew.asked()));
         let from = Instant::now();
         let answer = crew.ask_one(refused % 2, key, reserve(10));
         let took = from.elapsed();
         match answer {
-            Answer::Reserved { .. } => {}
+            Answer::Reserved { .. } => served += 1,
             Answer::None(Trouble::Unavailable, said) => {
                 assert!(took < CLOSED, "{said} after {took:?}");
                 assert!(said.contains(words), "`{said}` does not say `{words}`");

@@ -58,6 +58,33 @@ fn a_database_that_is_down_closes_its_hosts_until_it_is_up() {
     closed(crew, || cluster.stop_at_once(), "", || cluster.restart());
 }
 
+/// It does not hang up: for all that a host knows the answer is on its way.
+#[test]
+fn a_database_that_falls_silent_keeps_no_caller_for_ever() {
+    let _alone = alone();
+    let cluster = Cluster::start(&[]);
+    let ground = Ground::postgres(&cluster, 2, 1_000);
+    let mut crew = Crew::start(ground.clone(), 1);
+    for tenant in 0..2 {
+        reserved(&crew.ask_one(tenant, None, reserve(10)));
+    }
+    cluster.freeze();
+    let asks: Vec<_> = (0..8)
+        .map(|number| (0, crew.request(number % 2, Some(format!("{number}")), reserve(10))))
+        .collect();
+    // The crew itself waits for half a minute.
+    for answer in crew.ask(&asks) {
+        let refused = matches!(answer, Answer::None(Trouble::Lost | Trouble::Unavailable, _));
+        assert!(refused, "{answer:?}");
+    }
+    cluster.thaw();
+    for answer in crew.ask(&asks) {
+        reserved(&answer);
+    }
+    let found = judge(&ground, &mut crew.journal);
+    assert_eq!(found.reserved, 10);
+}
+
 #[test]
 fn a_database_that_only_reads_closes_its_hosts_until_it_writes() {
     let _alone = alone();

@@ -32,6 +32,8 @@ pub struct Storm {
     again: Vec<Request>,
     asked: u64,
     pub answered: usize,
+    /// The last one asked of those that were answered.
+    newest: u64,
     /// So many times a host had no answer.
     pub unanswered: usize,
     /// Nobody begins anything new.
@@ -58,6 +60,7 @@ impl Storm {
             again: Vec::new(),
             asked: 0,
             answered: 0,
+            newest: 0,
             unanswered: 0,
             ending: false,
             sample: Vec::new(),
@@ -105,9 +108,12 @@ impl Storm {
         from.elapsed()
     }
 
-    /// How long it took until something was answered, from then on.
-    pub fn first_answer(&mut self, from: Instant) -> Duration {
-        self.go_on(1);
+    /// How long it takes from now on until something is answered that is asked from now on.
+    pub fn next_answer(&mut self) -> Duration {
+        let (from, before) = (Instant::now(), self.asked);
+        while self.newest <= before {
+            self.step();
+        }
         from.elapsed()
     }
 
@@ -188,6 +194,7 @@ impl Storm {
         }
         self.hosts[host].answered += 1;
         self.answered += 1;
+        self.newest = self.newest.max(*number);
         match (&request.what, answer) {
             (What::Reserve { .. }, Answer::Reserved { id, .. }) if !self.ending => {
                 self.finish(tenant, *id);
