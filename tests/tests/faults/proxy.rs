@@ -1,5 +1,5 @@
 //! A proxy before Postgres that reads along: it lets a commit happen, and then cuts the connection
-//! in place of handing on the answer.
+//! in place of handing on the answer, or keeps the answer and the connection.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs;
@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -34,6 +34,8 @@ struct Shared {
     cut: AtomicUsize,
     /// Of so many commits one is cut; 0: none.
     one_in: AtomicUsize,
+    /// Whether the connection stays.
+    silent: AtomicBool,
 }
 
 /// What a connection is about to be answered.
@@ -53,7 +55,8 @@ impl Proxy {
         let directory = tempfile::tempdir().expect("a directory");
         let behind = options.get_socket().expect("a socket").join(SOCKET);
         let [seen, cut, one_in] = [0; 3].map(AtomicUsize::new);
-        let shared = Arc::new(Shared { behind, seen, cut, one_in });
+        let silent = AtomicBool::new(false);
+        let shared = Arc::new(Shared { behind, seen, cut, one_in, silent });
         let listener = UnixListener::bind(directory.path().join(SOCKET)).expect("a socket");
         let own = Arc::clone(&shared);
         thread::spawn(move || {
@@ -73,6 +76,11 @@ impl Proxy {
     /// From now on one commit in so many is not told; 0: all are.
     pub fn cut_one_in(&self, number: usize) {
         self.shared.one_in.store(number, Ordering::Relaxed);
+    }
+
+    /// From now on whoever is not told is not cut off either.
+    pub fn keep_connections(&self) {
+        self.shared.silent.store(true, Ordering::Relaxed);
     }
 
     /// How many commits were not told.
@@ -112,6 +120,9 @@ impl Shared {
             if kind == b'Z' {
                 let commits = asked.lock().expect("asked").rounds.pop_front() == Some(true);
                 if commits && done && idle && self.chosen() {
+                    if self.silent.load(Ordering::Relaxed) {
+                        io::copy(&mut server, &mut io::sink())?;
+                    }
                     return Ok(());
                 }
                 done = false;

@@ -1,5 +1,7 @@
 //! Statements of a test's own, beside the hosts.
 
+use std::time::Duration;
+
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 
@@ -35,11 +37,18 @@ pub fn execute(ground: &Ground, statements: &str) {
     });
 }
 
-/// Waits until a statement counts so many.
+/// Waits until a statement counts so many, which it must within half a minute.
 pub fn until(ground: &Ground, statement: &'static str, wanted: i64) {
-    while number(ground, statement) != wanted {
-        std::thread::yield_now();
-    }
+    let counted = async {
+        let mut connection = connect(ground).await;
+        let mut number: i64 = -1;
+        while number != wanted {
+            number =
+                sqlx::query_scalar(statement).fetch_one(&mut connection).await.expect("a count");
+        }
+    };
+    let in_time = wait(async { tokio::time::timeout(Duration::from_secs(30), counted).await });
+    in_time.unwrap_or_else(|_| panic!("not {wanted}: {statement}"));
 }
 
 /// Ends all sessions of the database but this one.
