@@ -22,6 +22,10 @@ use locked::PostgresLocked;
 const READ: &str = include_str!("read.sql");
 const WRITE: &str = include_str!("write.sql");
 
+/// On a connection on which no answer comes for so long none will come. Locks are waited for a
+/// second at most.
+const ANSWERED: Duration = Duration::from_secs(3);
+
 /// How long a write whose answer was lost is asked after.
 const SETTLING: Duration = Duration::from_secs(10);
 const SETTLING_STEP: Duration = Duration::from_millis(50);
@@ -73,6 +77,10 @@ impl PostgresStore {
                     Ok(())
                 })
             })
+            // sqlx waits here for what was not answered yet, and would do so for ever.
+            .after_release(|connection, _| {
+                Box::pin(async move { in_time(connection.ping()).await.map(|()| true) })
+            })
             .connect_with(options.clone())
             .await
             .map_err(|error| unwritten(&error))?;
@@ -104,7 +112,8 @@ impl PostgresStore {
         connection: impl Executor<'c, Database = Postgres>,
         writes: &[Write],
     ) -> Result<HashSet<usize>, sqlx::Error> {
-        let row = Writes::of(writes).bind(sqlx::query(WRITE)).fetch_one(connection).await?;
+        let write = Writes::of(writes).bind(sqlx::query(WRITE));
+        let row = in_time(write.fetch_one(connection)).await?;
         let places: Vec<i64> = row.try_get("places")?;
         Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
     }
@@ -199,15 +208,20 @@ impl Store for PostgresStore {
     }
 }
 
+/// What comes within the time in which an answer may.
+async fn in_time<T>(
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let silent = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+    tokio::time::timeout(ANSWERED, answer).await.unwrap_or_else(silent)
+}
+
 async fn read<'c>(
     connection: impl Executor<'c, Database = Postgres>,
     needs: &[Need],
 ) -> Result<Vec<Found>, StoreError> {
-    let rows = Needs::of(needs)
-        .bind(sqlx::query(READ))
-        .fetch_all(connection)
-        .await
-        .map_err(|error| unwritten(&error))?;
+    let read = Needs::of(needs).bind(sqlx::query(READ));
+    let rows = in_time(read.fetch_all(connection)).await.map_err(|error| unwritten(&error))?;
     let mut found: Vec<Option<Found>> = needs.iter().map(|_| None).collect();
     for row in &rows {
         sort_in(row, &mut found).map_err(|error| unwritten(&error))?;
