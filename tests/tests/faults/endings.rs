@@ -45,7 +45,7 @@ fn ended(mut crew: Crew, reservations: usize) {
             }
         }
         let answers = crew.ask(&ends);
-        for place in 0..AT_ONCE {
+        for (place, id) in ids.iter().enumerate() {
             let mut winners = 0;
             for answer in answers.iter().skip(place).step_by(AT_ONCE) {
                 match answer {
@@ -56,7 +56,7 @@ fn ended(mut crew: Crew, reservations: usize) {
                 }
                 winners += 1;
             }
-            assert_eq!(winners, 1, "ends of {}", ids[place]);
+            assert_eq!(winners, 1, "ends of {id}");
         }
     }
     let ground = crew.ground.clone();

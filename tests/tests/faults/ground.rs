@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// Where a store is.
 #[derive(Clone)]
 pub enum Place {
-    Postgres(PgConnectOptions),
+    Postgres(Box<PgConnectOptions>),
     Sqlite(PathBuf),
 }
 
@@ -50,7 +50,7 @@ impl Ground {
 
     /// A new database of a cluster.
     pub fn postgres(cluster: &Cluster, tenants: usize, limit: u64) -> Self {
-        Self::new(Place::Postgres(wait(cluster.database())), tenants, limit)
+        Self::new(Place::Postgres(Box::new(wait(cluster.database()))), tenants, limit)
     }
 
     pub fn sqlite(directory: &Path, tenants: usize, limit: u64) -> Self {

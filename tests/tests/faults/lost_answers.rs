@@ -30,7 +30,7 @@ fn a_commit_whose_answer_never_comes_is_found_out_and_happens_once() {
 }
 
 fn lost(ground: &Ground, proxy: &Proxy, times: usize, one_in: usize) {
-    let place = Place::Postgres(sql::options(ground).clone().socket(proxy.path()));
+    let place = Place::Postgres(Box::new(sql::options(ground).clone().socket(proxy.path())));
     // Two hosts on each tenant, so that heads are locked and there are transactions to commit.
     let mut storm = Storm::begin(Ground { place, ..ground.clone() }, 2, 40);
     proxy.cut_one_in(one_in);

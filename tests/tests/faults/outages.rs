@@ -110,7 +110,7 @@ fn a_database_that_takes_no_more_connections_closes_its_hosts_until_it_does() {
     let database = sql::options(&ground).get_database().expect("a database").to_owned();
     // From another database, since nobody may connect to that one.
     let mut other = ground.clone();
-    other.place = Place::Postgres(wait(cluster.database()));
+    other.place = Place::Postgres(Box::new(wait(cluster.database())));
     let allow = |allowed: bool| {
         sql::execute(&other, &format!("ALTER DATABASE {database} ALLOW_CONNECTIONS {allowed}"));
     };

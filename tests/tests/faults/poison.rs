@@ -44,7 +44,7 @@ fn one_poisoned_request_among_those_of_256_tenants_in_a_file_harms_no_other() {
 fn poisons() -> Vec<(Option<String>, What, &'static [Trouble])> {
     let yesterday = || Some("yesterday".to_owned());
     let refused: &[Trouble] = &[Trouble::Refused, Trouble::Other];
-    let long: String = (0..20_000_u32).map(|place| digit(place)).collect();
+    let long: String = (0..20_000_u32).map(digit).collect();
     vec![
         (yesterday(), reserve(11), &[Trouble::KeyReused]),
         (Some("a\0key".into()), reserve(10), refused),

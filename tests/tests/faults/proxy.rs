@@ -138,7 +138,7 @@ impl Shared {
     fn chosen(&self) -> bool {
         let one_in = self.one_in.load(Ordering::Relaxed);
         let seen = self.seen.fetch_add(1, Ordering::Relaxed);
-        let chosen = one_in > 0 && seen % one_in == 0;
+        let chosen = one_in > 0 && seen.is_multiple_of(one_in);
         if chosen {
             self.cut.fetch_add(1, Ordering::Relaxed);
         }

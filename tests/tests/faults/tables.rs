@@ -76,7 +76,7 @@ impl Tables {
             match &ground.place {
                 Place::Postgres(options) => {
                     let pool = PgPoolOptions::new().max_connections(1);
-                    read!(pool.connect_with(options.clone()))
+                    read!(pool.connect_with((**options).clone()))
                 }
                 Place::Sqlite(file) => {
                     let options = SqliteConnectOptions::new().filename(file);
