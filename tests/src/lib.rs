@@ -1,6 +1,8 @@
 //! Tests of Tollgate as a whole; the programs they start are in `src/bin`, what several of them
 //! need is here.
 
+pub mod disk;
+pub mod embedded;
 pub mod postgres;
 
 /// Runs a test on two workers, as a host has at the least.

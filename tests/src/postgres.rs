@@ -5,12 +5,16 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Mutex, MutexGuard, OnceLock, mpsc};
+use std::time::Duration;
 use std::{fs, thread};
 
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tempfile::TempDir;
+
+use crate::disk::SmallDisk;
 
 /// Postgres refuses to run as root; Debian's package makes this user.
 const USER: &str = "postgres";
@@ -18,7 +22,17 @@ const USER: &str = "postgres";
 /// A cluster.
 pub struct Cluster {
     directory: TempDir,
+    /// Where its data is, if not on the machine's own disk.
+    disk: Option<SmallDisk>,
+    settings: Vec<String>,
+    server: Mutex<Server>,
     databases: AtomicUsize,
+}
+
+/// A running server.
+struct Server {
+    pid: u32,
+    ended: mpsc::Receiver<()>,
 }
 
 impl Cluster {
@@ -31,21 +45,33 @@ impl Cluster {
     /// One of its own, with settings like `fsync=off`.
     #[must_use]
     pub fn start(settings: &[&str]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        if let Some((user, group)) = demoted() {
-            chown(directory.path(), Some(user), Some(group)).expect("chown");
-        }
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).expect("chmod");
+        Self::initialised(directory(), None, settings)
+    }
+
+    /// One of its own on a disk that can be filled. An error says why this machine has none.
+    pub fn on_a_small_disk(megabytes: u32, settings: &[&str]) -> Result<Self, String> {
+        let directory = directory();
         let data = directory.path().join("data");
-        let made = command("initdb")
+        fs::create_dir(&data).expect("a directory");
+        let disk = SmallDisk::mount(&data, megabytes)?;
+        if let Some((user, group)) = demoted() {
+            chown(disk.outside(), Some(user), Some(group)).expect("chown");
+        }
+        Ok(Self::initialised(directory, Some(disk), settings))
+    }
+
+    fn initialised(directory: TempDir, disk: Option<SmallDisk>, settings: &[&str]) -> Self {
+        let data = directory.path().join("data");
+        let made = command(disk.as_ref(), "initdb")
             .args(["--username", USER, "--auth", "trust", "--no-sync", "--encoding", "UTF8"])
             .arg("--pgdata")
             .arg(&data)
             .output()
             .expect("initdb");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        serve(&data, directory.path(), settings);
-        Self { directory, databases: AtomicUsize::new(0) }
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let server = Mutex::new(serve(disk.as_ref(), directory.path(), &settings));
+        Self { directory, disk, settings, server, databases: AtomicUsize::new(0) }
     }
 
     /// How to connect to a new and empty database of it.
@@ -68,17 +94,83 @@ impl Cluster {
             .username(USER)
             .database(database)
     }
+
+    /// The disk of its data, if it has one of its own.
+    pub fn disk(&self) -> Option<&SmallDisk> {
+        self.disk.as_ref()
+    }
+
+    /// Ends the server and all of its processes without a word to them.
+    pub fn kill(&self) {
+        let server = self.server();
+        // The first stays while its children are counted, so that none comes to it unseen.
+        signal(server.pid, Signal::STOP);
+        let children = children(server.pid);
+        for pid in children.iter().copied().chain([server.pid]) {
+            signal(pid, Signal::KILL);
+        }
+        let _ = server.ended.recv();
+        wait_until(|| !children.iter().any(|pid| runs(*pid)));
+    }
+
+    /// Ends one process of the server, by its number in `pg_stat_activity`.
+    pub fn kill_process(&self, pid: i64) {
+        signal(u32::try_from(pid).expect("a process"), Signal::KILL);
+    }
+
+    /// The server and all of its processes do nothing more, and hang up on nobody.
+    pub fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// They go on where they were.
+    pub fn thaw(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, all: Signal) {
+        let server = self.server();
+        for pid in std::iter::once(server.pid).chain(children(server.pid)) {
+            signal(pid, all);
+        }
+    }
+
+    /// Shuts the server down without letting anybody finish.
+    pub fn stop_at_once(&self) {
+        let server = self.server();
+        signal(server.pid, Signal::QUIT);
+        let _ = server.ended.recv();
+    }
+
+    /// Starts the server again that was killed or stopped, on the data that it left.
+    pub fn restart(&self) {
+        *self.server() = serve(self.disk.as_ref(), self.directory.path(), &self.settings);
+    }
+
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.server.lock().expect("no test that failed")
+    }
 }
 
-/// Starts the server in a thread that lives as long as the process: with its end the kernel ends
-/// the server.
-fn serve(data: &Path, sockets: &Path, settings: &[&str]) {
-    let mut server = command("postgres");
+/// One that Postgres accepts.
+fn directory() -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    if let Some((user, group)) = demoted() {
+        chown(directory.path(), Some(user), Some(group)).expect("chown");
+    }
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).expect("chmod");
+    directory
+}
+
+/// Starts the server in a thread that lives as long as it does, at most as long as the process:
+/// with the thread's end the kernel ends the server.
+fn serve(disk: Option<&SmallDisk>, directory: &Path, settings: &[String]) -> Server {
+    let mut server = command(disk, "postgres");
     server
         .arg("-D")
-        .arg(data)
+        .arg(directory.join("data"))
         .arg("-k")
-        .arg(sockets)
+        .arg(directory)
         .args(["-c", "listen_addresses=", "-c", "max_connections=200"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
@@ -86,28 +178,65 @@ fn serve(data: &Path, sockets: &Path, settings: &[&str]) {
         server.args(["-c", setting]);
     }
     let (ready, wait) = mpsc::channel();
+    let (end, ended) = mpsc::channel();
     thread::spawn(move || {
         let mut child = server.spawn().expect("postgres");
         let log = BufReader::new(child.stderr.take().expect("its log"));
         for line in log.lines().map_while(Result::ok) {
             if line.contains("ready to accept connections") {
-                let _ = ready.send(());
+                let _ = ready.send(child.id());
             }
         }
         let _ = child.wait();
+        let _ = end.send(());
     });
-    wait.recv().expect("a Postgres that starts");
+    let pid = wait.recv().expect("a Postgres that starts");
+    Server { pid, ended }
 }
 
-/// One of Postgres' programs, as a user that it accepts, ended with the thread that starts it.
-fn command(program: &str) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "QUIT"]).current_dir("/");
+/// One of Postgres' programs, as a user that it accepts, ended with the thread that starts it. All
+/// that stand before it hand their process on to it.
+fn command(disk: Option<&SmallDisk>, program: &str) -> Command {
+    let mut words = disk.map_or_else(Vec::new, SmallDisk::enter);
+    words.extend(["setpriv", "--pdeathsig", "QUIT"].map(str::to_owned));
     if demoted().is_some() {
-        command.args(["--reuid", USER, "--regid", USER, "--init-groups"]);
+        words.extend(["--reuid", USER, "--regid", USER, "--init-groups"].map(str::to_owned));
     }
-    command.arg("--").arg(binaries().join(program));
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).arg("--").arg(binaries().join(program)).current_dir("/");
     command
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process");
+    // One that has ended by itself needs none.
+    let _ = kill_process(pid, signal);
+}
+
+/// The processes that this one started and that still run.
+fn children(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").expect("a list of processes").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| status(*pid).is_some_and(|(_, of)| of == parent)).collect()
+}
+
+fn runs(pid: u32) -> bool {
+    status(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// The state of a process, and its parent.
+fn status(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name may hold anything, but it ends with the last parenthesis.
+    let mut words = stat.rsplit(')').next()?.split_whitespace();
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+/// Waits for what shows nowhere but in a look at it.
+fn wait_until(holds: impl Fn() -> bool) {
+    while !holds() {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// User and group to become, where this is root.

@@ -6,6 +6,7 @@ mod audit;
 mod bench;
 mod demo;
 mod setup;
+mod soak;
 mod test;
 mod trace;
 
@@ -37,11 +38,16 @@ enum Verb {
         #[command(subcommand)]
         bench: bench::Bench,
     },
+    /// Runs the tests of faults for longer, one after the other
+    Soak(soak::Soak),
     /// Adds the WebAssembly targets and builds the standard components to target/components
     Guests,
     /// Writes the sample trace anew, as its generator makes it
     Trace,
 }
+
+/// The competitors that benchmarks compare with take longer to build than all of Tollgate.
+const BENCHMARKS: &str = "tollgate-benchmarks";
 
 fn main() -> Result<()> {
     match Arguments::parse().verb {
@@ -49,6 +55,7 @@ fn main() -> Result<()> {
         Verb::Demo { dev: false } => demo::run(demo::Profile::Release),
         Verb::Test => test::run(),
         Verb::Bench { bench } => bench::run(&bench),
+        Verb::Soak(soak) => soak::run(&soak),
         Verb::Guests => setup::guests(),
         Verb::Trace => {
             let path = workspace().join("tests/data/sample_trace.csv");

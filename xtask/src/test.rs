@@ -4,10 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{cargo, demo, run as step, setup};
-
-/// The competitors that benchmarks compare with take longer to build than all of Tollgate.
-const BENCHMARKS: &str = "tollgate-benchmarks";
+use crate::{BENCHMARKS, cargo, demo, run as step, setup};
 
 /// Runs them, the quick ones first.
 pub fn run() -> Result<()> {

@@ -68,7 +68,8 @@ fn run(number: u128, user: &str, started_at: i64, ended_at: Option<i64>) -> RunR
 /// Its identifier begins with when it was booked.
 fn usage(at: u128, number: u128) -> UsageRow {
     let (id, body) = (Uuid::from_u128(at << 80 | number), b"what".to_vec());
-    UsageRow { id, used_at: 5, late: true, overshoot: false, body }
+    let reservation = Some(Uuid::from_u128(number));
+    UsageRow { id, reservation, used_at: 5, late: true, overshoot: false, body }
 }
 
 /// All that a tenant has of counter 1 under these values, of these holds and keys.
@@ -107,6 +108,7 @@ fn full(tenant: &Tenant) -> Write {
         usages: vec![usage(10, 3)],
         entries: vec![EntryRow {
             id: id(4),
+            usage: None,
             account: "cost".into(),
             kind: "charge".into(),
             amount: "12.000000000001".parse().expect("an amount"),

@@ -1,6 +1,8 @@
 //! What the operations do to a tenant's books.
 
+use std::sync::Arc;
 use tollgate_policy_core::Money;
+
 use tollgate_policy_core::contract::{Denial, Quantity, Quote, Reading};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
@@ -87,32 +89,28 @@ impl Book {
         self.touch_run(call)?;
         let places = self.places(&call.dimensions);
         let partial = mode == Mode::BestEffort;
-        let judgement = self.judge.judge(call.clone(), priced, &places, partial).map_err(engine)?;
-        let findings = judgement.findings();
+        let call = Arc::new(call.clone());
+        let mut judgement = self.judge.judge(call, priced, &places, partial).map_err(engine)?;
         let id = self.batch_mut()?.id();
-        let asks = match &judgement.outcome {
-            Ok(asks) => asks.clone(),
-            Err(denial) => {
-                let denial = denial.clone();
-                return self.deny(id, Asked::Reserve, judgement, &places, partial, denial);
-            }
+        self.decide(id, Asked::Reserve, &judgement, partial)?;
+        let asks = match std::mem::replace(&mut judgement.outcome, Ok(Amounts::default())) {
+            Ok(asks) => asks,
+            Err(denial) => return self.deny(judgement, &places, denial),
         };
         self.touched = true;
         let (calendar, now) = (self.judge.setup.calendar, self.judge.now);
         let parts = self.judge.tally.hold(&calendar, now, &places, &asks).map_err(engine)?;
-        let quote = quote_of(&judgement).cloned();
-        let cost = self.hold_cost(quote.as_ref())?;
+        let cost = self.hold_cost(judgement.quote())?;
         let expires_at = now.saturating_add(ttl_ms);
-        let granted = judgement.call.quantities.clone();
+        let charges = self.judge.setup.expiring == Expiring::Charge;
         let held = Held {
-            call: judgement.call.clone(),
+            call: Arc::clone(&judgement.call),
             parts,
             cost,
-            quote: quote.clone().filter(|_| self.judge.setup.expiring == Expiring::Charge),
+            quote: judgement.quote().filter(|_| charges).cloned(),
             run_ttl_ms,
             expires_at,
         };
-        self.decide(id, Asked::Reserve, true, judgement, partial)?;
         if run_ttl_ms.is_some() {
             self.write_run(id, &held, now, None)?;
         }
@@ -120,25 +118,22 @@ impl Book {
         self.batch_mut()?.fresh.insert(id);
         self.open.insert(id, held);
         self.watch(expires_at);
+        let granted = judgement.call.quantities.clone();
+        let (quote, findings) = judgement.told();
         Ok(Outcome::Reserved(Reserved { id, expires_at, granted, quote, findings }))
     }
 
     fn deny(
         &mut self,
-        id: Uuid,
-        asked: Asked,
         judgement: Judgement,
         places: &Places,
-        partial: bool,
         denial: Denial,
     ) -> Result<Outcome, HostError> {
-        let (findings, fault) = (judgement.findings(), self.judge.fault(&judgement));
-        let asks =
-            Amounts::of_call(&judgement.call.quantities, quote_of(&judgement)).map_err(amount)?;
-        let call = judgement.call.clone();
-        self.decide(id, asked, false, judgement, partial)?;
-        let occasion = Occasion::Denied(&denial);
-        let events = self.judge.review(&call, places, &asks, &occasion);
+        let fault = self.judge.fault(&judgement);
+        let asks = Amounts::of_call(&judgement.call.quantities, judgement.quote());
+        let (asks, call) = (asks.map_err(amount)?, Arc::clone(&judgement.call));
+        let events = self.judge.review(&call, places, &asks, &Occasion::Denied(&denial));
+        let (_, findings) = judgement.told();
         Ok(Outcome::Denied(Denied { denial, findings, events, fault }))
     }
 
@@ -147,13 +142,11 @@ impl Book {
         &mut self,
         id: Uuid,
         asked: Asked,
-        allowed: bool,
-        judgement: Judgement,
+        judgement: &Judgement,
         partial: bool,
     ) -> Result<(), HostError> {
         let Judgement { outcome, call, priced, judged } = judgement;
         let batch = self.batch_mut()?;
-        let place = |binding: usize| u32::try_from(binding).unwrap_or(u32::MAX);
         let mut bodies = Vec::with_capacity(judged.len());
         for own in judged {
             let before = batch.fed.get(&own.binding);
@@ -161,20 +154,21 @@ impl Book {
                 ReadingBody::of(reading, before.and_then(|before| before.get(index)))
             };
             let readings = own.readings.iter().enumerate().map(reading).collect();
-            let (binding, facts, fuel) = (place(own.binding), own.facts, own.fuel);
-            bodies.push(JudgedBody { binding, readings, facts, outcome: own.outcome, fuel });
-            batch.fed.insert(own.binding, own.readings);
+            let (binding, facts, fuel) = (own.binding, own.facts.as_slice(), own.fuel);
+            bodies.push(JudgedBody { binding, readings, facts, outcome: &own.outcome, fuel });
+            batch.fed.insert(own.binding, own.readings.clone());
         }
-        let priced = priced.map(|priced| PricedBody {
-            binding: place(priced.binding),
+        let priced = priced.as_ref().map(|priced| PricedBody {
+            binding: priced.binding,
             at: priced.at,
-            facts: priced.facts,
-            outcome: priced.outcome,
+            facts: &priced.facts,
+            outcome: &priced.outcome,
             fuel: priced.fuel,
         });
-        let denial = outcome.err();
+        let denial = outcome.as_ref().err();
         let body = DecisionBody { asked, call, partial, priced, judged: bodies, denial };
-        batch.write.decisions.push(DecisionRow { id, allowed, body: body::write(&body) });
+        let row = DecisionRow { id, allowed: denial.is_none(), body: body::write(&body) };
+        batch.write.decisions.push(row);
         Ok(())
     }
 
@@ -222,7 +216,7 @@ impl Book {
             return Ok(());
         };
         if let Some(Charged { usage, used_at, used }) = expired.charged {
-            self.undo(usage, used_at, &used, "settled after all")?;
+            self.undo(usage, Some(id), used_at, &used, "settled after all")?;
         }
         let row = ClosureRow { id, how: Closure::Settled, held: false, body: Vec::new() };
         self.batch_mut()?.write.closures.push(row);
@@ -253,33 +247,37 @@ impl Book {
         let money = quote.as_ref().map(cost).transpose().map_err(amount)?;
         let usage = self.batch_mut()?.id();
         let kept = KeptUsage {
-            reservation,
             dimensions: call.dimensions.clone(),
-            used: used.clone(),
+            used,
             cost: money,
             elsewhere,
             voids: None,
         };
-        let row = UsageRow { id: usage, used_at, late, overshoot, body: body::write(&kept) };
+        let body = body::write(&kept);
+        let row = UsageRow { id: usage, reservation, used_at, late, overshoot, body };
         self.batch_mut()?.write.usages.push(row);
         if let Some(money) = money {
-            let body = EntryBody { usage: Some(usage), quote, reason: String::new() };
+            let body = EntryBody { quote, reason: String::new() };
             let charge = Money::new(money.amount.negated(), money.currency);
-            self.enter(kind, charge, &body)?;
+            self.enter(kind, Some(usage), charge, &body)?;
         }
         let nothing = Amounts::default();
         let events = self.judge.review(&call, &places, &nothing, &Occasion::Settled);
         Ok(Recorded { usage, cost: money, late, overshoot, events })
     }
 
-    fn enter(&mut self, kind: &str, money: Money, body: &EntryBody) -> Result<Uuid, HostError> {
+    fn enter(
+        &mut self,
+        kind: &str,
+        usage: Option<Uuid>,
+        money: Money,
+        body: &EntryBody,
+    ) -> Result<Uuid, HostError> {
         let batch = self.batch_mut()?;
         let id = batch.id();
-        if money.amount.is_zero() {
-            return Ok(id);
-        }
         batch.write.entries.push(EntryRow {
             id,
+            usage,
             account: COST.into(),
             kind: kind.into(),
             amount: money.amount,
@@ -303,39 +301,39 @@ impl Book {
         let mut held = self.open.get(&id).cloned().ok_or_else(|| self.why_not_open(id))?;
         let call = Call { dimensions: held.call.dimensions.clone(), quantities: more.to_vec() };
         let places = self.places(&call.dimensions);
-        let judgement = self.judge.judge(call, None, &places, false).map_err(engine)?;
+        let mut judgement =
+            self.judge.judge(Arc::new(call), None, &places, false).map_err(engine)?;
         let decision = self.batch_mut()?.id();
-        let asks = match &judgement.outcome {
-            Ok(asks) => asks.clone(),
-            Err(denial) => {
-                let denial = denial.clone();
-                return self.deny(decision, Asked::Extend(id), judgement, &places, false, denial);
-            }
+        self.decide(decision, Asked::Extend(id), &judgement, false)?;
+        let asks = match std::mem::replace(&mut judgement.outcome, Ok(Amounts::default())) {
+            Ok(asks) => asks,
+            Err(denial) => return self.deny(judgement, &places, denial),
         };
         self.touched = true;
         let (calendar, now) = (self.judge.setup.calendar, self.judge.now);
-        held.parts.extend(self.judge.tally.hold(&calendar, now, &places, &asks).map_err(engine)?);
-        let quote = quote_of(&judgement).cloned();
-        if let Some(more) = self.hold_cost(quote.as_ref())? {
+        let parts = self.judge.tally.hold(&calendar, now, &places, &asks).map_err(engine)?;
+        held.parts.extend(parts);
+        if let Some(more) = self.hold_cost(judgement.quote())? {
             held.cost = Some(match held.cost {
                 Some(cost) => cost.checked_add(more).map_err(|_| HostError::Currency(id))?,
                 None => more,
             });
         }
-        if let (Some(own), Some(quote)) = (&mut held.quote, &quote) {
+        if let (Some(own), Some(quote)) = (&mut held.quote, judgement.quote()) {
             own.lines.extend(quote.lines.iter().cloned());
         }
         let mut sum = Amounts::of_call(&held.call.quantities, None).map_err(amount)?;
         for Quantity { meter, amount: asked } in more {
             sum.add(meter, *asked).map_err(amount)?;
         }
-        held.call.quantities = sum.iter().cloned().collect();
+        let dimensions = held.call.dimensions.clone();
+        held.call = Arc::new(Call { dimensions, quantities: sum.iter().cloned().collect() });
         // It is never shortened: another part of the call may count on it.
         held.expires_at = held.expires_at.max(now.saturating_add(ttl_ms));
-        self.decide(decision, Asked::Extend(id), true, judgement, false)?;
         self.write_hold(id, &held)?;
         let expires_at = held.expires_at;
         self.open.insert(id, held);
+        let (quote, _) = judgement.told();
         Ok(Outcome::Extended { expires_at, quote })
     }
 
@@ -362,7 +360,7 @@ impl Book {
             return Err(HostError::UnknownUsage(usage));
         }
         self.touched = true;
-        let id = self.undo(usage, row.used_at, &used, reason)?;
+        let id = self.undo(usage, row.reservation, row.used_at, &used, reason)?;
         Ok(Outcome::Voided { usage: id })
     }
 
@@ -370,6 +368,7 @@ impl Book {
     fn undo(
         &mut self,
         usage: Uuid,
+        reservation: Option<Uuid>,
         used_at: Instant,
         used: &KeptUsage,
         reason: &str,
@@ -389,15 +388,15 @@ impl Book {
         };
         let batch = self.batch_mut()?;
         let id = batch.id();
-        let (late, overshoot) = (true, false);
-        let row = UsageRow { id, used_at, late, overshoot, body: body::write(&kept) };
+        let (late, overshoot, body) = (true, false, body::write(&kept));
+        let row = UsageRow { id, reservation, used_at, late, overshoot, body };
         batch.write.usages.push(row);
         let row = ClosureRow { id: usage, how: Closure::Voided, held: false, body: Vec::new() };
         batch.write.closures.push(row);
         self.ended.insert(usage, Ended::As(Closure::Voided));
         if let Some(cost) = used.cost {
-            let body = EntryBody { usage: Some(usage), quote: None, reason: reason.to_owned() };
-            self.enter("refund", cost, &body)?;
+            let body = EntryBody { quote: None, reason: reason.to_owned() };
+            self.enter("refund", Some(id), cost, &body)?;
         }
         Ok(id)
     }
@@ -409,8 +408,8 @@ impl Book {
             EntryKind::Adjustment => "adjustment",
             EntryKind::Refund => "refund",
         };
-        let body = EntryBody { usage: None, quote: None, reason: entry.reason.clone() };
-        let id = self.enter(kind, entry.money, &body)?;
+        let body = EntryBody { quote: None, reason: entry.reason.clone() };
+        let id = self.enter(kind, None, entry.money, &body)?;
         let currency = entry.money.currency;
         let balance = self.judge.accounts.of(COST, currency).balance;
         Ok(Outcome::Booked { entry: id, balance: Money::new(balance, currency) })
@@ -467,7 +466,7 @@ impl Book {
             let used_at = self.at();
             let booking = Booking {
                 reservation: Some(id),
-                call: held.call.clone(),
+                call: Call::clone(&held.call),
                 quote: held.quote.clone(),
                 used: asked.clone(),
                 used_at,
@@ -483,7 +482,7 @@ impl Book {
             self.judge.tally.release(&held.parts).map_err(engine)?;
             None
         };
-        let expired = ExpiredBody { call: held.call.clone(), held: asked, charged };
+        let expired = ExpiredBody { call: Call::clone(&held.call), held: asked, charged };
         let body = body::write(&expired);
         self.close_one(id, Closure::Expired, body)?;
         self.ended.insert(id, Ended::Expired(Box::new(expired)));
@@ -524,10 +523,10 @@ impl Book {
 
     fn write_hold(&mut self, id: Uuid, held: &Held) -> Result<(), HostError> {
         let hold = HoldBody {
-            call: held.call.clone(),
+            call: &*held.call,
             parts: KeptParts::of(&held.parts, &self.judge.tally),
             cost: held.cost,
-            quote: held.quote.clone(),
+            quote: held.quote.as_ref(),
             run_ttl_ms: held.run_ttl_ms,
         };
         let row = HoldRow { id, expires_at: held.expires_at, body: body::write(&hold) };
@@ -581,10 +580,6 @@ impl Book {
             None => HostError::UnknownReservation(id),
         }
     }
-}
-
-fn quote_of(judgement: &Judgement) -> Option<&Quote> {
-    judgement.priced.as_ref()?.outcome.as_ref().ok()?.as_ref().ok()
 }
 
 /// What a reservation holds, by meter.

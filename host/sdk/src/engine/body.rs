@@ -18,8 +18,10 @@ use crate::sandbox::Fault;
 const FORM: u8 = 1;
 
 pub fn write(body: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    bytes.push(FORM);
     // Of our own types, which it can hold.
-    postcard::to_extend(body, vec![FORM]).unwrap_or_default()
+    postcard::to_extend(body, bytes).unwrap_or_default()
 }
 
 /// None where it is of a form that a later engine writes.
@@ -28,15 +30,16 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     (*form == FORM).then(|| postcard::from_bytes(body).ok()).flatten()
 }
 
-/// Of an open reservation: what it takes to end it. Why it was allowed stands in its decision.
+/// Of an open reservation: what it takes to end it. Why it was allowed stands in its decision. A
+/// batch writes many, from what it has borrowed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HoldBody {
-    pub call: Call,
+pub struct HoldBody<C = Call, Q = Quote> {
+    pub call: C,
     pub parts: KeptParts,
     /// What is held against the ledger's account.
     pub cost: Option<Money>,
     /// What its estimate costs, kept where it is charged once its time is over.
-    pub quote: Option<Quote>,
+    pub quote: Option<Q>,
     /// Of a run: how long it lives without a sign of life, in ms.
     pub run_ttl_ms: Option<i64>,
 }
@@ -62,8 +65,6 @@ pub struct Charged {
 /// Of a usage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptUsage {
-    /// Its reservation; none: it was told afterwards.
-    pub reservation: Option<Uuid>,
     pub dimensions: Vec<Dimension>,
     /// With what it cost among it.
     pub used: Amounts,
@@ -77,9 +78,7 @@ pub struct KeptUsage {
 /// Of an entry of the ledger.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EntryBody {
-    /// The usage that it is for.
-    pub usage: Option<Uuid>,
-    /// Whose usage it was.
+    /// By which it was priced.
     pub quote: Option<Quote>,
     /// In words, where a person booked it.
     pub reason: String,
@@ -98,15 +97,15 @@ pub struct BatchBody {
 }
 
 /// Of a decision: all that it takes to judge it again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DecisionBody {
+#[derive(Debug, Serialize)]
+pub struct DecisionBody<'a> {
     pub asked: Asked,
-    pub call: Call,
+    pub call: &'a Call,
     pub partial: bool,
-    pub priced: Option<PricedBody>,
-    pub judged: Vec<JudgedBody>,
+    pub priced: Option<PricedBody<'a>>,
+    pub judged: Vec<JudgedBody<'a>>,
     /// Why not, where that was not a policy's word alone.
-    pub denial: Option<Denial>,
+    pub denial: Option<&'a Denial>,
 }
 
 /// What was asked for.
@@ -119,22 +118,24 @@ pub enum Asked {
 }
 
 /// What a pricing policy was fed beside the call, and what it said.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PricedBody {
-    pub binding: u32,
+#[derive(Debug, Serialize)]
+pub struct PricedBody<'a> {
+    /// Its place among the bindings of the batch.
+    pub binding: usize,
     pub at: Instant,
-    pub facts: Vec<Fact>,
-    pub outcome: Result<Result<Quote, Refusal>, Fault>,
+    pub facts: &'a [Fact],
+    pub outcome: &'a Result<Result<Quote, Refusal>, Fault>,
     pub fuel: u64,
 }
 
 /// What a quota policy was fed beside the call, and what it said.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct JudgedBody {
-    pub binding: u32,
+#[derive(Debug, Serialize)]
+pub struct JudgedBody<'a> {
+    /// Its place among the bindings of the batch.
+    pub binding: usize,
     pub readings: Vec<ReadingBody>,
-    pub facts: Vec<Fact>,
-    pub outcome: Result<Verdict, Fault>,
+    pub facts: &'a [Fact],
+    pub outcome: &'a Result<Verdict, Fault>,
     pub fuel: u64,
 }
 

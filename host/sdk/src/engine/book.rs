@@ -63,7 +63,7 @@ pub struct Book {
 /// An open reservation.
 #[derive(Clone, Debug)]
 pub struct Held {
-    pub call: Call,
+    pub call: Arc<Call>,
     pub parts: Vec<Part>,
     pub cost: Option<Money>,
     pub quote: Option<Quote>,
@@ -402,7 +402,7 @@ impl Book {
 
     fn know(&mut self, id: Uuid, hold: HoldBody, expires_at: Instant) {
         let HoldBody { call, parts, cost, quote, run_ttl_ms } = hold;
-        let parts = parts.placed(&mut self.judge.tally);
+        let (call, parts) = (Arc::new(call), parts.placed(&mut self.judge.tally));
         self.open.insert(id, Held { call, parts, cost, quote, run_ttl_ms, expires_at });
     }
 

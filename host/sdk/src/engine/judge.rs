@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tollgate_policy_core::contract::{
-    Decision, Denial, Dimension, Fact, Finding, Quantity, Reading, Request, Verdict,
+    Decision, Denial, Dimension, Fact, Finding, Quantity, Quote, Reading, Request, Verdict,
 };
 use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Decimal, Meter};
@@ -40,7 +40,7 @@ pub struct Judgement {
     /// What may be held, by meter, where the call may go ahead.
     pub outcome: Result<Amounts, Denial>,
     /// The call itself, or what was granted of it.
-    pub call: Call,
+    pub call: Arc<Call>,
     pub priced: Option<Priced>,
     /// What the quota policies were fed and said.
     pub judged: Vec<Judged>,
@@ -58,10 +58,20 @@ pub struct Judged {
 }
 
 impl Judgement {
-    /// What all policies found.
-    pub fn findings(&self) -> Vec<Finding> {
-        let verdicts = self.judged.iter().filter_map(|judged| judged.outcome.as_ref().ok());
-        verdicts.flat_map(|verdict| verdict.findings.iter().cloned()).collect()
+    /// The quote of what was asked, where there is one.
+    pub fn quote(&self) -> Option<&Quote> {
+        self.priced.as_ref()?.outcome.as_ref().ok()?.as_ref().ok()
+    }
+
+    /// What is told of it once it is written down: the quote, and what all policies found.
+    pub fn told(self) -> (Option<Quote>, Vec<Finding>) {
+        let quote = self.priced.and_then(|priced| priced.outcome.ok()?.ok());
+        let findings = self.judged.into_iter().filter_map(|judged| judged.outcome.ok());
+        let findings = findings.map(|verdict| verdict.findings).reduce(|mut all, more| {
+            all.extend(more);
+            all
+        });
+        (quote, findings.unwrap_or_default())
     }
 }
 
@@ -111,7 +121,7 @@ impl Judge {
     /// May this call go ahead? Nothing moves. `priced` is its price where that was had before.
     pub fn judge(
         &self,
-        mut call: Call,
+        mut call: Arc<Call>,
         mut priced: Option<Priced>,
         places: &Places,
         partial: bool,
@@ -135,7 +145,8 @@ impl Judge {
                 Word::Deny(denial) => Err(denial),
                 Word::Grant(granted) => match cut(&call.quantities, &asks, &granted) {
                     Some(quantities) => {
-                        call.quantities = quantities;
+                        let dimensions = call.dimensions.clone();
+                        call = Arc::new(Call { dimensions, quantities });
                         continue;
                     }
                     None => Err(Denial::new(NOT_GRANTED, "nothing can be granted of this call")),

@@ -1,5 +1,7 @@
 //! Questions that change nothing.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::contract::Dimension;
 use tollgate_policy_core::contract::{Counter, Denial, Finding, Quote, Reading, Status, dimension};
@@ -88,7 +90,8 @@ impl Book {
     ) -> Result<Checked, HostError> {
         let places = self.places(&call.dimensions);
         let partial = mode == Mode::BestEffort;
-        let judgement = self.judge.judge(call.clone(), priced, &places, partial).map_err(engine)?;
+        let judgement =
+            self.judge.judge(Arc::new(call.clone()), priced, &places, partial).map_err(engine)?;
         let mut standings = Vec::new();
         for judged in &judgement.judged {
             let Ok(verdict) = &judged.outcome else { continue };
@@ -101,10 +104,7 @@ impl Book {
                 standings.push(standing(&binding.name, call, finding, counter, reading));
             }
         }
-        let quote = judgement
-            .priced
-            .as_ref()
-            .and_then(|priced| priced.outcome.as_ref().ok()?.as_ref().ok());
+        let quote = judgement.quote();
         let asks = Amounts::of_call(&judgement.call.quantities, quote)
             .map_err(|error| HostError::Engine(EngineError::from(error)))?;
         let judge = &self.judge;

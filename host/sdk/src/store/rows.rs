@@ -175,6 +175,8 @@ pub struct DecisionRow {
 pub struct UsageRow {
     /// Its own.
     pub id: Uuid,
+    /// The reservation's that it settles; none: it was told without one.
+    pub reservation: Option<Uuid>,
     /// When it was used.
     pub used_at: Instant,
     /// Whether it was told after its time.
@@ -190,6 +192,8 @@ pub struct UsageRow {
 pub struct EntryRow {
     /// Its own.
     pub id: Uuid,
+    /// The usage's that it is for; none: no usage's.
+    pub usage: Option<Uuid>,
     /// `cost`, `price`.
     pub account: String,
     /// `charge`, `credit`, `adjustment`, `refund`, `expiry`.

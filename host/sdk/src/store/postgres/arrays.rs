@@ -88,6 +88,7 @@ columns! {
         usage_places: i64,
         usage_ordinals: i32,
         usage_ids: Uuid,
+        usage_reservations: Option<Uuid>,
         usage_instants: i64,
         usage_late: bool,
         usage_overshoot: bool,
@@ -96,6 +97,7 @@ columns! {
         entry_places: i64,
         entry_ordinals: i32,
         entry_ids: Uuid,
+        entry_usages: Option<Uuid>,
         entry_accounts: &'a str,
         entry_kinds: &'a str,
         entry_amounts: rust_decimal::Decimal,
@@ -211,6 +213,7 @@ impl<'a> Writes<'a> {
             self.usage_places.push(place);
             self.usage_ordinals.push(ordinal);
             self.usage_ids.push(row.id);
+            self.usage_reservations.push(row.reservation);
             self.usage_instants.push(row.used_at);
             self.usage_late.push(row.late);
             self.usage_overshoot.push(row.overshoot);
@@ -220,6 +223,7 @@ impl<'a> Writes<'a> {
             self.entry_places.push(place);
             self.entry_ordinals.push(ordinal);
             self.entry_ids.push(row.id);
+            self.entry_usages.push(row.usage);
             self.entry_accounts.push(&row.account);
             self.entry_kinds.push(&row.kind);
             self.entry_amounts.push(row.amount.into());

@@ -5,7 +5,7 @@ use sqlx::{Executor, Postgres, Row};
 use tollgate_policy_core::Decimal;
 
 use super::arrays::bind_needs;
-use super::failed;
+use super::{in_time, unwritten};
 use crate::store::StoreError;
 use crate::store::rows::{
     AccountRow, Closure, CounterRow, Found, Head, HoldRow, HoldState, KeyRow, Need, RecordRow,
@@ -18,13 +18,11 @@ pub async fn read<'c>(
     connection: impl Executor<'c, Database = Postgres>,
     needs: &[Need],
 ) -> Result<Vec<Found>, StoreError> {
-    let rows = bind_needs(needs, sqlx::query(READ))
-        .fetch_all(connection)
-        .await
-        .map_err(|error| failed(&error))?;
+    let read = bind_needs(needs, sqlx::query(READ));
+    let rows = in_time(read.fetch_all(connection)).await.map_err(|error| unwritten(&error))?;
     let mut found: Vec<Option<Found>> = needs.iter().map(|_| None).collect();
     for row in &rows {
-        sort_in(row, &mut found).map_err(|error| failed(&error))?;
+        sort_in(row, &mut found).map_err(|error| unwritten(&error))?;
     }
     let unknown = |need: &Need| StoreError::UnknownTenant(need.tenant.clone());
     found.into_iter().zip(needs).map(|(found, need)| found.ok_or_else(|| unknown(need))).collect()
@@ -86,6 +84,7 @@ fn sort_in(row: &PgRow, found: &mut [Option<Found>]) -> Result<(), sqlx::Error> 
         7 => found.due.push(hold(row)?),
         _ => found.usages.push(UsageRow {
             id: row.try_get("id")?,
+            reservation: row.try_get::<Option<String>, _>("s")?.and_then(|id| id.parse().ok()),
             used_at: row.try_get("a")?,
             late: row.try_get::<i64, _>("b")? == 1,
             overshoot: row.try_get::<i64, _>("c")? == 1,

@@ -17,7 +17,7 @@ pub async fn usages(
     limit: u32,
 ) -> Result<Vec<(Place, UsageRow)>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT at, version, ordinal, id, used_at, late, overshoot, body FROM usage \
+        "SELECT at, version, ordinal, id, reservation, used_at, late, overshoot, body FROM usage \
          WHERE tenant_id = $1 AND at >= $2 AND (at, version, ordinal) > ($2, $3, $4) \
          ORDER BY at, version, ordinal LIMIT $5",
     )
@@ -33,10 +33,11 @@ pub async fn usages(
             Place { at: row.try_get(0)?, version: row.try_get(1)?, ordinal: row.try_get(2)? };
         let usage = UsageRow {
             id: row.try_get(3)?,
-            used_at: row.try_get(4)?,
-            late: row.try_get(5)?,
-            overshoot: row.try_get(6)?,
-            body: row.try_get(7)?,
+            reservation: row.try_get(4)?,
+            used_at: row.try_get(5)?,
+            late: row.try_get(6)?,
+            overshoot: row.try_get(7)?,
+            body: row.try_get(8)?,
         };
         Ok((place, usage))
     };

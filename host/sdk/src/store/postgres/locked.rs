@@ -3,7 +3,7 @@
 
 use sqlx::{Postgres, Transaction};
 
-use super::{PostgresStore, failed};
+use super::{PostgresStore, failed, in_time, settling, unwritten};
 use crate::store::rows::{Found, Need, Write};
 use crate::store::{Locked, StoreError, Tenant, Written};
 
@@ -18,12 +18,12 @@ impl<'a> PostgresLocked<'a> {
         store: &'a PostgresStore,
         tenant: &Tenant,
     ) -> Result<Self, StoreError> {
-        let mut transaction = store.pool.begin().await.map_err(|error| failed(&error))?;
+        let begun = in_time(store.pool.begin()).await;
+        let mut transaction = begun.map_err(|error| unwritten(&error))?;
         let head = sqlx::query("SELECT 1 FROM head WHERE tenant_id = $1 FOR NO KEY UPDATE")
             .bind(tenant.as_str())
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(|error| failed(&error))?;
+            .fetch_optional(&mut *transaction);
+        let head = in_time(head).await.map_err(|error| unwritten(&error))?;
         match head {
             Some(_) => Ok(Self { store, transaction }),
             None => Err(StoreError::UnknownTenant(tenant.clone())),
@@ -36,28 +36,27 @@ impl<'a> PostgresLocked<'a> {
         let written = PostgresStore::attempt(&mut *transaction, writes).await;
         if !matches!(&written, Ok(places) if !places.is_empty()) {
             // Dropped, it would hold the lock until its connection serves again.
-            let _ = transaction.rollback().await;
+            let _ = in_time(transaction.rollback()).await;
             return match written {
                 Ok(_) => Ok(Written::Missed),
                 Err(error) => Err(failed(&error)),
             };
         }
-        transaction.commit().await.map_err(|error| failed(&error))?;
+        in_time(transaction.commit()).await.map_err(|error| failed(&error))?;
         Ok(Written::Committed)
     }
 
     /// Whether a write was committed before.
     pub(super) async fn stands(&mut self, write: &Write) -> Result<bool, StoreError> {
-        let stands: Option<i32> = sqlx::query_scalar(
+        let stands = sqlx::query_scalar(
             "SELECT 1 FROM batch WHERE tenant_id = $1 AND at = $2 AND version = $3 AND stamp = $4",
         )
         .bind(write.tenant.as_str())
         .bind(write.next.at)
         .bind(write.leaves().version)
         .bind(write.next.stamp)
-        .fetch_optional(&mut *self.transaction)
-        .await
-        .map_err(|error| failed(&error))?;
+        .fetch_optional(&mut *self.transaction);
+        let stands: Option<i32> = in_time(stands).await.map_err(|error| unwritten(&error))?;
         Ok(stands.is_some())
     }
 }
@@ -72,7 +71,7 @@ impl Locked for PostgresLocked<'_> {
     async fn write(self, write: &Write) -> Result<Written, StoreError> {
         let store = self.store;
         match self.write_once(write).await {
-            Err(StoreError::Lost(_)) => store.again(write, true).await,
+            Err(StoreError::Lost(_)) => store.again(write, true, settling()).await,
             result => result,
         }
     }

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Executor, PgPool, Postgres, Row};
+use sqlx::{ConnectOptions, Connection, Executor, PgPool, Postgres, Row};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
@@ -21,6 +21,10 @@ use arrays::Writes;
 use locked::PostgresLocked;
 
 const WRITE: &str = include_str!("write.sql");
+
+/// On a connection on which no answer comes for so long none will come. Locks are waited for a
+/// second at most.
+const ANSWERED: Duration = Duration::from_secs(3);
 
 /// How long a write whose answer was lost is asked after.
 const SETTLING: Duration = Duration::from_secs(10);
@@ -80,16 +84,24 @@ impl PostgresStore {
                     Ok(())
                 })
             })
-            .connect_with(options)
+            // sqlx waits here for what was not answered yet, and would do so for ever.
+            .after_release(|connection, _| {
+                Box::pin(async move { in_time(connection.ping()).await.map(|()| true) })
+            })
+            .connect_with(options.clone())
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| unwritten(&error))?;
         if durability == Durability::Required {
             check_durability(&pool).await?;
         }
+        // Whoever finds another host at it waits for as long as that takes, in a session without
+        // the time limits of those that decide.
+        let mut session = options.connect().await.map_err(|error| unwritten(&error))?;
         migrator(&[("ledger", include_str!("0001_ledger.sql"))])
-            .run(&pool)
+            .run(&mut session)
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let _ = session.close().await;
         Ok(Self { pool, clock: None })
     }
 
@@ -125,21 +137,22 @@ impl PostgresStore {
         connection: impl Executor<'c, Database = Postgres>,
         writes: &[Write],
     ) -> Result<HashSet<usize>, sqlx::Error> {
-        let row = Writes::of(writes).bind(sqlx::query(WRITE)).fetch_one(connection).await?;
+        let write = Writes::of(writes).bind(sqlx::query(WRITE));
+        let row = in_time(write.fetch_one(connection)).await?;
         let places: Vec<i64> = row.try_get("places")?;
         Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
     }
 
-    /// Writes once more what failed, or whose answer was `lost`: for that long it asks until it is
-    /// told. The first try may still be running, so that only who holds the head's lock can tell
-    /// what became of it.
+    /// Writes once more what failed, or whose answer was `lost`: until the deadline it asks until
+    /// it is told. The first try may still be running, so that only who holds the head's lock can
+    /// tell what became of it.
     fn again<'a>(
         &'a self,
         write: &'a Write,
         mut lost: bool,
+        deadline: tokio::time::Instant,
     ) -> Pin<Box<dyn Future<Output = Result<Written, StoreError>> + Send + 'a>> {
         Box::pin(async move {
-            let deadline = tokio::time::Instant::now() + SETTLING;
             loop {
                 let result = self.settle(write).await;
                 lost |= matches!(result, Err(StoreError::Lost(_)));
@@ -177,7 +190,7 @@ impl Store for PostgresStore {
         .bind(tenant.as_str())
         .execute(&self.pool)
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| unwritten(&error))?;
         Ok(())
     }
 
@@ -186,7 +199,11 @@ impl Store for PostgresStore {
     }
 
     async fn write(&self, writes: &[Write]) -> Vec<Result<Written, StoreError>> {
-        let error = match Self::attempt(&self.pool, writes).await {
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => connection,
+            Err(error) => return writes.iter().map(|_| Err(unwritten(&error))).collect(),
+        };
+        let error = match Self::attempt(&mut *connection, writes).await {
             Ok(places) => {
                 let written = |place| match places.contains(&place) {
                     true => Written::Committed,
@@ -196,14 +213,17 @@ impl Store for PostgresStore {
             }
             Err(error) => error,
         };
-        if matches!(error, sqlx::Error::PoolTimedOut) {
-            return writes.iter().map(|_| Err(failed(&error))).collect();
-        }
-        let lost = matches!(failed(&error), StoreError::Lost(_));
+        drop(connection);
+        let error = failed(&error);
+        let (lost, deadline) = (matches!(error, StoreError::Lost(_)), settling());
         // One by one, so that one that is refused harms no other.
         let mut results = Vec::with_capacity(writes.len());
         for write in writes {
-            results.push(self.again(write, lost).await);
+            results.push(match &error {
+                // The callers of all of them have waited together.
+                error if lost && tokio::time::Instant::now() >= deadline => Err(error.clone()),
+                _ => self.again(write, lost, deadline).await,
+            });
         }
         results
     }
@@ -218,7 +238,9 @@ impl Store for PostgresStore {
         after: Place,
         limit: u32,
     ) -> Result<Vec<(Place, UsageRow)>, StoreError> {
-        lists::usages(&self.pool, tenant, after, limit).await.map_err(|error| failed(&error))
+        in_time(lists::usages(&self.pool, tenant, after, limit))
+            .await
+            .map_err(|error| unwritten(&error))
     }
 
     async fn holds(
@@ -227,7 +249,9 @@ impl Store for PostgresStore {
         after: Uuid,
         limit: u32,
     ) -> Result<Vec<HoldRow>, StoreError> {
-        lists::holds(&self.pool, tenant, after, limit).await.map_err(|error| failed(&error))
+        in_time(lists::holds(&self.pool, tenant, after, limit))
+            .await
+            .map_err(|error| unwritten(&error))
     }
 
     async fn runs(
@@ -236,12 +260,35 @@ impl Store for PostgresStore {
         user: Option<&str>,
         began: Range<Instant>,
     ) -> Result<Vec<RunRow>, StoreError> {
-        lists::runs(&self.pool, tenant, user, began).await.map_err(|error| failed(&error))
+        in_time(lists::runs(&self.pool, tenant, user, began))
+            .await
+            .map_err(|error| unwritten(&error))
     }
 
     async fn overdue(&self, tenants: &[Tenant]) -> Result<Vec<Tenant>, StoreError> {
         let now = self.clock.as_ref().map(|clock| clock());
-        lists::overdue(&self.pool, tenants, now).await.map_err(|error| failed(&error))
+        in_time(lists::overdue(&self.pool, tenants, now)).await.map_err(|error| unwritten(&error))
+    }
+}
+
+/// What comes within the time in which an answer may.
+async fn in_time<T>(
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let silent = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+    tokio::time::timeout(ANSWERED, answer).await.unwrap_or_else(silent)
+}
+
+/// Until when a write whose answer was lost is asked after, from now on.
+fn settling() -> tokio::time::Instant {
+    tokio::time::Instant::now() + SETTLING
+}
+
+/// Of what failed before anything was written.
+fn unwritten(error: &sqlx::Error) -> StoreError {
+    match failed(error) {
+        StoreError::Lost(words) => StoreError::Unavailable(words),
+        error => error,
     }
 }
 
@@ -255,8 +302,8 @@ fn failed(error: &sqlx::Error) -> StoreError {
     };
     let code = answer.code().unwrap_or_default();
     let is_of = |classes: &[&str]| classes.iter().any(|class| code.starts_with(class));
-    if is_of(&["21", "22", "23", "42"]) {
-        // Data, integrity, syntax: the same again would end the same.
+    if is_of(&["21", "22", "23", "42", "54"]) {
+        // Data, integrity, syntax, size: the same again would end the same.
         StoreError::Refused(words)
     } else if is_of(&["08", "57"]) {
         // An operator's doing: the session may have ended in the middle of its commit.
@@ -273,7 +320,7 @@ async fn check_durability(pool: &PgPool) -> Result<(), StoreError> {
     )
     .fetch_all(pool)
     .await
-    .map_err(|error| failed(&error))?;
+    .map_err(|error| unwritten(&error))?;
     if off.is_empty() {
         Ok(())
     } else {

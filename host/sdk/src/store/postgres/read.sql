@@ -58,7 +58,7 @@ FROM need, LATERAL (
 ) AS due
 UNION ALL
 SELECT 8, wanted.place, usage.used_at, usage.late::integer, usage.overshoot::integer, NULL, NULL,
-    NULL, NULL, NULL, NULL, usage.id, usage.body, NULL
+    usage.reservation::text, NULL, NULL, NULL, usage.id, usage.body, NULL
 FROM unnest($13::bigint[], $14::uuid[], $15::bigint[]) AS wanted (place, id, at)
     JOIN need ON need.place = wanted.place
     JOIN usage ON usage.tenant_id = need.tenant_id AND usage.at = wanted.at AND usage.id = wanted.id

@@ -101,19 +101,19 @@ WITH sent AS (
     JOIN taken ON taken.place = sent.place
     RETURNING 1
 ), usages AS (
-    INSERT INTO usage (tenant_id, at, id, version, ordinal, used_at, late, overshoot, body)
+    INSERT INTO usage (tenant_id, at, id, version, ordinal, reservation, used_at, late, overshoot, body)
     SELECT taken.tenant_id, taken.at, sent.id, taken.version, sent.ordinal,
-        sent.used_at, sent.late, sent.overshoot, sent.body
-    FROM unnest($49::bigint[], $50::integer[], $51::uuid[], $52::bigint[], $53::boolean[], $54::boolean[], $55::bytea[])
-        AS sent (place, ordinal, id, used_at, late, overshoot, body)
+        sent.reservation, sent.used_at, sent.late, sent.overshoot, sent.body
+    FROM unnest($49::bigint[], $50::integer[], $51::uuid[], $52::uuid[], $53::bigint[], $54::boolean[], $55::boolean[], $56::bytea[])
+        AS sent (place, ordinal, id, reservation, used_at, late, overshoot, body)
     JOIN taken ON taken.place = sent.place
     RETURNING 1
 ), entries AS (
-    INSERT INTO entry (tenant_id, at, id, version, ordinal, account, kind, amount, currency, body)
+    INSERT INTO entry (tenant_id, at, id, version, ordinal, usage_id, account, kind, amount, currency, body)
     SELECT taken.tenant_id, taken.at, sent.id, taken.version, sent.ordinal,
-        sent.account, sent.kind, sent.amount, sent.currency, sent.body
-    FROM unnest($56::bigint[], $57::integer[], $58::uuid[], $59::text[], $60::text[], $61::numeric[], $62::text[], $63::bytea[])
-        AS sent (place, ordinal, id, account, kind, amount, currency, body)
+        sent.usage_id, sent.account, sent.kind, sent.amount, sent.currency, sent.body
+    FROM unnest($57::bigint[], $58::integer[], $59::uuid[], $60::uuid[], $61::text[], $62::text[], $63::numeric[], $64::text[], $65::bytea[])
+        AS sent (place, ordinal, id, usage_id, account, kind, amount, currency, body)
     JOIN taken ON taken.place = sent.place
     RETURNING 1
 )

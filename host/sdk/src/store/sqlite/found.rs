@@ -100,7 +100,7 @@ async fn read_rows(
     }
     for id in &need.usages {
         let usage = sqlx::query(
-            "SELECT used_at, late, overshoot, body FROM usage WHERE tenant_id = ? AND at = ? AND id = ?",
+            "SELECT reservation, used_at, late, overshoot, body FROM usage WHERE tenant_id = ? AND at = ? AND id = ?",
         )
         .bind(tenant.to_owned())
         .bind(instant_of(*id))
@@ -110,10 +110,11 @@ async fn read_rows(
         if let Some(row) = usage {
             found.usages.push(UsageRow {
                 id: *id,
-                used_at: row.try_get(0)?,
-                late: row.try_get(1)?,
-                overshoot: row.try_get(2)?,
-                body: row.try_get(3)?,
+                reservation: row.try_get(0)?,
+                used_at: row.try_get(1)?,
+                late: row.try_get(2)?,
+                overshoot: row.try_get(3)?,
+                body: row.try_get(4)?,
             });
         }
     }

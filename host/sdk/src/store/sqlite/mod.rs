@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
@@ -48,6 +48,11 @@ impl SqliteStore {
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .test_before_acquire(false)
+            // A transaction that SQLite ended by itself is one that sqlx still counts, and in
+            // which it would not begin another: such a connection has served its time.
+            .before_acquire(|connection, _| {
+                Box::pin(async move { Ok(!connection.is_in_transaction()) })
+            })
             .connect_with(options.clone())
             .await
             .map_err(|error| failed(&error))?;
@@ -97,7 +102,10 @@ impl Store for SqliteStore {
             Err(error) => return writes.iter().map(|_| Err(error.clone())).collect(),
         };
         for write in writes {
-            results.push(write::in_savepoint(&mut transaction, write).await);
+            match write::in_savepoint(&mut transaction, write).await {
+                Ok(result) => results.push(result),
+                Err(error) => return writes.iter().map(|_| Err(error.clone())).collect(),
+            }
         }
         match transaction.commit().await {
             Ok(()) => results,
@@ -157,7 +165,7 @@ impl Locked for SqliteLocked<'_> {
 
     async fn write(self, write: &Write) -> Result<Written, StoreError> {
         let mut transaction = self.transaction;
-        let written = write::in_savepoint(&mut transaction, write).await?;
+        let written = write::in_savepoint(&mut transaction, write).await??;
         transaction.commit().await.map_err(|error| failed(&error))?;
         Ok(written)
     }

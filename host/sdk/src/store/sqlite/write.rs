@@ -7,20 +7,27 @@ use crate::store::rows::Write;
 use crate::store::{StoreError, Written};
 
 /// Writes a batch whole or not at all, so that one that is refused harms no other of the same
-/// transaction.
+/// transaction. An error of the outer kind ends the transaction and all that was written in it, as
+/// SQLite does by itself where a disk is full.
 pub async fn in_savepoint(
     connection: &mut SqliteConnection,
     write: &Write,
-) -> Result<Written, StoreError> {
+) -> Result<Result<Written, StoreError>, StoreError> {
     let mut savepoint = connection.begin().await.map_err(|error| failed(&error))?;
     match rows(&mut savepoint, write).await {
         Ok(Written::Committed) => {
             savepoint.commit().await.map_err(|error| failed(&error))?;
-            Ok(Written::Committed)
+            Ok(Ok(Written::Committed))
         }
-        result => {
+        Ok(Written::Missed) => {
             savepoint.rollback().await.map_err(|error| failed(&error))?;
-            result.map_err(|error| failed(&error))
+            Ok(Ok(Written::Missed))
+        }
+        Err(error) => {
+            let error = failed(&error);
+            // Why it could not be written says more than why that could not be undone.
+            savepoint.rollback().await.map_err(|_| error.clone())?;
+            Ok(Err(error))
         }
     }
 }
@@ -211,12 +218,13 @@ async fn events(connection: &mut SqliteConnection, write: &Write) -> Result<(), 
         connection,
         write,
         (0_i64..).zip(&write.usages),
-        "INSERT INTO usage (tenant_id, at, id, version, ordinal, used_at, late, overshoot, body) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO usage (tenant_id, at, id, version, ordinal, reservation, used_at, late, overshoot, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         |(ordinal, row)| at,
         row.id,
         version,
         ordinal,
+        row.reservation,
         row.used_at,
         row.late,
         row.overshoot,
@@ -226,12 +234,13 @@ async fn events(connection: &mut SqliteConnection, write: &Write) -> Result<(), 
         connection,
         write,
         (0_i64..).zip(&write.entries),
-        "INSERT INTO entry (tenant_id, at, id, version, ordinal, account, kind, amount, currency, body) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO entry (tenant_id, at, id, version, ordinal, usage_id, account, kind, amount, currency, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         |(ordinal, row)| at,
         row.id,
         version,
         ordinal,
+        row.usage,
         row.account.clone(),
         row.kind.clone(),
         row.amount.to_string(),
