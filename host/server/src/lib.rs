@@ -8,6 +8,7 @@ mod components;
 mod policy;
 mod simulate;
 mod stores;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,8 @@ struct Arguments {
 enum Verb {
     /// Prices and judges a trace of calls as if they were made now, by the trace's own clock
     Simulate(simulate::Arguments),
+    /// Recomputes counters, holds and balances from what happened, and prints what differs
+    Verify(verify::Arguments),
     /// Looks at a policy component
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -37,12 +40,13 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        Verb::Simulate(arguments) => simulate::run(&arguments),
-        Verb::Policy(verb) => policy::run(&verb),
+        Verb::Simulate(arguments) => simulate::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::Policy(verb) => policy::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Worker => return tollgate_host::sandbox::worker_main(),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

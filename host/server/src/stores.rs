@@ -74,6 +74,18 @@ impl StoreUrl {
     }
 }
 
+impl StoreUrl {
+    /// Opens one that must be there already, by its own clock.
+    pub async fn open_there(url: &Self, clock: Clock) -> Result<AnyStore> {
+        if let Self::Sqlite(path) = url
+            && !path.exists()
+        {
+            bail!("there is no file `{}`", path.display());
+        }
+        Self::open(Some(url), clock).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

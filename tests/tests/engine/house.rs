@@ -149,6 +149,10 @@ pub fn call(dimensions: &[(&str, &str)], quantities: &[(&str, u32)]) -> Call {
     }
 }
 
+pub fn reserve_of(call: Call, ttl_ms: i64) -> Operation {
+    Operation::Reserve { call, ttl_ms, mode: Mode::All }
+}
+
 pub async fn ask(host: &Host, operation: Operation) -> Result<Outcome, HostError> {
     host.ask(&acme(), None, operation).await
 }

@@ -2,12 +2,16 @@
 
 mod hosts;
 mod house;
+mod model;
 mod operations;
 mod rules;
+mod verifying;
 
 use std::sync::Arc;
 
 use house::House;
+use tollgate_host::engine::verify;
+use tollgate_host::store::Store;
 use tollgate_tests::run;
 
 /// Runs each test on both stores.
@@ -17,7 +21,10 @@ macro_rules! on_both {
             $($(#[test]
             fn $test() {
                 super::run(async {
-                    super::$module::$test(&super::house::postgres().await).await;
+                    super::checked(&super::house::postgres().await, async |house| {
+                        super::$module::$test(house).await;
+                    })
+                    .await;
                 });
             })*)*
         }
@@ -26,7 +33,10 @@ macro_rules! on_both {
             $($(#[test]
             fn $test() {
                 super::run(async {
-                    super::$module::$test(&super::house::sqlite().await).await;
+                    super::checked(&super::house::sqlite().await, async |house| {
+                        super::$module::$test(house).await;
+                    })
+                    .await;
                 });
             })*)*
         }
@@ -64,6 +74,16 @@ on_both! {
     what_can_be_had_is_granted_where_that_is_enough,
     a_check_answers_like_a_reservation_and_holds_nothing,
     what_makes_no_sense_is_refused_and_nothing_is_written;
+
+    verifying:
+    what_stands_otherwise_than_what_happened_is_found_and_put_right;
+}
+
+/// Whatever a test does: what stands afterwards is what happened.
+async fn checked<S: Store>(house: &House<S>, test: impl AsyncFn(&House<S>)) {
+    test(house).await;
+    let differences = verify(&*house.store, &house::acme(), None).await;
+    assert_eq!(differences, Ok(Vec::new()));
 }
 
 /// A tenant's house on one Postgres, for several hosts.

@@ -98,8 +98,8 @@ impl Book {
             Err(denial) => return self.deny(judgement, &places, denial),
         };
         self.touched = true;
-        let (calendar, now) = (self.judge.setup.calendar, self.judge.now);
-        let parts = self.judge.tally.hold(&calendar, now, &places, &asks).map_err(engine)?;
+        let now = self.judge.now;
+        let parts = self.judge.tally.hold(now, &places, &asks).map_err(engine)?;
         let cost = self.hold_cost(judgement.quote())?;
         let expires_at = now.saturating_add(ttl_ms);
         let charges = self.judge.setup.expiring == Expiring::Charge;
@@ -234,13 +234,13 @@ impl Book {
     /// Books what was used in the place of what is held, and lets the alerting policies look.
     fn charge(&mut self, booking: Booking, parts: &[Part]) -> Result<Recorded, HostError> {
         let Booking { reservation, call, quote, used, used_at, late, overshoot, kind } = booking;
-        let (calendar, at) = (self.judge.setup.calendar, self.judge.now);
+        let at = self.judge.now;
         let places = self.places(&call.dimensions);
         let tally = &mut self.judge.tally;
         let elsewhere = if used_at == at {
-            tally.settle(&calendar, at, &places, parts, &used).map_err(engine)?
+            tally.settle(at, &places, parts, &used).map_err(engine)?
         } else {
-            tally.book(&calendar, used_at, &places, &used, &[]).map_err(engine)?;
+            tally.book(used_at, &places, &used, &[]).map_err(engine)?;
             Vec::new()
         };
         let elsewhere = KeptParts::of(&elsewhere, tally);
@@ -310,8 +310,8 @@ impl Book {
             Err(denial) => return self.deny(judgement, &places, denial),
         };
         self.touched = true;
-        let (calendar, now) = (self.judge.setup.calendar, self.judge.now);
-        let parts = self.judge.tally.hold(&calendar, now, &places, &asks).map_err(engine)?;
+        let now = self.judge.now;
+        let parts = self.judge.tally.hold(now, &places, &asks).map_err(engine)?;
         held.parts.extend(parts);
         if let Some(more) = self.hold_cost(judgement.quote())? {
             held.cost = Some(match held.cost {
@@ -373,12 +373,11 @@ impl Book {
         used: &KeptUsage,
         reason: &str,
     ) -> Result<Uuid, HostError> {
-        let calendar = self.judge.setup.calendar;
         let places = self.places(&used.dimensions);
         let tally = &mut self.judge.tally;
         let elsewhere: Vec<Part> = used.elsewhere.placed(tally).iter().map(Part::negated).collect();
         let back = used.used.negated();
-        tally.book(&calendar, used_at, &places, &back, &elsewhere).map_err(engine)?;
+        tally.book(used_at, &places, &back, &elsewhere).map_err(engine)?;
         let kept = KeptUsage {
             used: back,
             cost: used.cost.map(|cost| Money::new(cost.amount.negated(), cost.currency)),

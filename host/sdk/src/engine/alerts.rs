@@ -82,8 +82,7 @@ impl Judge {
         match action {
             Action::Raise(notice) => {
                 let period = notice.counter.and_then(|counter| {
-                    let (subscription, calendar) = (self.subscription(index), &self.setup.calendar);
-                    self.tally.period(subscription, counter, calendar, at, &call.dimensions)
+                    self.tally.period(self.subscription(index), counter, at, &call.dimensions)
                 });
                 let told = Told { policy, key: notice.key.clone(), period };
                 self.records.tell(told).then_some(Event::Notice { at, notice })

@@ -53,10 +53,15 @@ impl Amounts {
         }
     }
 
-    /// Of one meter.
+    /// Of one meter; nothing where it is not named.
     pub fn of(&self, meter: &str) -> Decimal {
+        self.get(meter).unwrap_or_default()
+    }
+
+    /// Of one meter, where it is named.
+    pub fn get(&self, meter: &str) -> Option<Decimal> {
         let own = self.0.iter().find(|quantity| quantity.meter.as_str() == meter);
-        own.map_or(Decimal::ZERO, |quantity| quantity.amount)
+        own.map(|quantity| quantity.amount)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Quantity> {

@@ -21,7 +21,6 @@ pub struct History {
     /// From where on it is read.
     pub since: Instant,
     pub tally: Tally,
-    calendar: TenantCalendar,
     read_to: Place,
 }
 
@@ -42,9 +41,9 @@ impl History {
         let begins = counters.iter().map(begins).collect::<Result<Vec<_>, _>>();
         let begins = begins.map_err(|error| engine(error.into()))?;
         let since = begins.into_iter().min().unwrap_or(at);
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(calendar);
         tally.subscribe(&counters);
-        Ok(Self { counters, since, tally, calendar, read_to: Place::before(since) })
+        Ok(Self { counters, since, tally, read_to: Place::before(since) })
     }
 
     /// Reads on, to where there is no more.
@@ -56,9 +55,7 @@ impl History {
             for (_, row) in page {
                 let Some(used) = body::read::<KeptUsage>(&row.body) else { continue };
                 let places = self.tally.places(&used.dimensions);
-                self.tally
-                    .book(&self.calendar, row.used_at, &places, &used.used, &[])
-                    .map_err(engine)?;
+                self.tally.book(row.used_at, &places, &used.used, &[]).map_err(engine)?;
             }
         }
     }

@@ -111,6 +111,7 @@ impl Book {
         let mut judge = Judge::new(setup);
         judge.records.load(&found.records);
         judge.accounts.load(&found.accounts);
+        judge.keep_counters();
         judge.apply_limits();
         judge.now = found.head.at;
         let mut book = Self {
@@ -146,8 +147,9 @@ impl Book {
     }
 
     fn keep(&mut self, counter: &Counter, since: Instant) {
-        let kept = KeptCounter { counter: counter.clone(), since };
-        self.judge.records.keep(id_of(counter), kept);
+        let calendar = self.judge.setup.calendar;
+        let kept = KeptCounter::new(counter.clone(), calendar, since);
+        self.judge.records.keep(id_of(counter, &calendar), kept);
     }
 
     /// Whether these requests need counters that are not kept yet.
@@ -173,7 +175,8 @@ impl Book {
             _ => None,
         });
         let mut unkept: BTreeMap<i64, Counter> = BTreeMap::new();
-        unkept.extend(own.chain(of_limits).map(|counter| (id_of(&counter), counter)));
+        let calendar = &self.judge.setup.calendar;
+        unkept.extend(own.chain(of_limits).map(|counter| (id_of(&counter, calendar), counter)));
         unkept.retain(|id, _| !kept.contains_key(id));
         unkept.into_values().collect()
     }
@@ -185,7 +188,6 @@ impl Book {
             self.judge.tally.subscribe([counter]);
             self.keep(counter, since);
         }
-        let calendar = self.judge.setup.calendar;
         for HoldRow { id, expires_at, body } in holds {
             let Some(mut hold) = body::read::<HoldBody>(&body) else { continue };
             let places = tally.places(&hold.call.dimensions);
@@ -193,7 +195,7 @@ impl Book {
             let asked = Amounts::held(&hold.call.quantities, hold.cost)
                 .map_err(TallyError::Amount)
                 .map_err(engine)?;
-            let more = tally.hold(&calendar, at, &places, &asked).map_err(engine)?;
+            let more = tally.hold(at, &places, &asked).map_err(engine)?;
             hold.parts.append(KeptParts::of(&more, &tally));
             let body = body::write(&hold);
             self.know(id, hold, expires_at);

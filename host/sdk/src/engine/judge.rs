@@ -78,7 +78,7 @@ impl Judgement {
 impl Judge {
     /// Starts with all totals at zero.
     pub fn new(setup: Arc<Setup>) -> Self {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(setup.calendar);
         let subscribe = |binding: &Binding| tally.subscribe(&binding.policy.manifest().counters);
         let subscriptions = setup.bindings.iter().map(subscribe).collect();
         Self {
@@ -92,13 +92,21 @@ impl Judge {
         }
     }
 
+    /// Keeps what the tenant keeps, whoever needs it: what a host does not know of would stand
+    /// still.
+    pub fn keep_counters(&mut self) {
+        self.records.forget_other_calendars(self.setup.calendar);
+        let kept = self.records.counters().values().map(|kept| &kept.counter);
+        self.tally.subscribe(kept);
+    }
+
     /// Has the limits that were set read what they limit.
     pub fn apply_limits(&mut self) {
         self.limits.clear();
         for (key, limit) in self.records.limits() {
             let counter = key.counter();
             self.tally.subscribe([&counter]);
-            let slot = self.tally.slot(id_of(&counter), &key.values());
+            let slot = self.tally.slot(id_of(&counter, &self.setup.calendar), &key.values());
             self.limits.insert(slot, (key.clone(), limit.clone()));
         }
     }
@@ -185,7 +193,7 @@ impl Judge {
         }
         // The second wall: whatever policies make of a limit that was set, it holds.
         if !self.limits.is_empty() {
-            for standing in self.tally.standing(&self.setup.calendar, self.now, places, asks) {
+            for standing in self.tally.standing(self.now, places, asks) {
                 let (slot, counter, reading) = standing?;
                 if let Some(limit) = self.limit(slot) {
                     word = word.and(enforce(limit, &counter.meter, &reading, partial));
@@ -227,8 +235,7 @@ impl Judge {
         asks: &Amounts,
     ) -> Result<Vec<Reading>, TallyError> {
         let limit = |slot: usize| self.limit(slot).map(|limit| limit.limit);
-        let (subscription, calendar) = (&self.subscriptions[index], &self.setup.calendar);
-        self.tally.readings(subscription, calendar, self.now, places, asks, limit)
+        self.tally.readings(&self.subscriptions[index], self.now, places, asks, limit)
     }
 
     /// Whose counters a policy's are.
@@ -281,7 +288,7 @@ impl Judge {
         parts: &[super::part::Part],
         wanted: &mut BTreeMap<usize, Instant>,
     ) -> Result<(), TallyError> {
-        self.tally.missing(&self.setup.calendar, at.max(self.now), places, parts, wanted)
+        self.tally.missing(at, places, parts, wanted)
     }
 }
 

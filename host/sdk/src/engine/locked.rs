@@ -105,11 +105,17 @@ impl<S: Store> Locked<S> {
             // Nothing was written. Who failed is told so, and the others come again.
             let mut again = self.book.take().map(Book::close).unwrap_or_default();
             again.extend(left);
-            drop(locked);
+            locked.release().await;
             return Box::pin(self.locked_again(again)).await;
         }
-        let Some((write, answers)) = book.take_batch() else { return Ok(()) };
+        let batch =
+            book.take_batch().filter(|(write, answers)| !(write.is_empty() && answers.is_empty()));
+        let Some((write, answers)) = batch else {
+            locked.release().await;
+            return Ok(());
+        };
         if write.is_empty() {
+            locked.release().await;
             book.landed(desk.now());
             answer(answers);
             return Ok(());

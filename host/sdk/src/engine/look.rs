@@ -108,7 +108,7 @@ impl Book {
         let asks = Amounts::of_call(&judgement.call.quantities, quote)
             .map_err(|error| HostError::Engine(EngineError::from(error)))?;
         let judge = &self.judge;
-        for own in judge.tally.standing(&judge.setup.calendar, judge.now, &places, &asks) {
+        for own in judge.tally.standing(judge.now, &places, &asks) {
             let (slot, counter, reading) = own.map_err(engine)?;
             if let Some(limit) = judge.limit(slot) {
                 let (status, remaining) = tollgate_policy_core::limits::standing(

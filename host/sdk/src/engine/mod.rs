@@ -23,6 +23,7 @@ mod price;
 mod records;
 mod shard;
 mod tally;
+mod verify;
 
 pub use builder::{HostBuilder, Random};
 pub use host::{Host, HostError};
@@ -34,6 +35,7 @@ pub use operation::{
 };
 pub use records::{Agent, Author, Disabled};
 pub use tally::TallyError;
+pub use verify::{Difference, verify};
 
 use std::collections::BTreeSet;
 

@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use chrono_tz::Tz;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::{Counter, Dimension};
-use tollgate_policy_core::window::Instant;
+use tollgate_policy_core::window::{Instant, Weekday};
 
 use super::limit::{Limit, LimitKey};
+use super::tally::id_of;
 use crate::store::RecordRow;
 
 const AGENT: &str = "agent";
@@ -68,8 +71,23 @@ pub struct Told {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptCounter {
     pub counter: Counter,
+    /// By whose days and weeks.
+    pub time_zone: Tz,
+    pub first_day_of_week: Weekday,
     /// Its stretches are whole from then on.
     pub since: Instant,
+}
+
+impl KeptCounter {
+    pub fn new(counter: Counter, calendar: TenantCalendar, since: Instant) -> Self {
+        let TenantCalendar { zone: time_zone, first_day_of_week } = calendar;
+        Self { counter, time_zone, first_day_of_week, since }
+    }
+
+    pub fn calendar(&self) -> TenantCalendar {
+        let Self { time_zone: zone, first_day_of_week, .. } = *self;
+        TenantCalendar { zone, first_day_of_week }
+    }
 }
 
 /// The records of one tenant, and which of them changed.
@@ -186,6 +204,16 @@ impl Records {
     pub fn keep(&mut self, id: i64, kept: KeptCounter) {
         self.change(COUNTER, &id, Some(json(&kept)));
         self.counters.insert(id, kept);
+    }
+
+    /// Of counters by another calendar: their windows no longer are.
+    pub fn forget_other_calendars(&mut self, calendar: TenantCalendar) {
+        let other = |_: &i64, kept: &mut KeptCounter| {
+            id_of(&kept.counter, &calendar) != id_of(&kept.counter, &kept.calendar())
+        };
+        for (id, _) in self.counters.extract_if(.., other).collect::<Vec<_>>() {
+            self.change(COUNTER, &id, None);
+        }
     }
 
     /// What batches were judged with is kept once.

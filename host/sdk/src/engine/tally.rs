@@ -10,7 +10,7 @@ use tollgate_policy_core::Decimal;
 use tollgate_policy_core::calendar::{OutOfRange, Span, TenantCalendar};
 use tollgate_policy_core::contract::{Counter, Dimension, Reading, dimension};
 use tollgate_policy_core::decimal::DecimalError;
-use tollgate_policy_core::window::{Instant, Window};
+use tollgate_policy_core::window::{Calendar, Instant, Window};
 
 use super::amounts::Amounts;
 use super::part::Part;
@@ -23,6 +23,7 @@ const ROLLING_PARTS: i64 = 60;
 /// The totals of one tenant.
 #[derive(Debug, Default)]
 pub struct Tally {
+    calendar: TenantCalendar,
     kept: Vec<Kept>,
     /// The lists of dimensions that counters stand on.
     lists: Vec<List>,
@@ -95,6 +96,11 @@ pub enum TallyError {
 struct Draft(Vec<(usize, Instant, Total)>);
 
 impl Tally {
+    /// With nothing kept yet.
+    pub fn new(calendar: TenantCalendar) -> Self {
+        Self { calendar, ..Self::default() }
+    }
+
     /// Keeps these counters, each once however many policies ask for it.
     pub fn subscribe<'a>(
         &mut self,
@@ -105,7 +111,7 @@ impl Tally {
     }
 
     fn keep(&mut self, counter: &Counter) -> usize {
-        let id = id_of(counter);
+        let id = id_of(counter, &self.calendar);
         if let Some(known) = self.kept.iter().position(|kept| kept.id == id) {
             return known;
         }
@@ -167,14 +173,13 @@ impl Tally {
     pub fn readings(
         &self,
         subscription: &Subscription,
-        calendar: &TenantCalendar,
         at: Instant,
         places: &Places,
         asked: &Amounts,
         limit: impl Fn(usize) -> Option<Decimal>,
     ) -> Result<Vec<Reading>, TallyError> {
         let reading = |place: &usize| {
-            let (slot, reading) = self.kept[*place].reading(self, calendar, at, places, asked)?;
+            let (slot, reading) = self.kept[*place].reading(self, at, places, asked)?;
             Ok(Reading { limit: limit(slot), ..reading })
         };
         subscription.0.iter().map(reading).collect()
@@ -184,13 +189,12 @@ impl Tally {
     /// its slot.
     pub fn standing<'a>(
         &'a self,
-        calendar: &'a TenantCalendar,
         at: Instant,
         places: &'a Places,
         asked: &'a Amounts,
     ) -> impl Iterator<Item = Result<(usize, &'a Counter, Reading), TallyError>> + 'a {
         self.kept.iter().map(move |kept| {
-            let (slot, reading) = kept.reading(self, calendar, at, places, asked)?;
+            let (slot, reading) = kept.reading(self, at, places, asked)?;
             Ok((slot, &kept.counter, reading))
         })
     }
@@ -199,7 +203,6 @@ impl Tally {
     /// one total does not fit.
     pub fn hold(
         &mut self,
-        calendar: &TenantCalendar,
         at: Instant,
         places: &Places,
         asked: &Amounts,
@@ -213,7 +216,7 @@ impl Tally {
             let opened = match kept.counter.window {
                 // An open hold counts whatever its age.
                 Window::Rolling(_) => Instant::MIN,
-                _ => kept.stretch(calendar, at)?,
+                _ => kept.stretch(&self.calendar, at)?,
             };
             let part = Part { slot: kept.slot(places), opened, amount };
             let total = draft.total(self, part.slot, opened);
@@ -222,6 +225,22 @@ impl Tally {
         }
         self.apply(draft);
         Ok(parts)
+    }
+
+    /// By which its windows open and close.
+    pub fn calendar(&self) -> &TenantCalendar {
+        &self.calendar
+    }
+
+    /// Whether it keeps this counter.
+    pub fn keeps(&self, counter: i64) -> bool {
+        self.kept.iter().any(|kept| kept.id == counter)
+    }
+
+    /// Holds these very parts.
+    pub fn take(&mut self, parts: &[Part]) -> Result<(), TallyError> {
+        let parts: Vec<Part> = parts.iter().map(Part::negated).collect();
+        self.release(&parts)
     }
 
     /// Gives back what was held.
@@ -237,7 +256,6 @@ impl Tally {
     /// parts that landed elsewhere than in that one.
     pub fn settle(
         &mut self,
-        calendar: &TenantCalendar,
         at: Instant,
         places: &Places,
         parts: &[Part],
@@ -251,10 +269,17 @@ impl Tally {
             match kept.counter.window {
                 // Of a request nothing stays, and what is in flight is what is held.
                 Window::Request | Window::InFlight => continue,
-                Window::Level => draft.total(self, slot, Instant::MIN).used = left,
-                Window::Rolling(_) => draft.add(self, slot, kept.stretch(calendar, at)?, left)?,
+                // What was not reported stays.
+                Window::Level => {
+                    if used.get(kept.counter.meter.as_str()).is_some() {
+                        draft.total(self, slot, Instant::MIN).used = left;
+                    }
+                }
+                Window::Rolling(_) => {
+                    draft.add(self, slot, kept.stretch(&self.calendar, at)?, left)?
+                }
                 Window::Calendar(_) | Window::Lifetime => {
-                    let current = kept.stretch(calendar, at)?;
+                    let current = kept.stretch(&self.calendar, at)?;
                     let mut own: Vec<&Part> =
                         parts.iter().filter(|part| part.slot == slot).collect();
                     own.sort_by_key(|part| part.opened);
@@ -280,7 +305,6 @@ impl Tally {
     /// landed elsewhere. With amounts below zero it takes back what was booked so.
     pub fn book(
         &mut self,
-        calendar: &TenantCalendar,
         used_at: Instant,
         places: &Places,
         used: &Amounts,
@@ -288,11 +312,8 @@ impl Tally {
     ) -> Result<(), TallyError> {
         let mut draft = Draft::default();
         for kept in &self.kept {
-            let mut left = used.of(kept.counter.meter.as_str());
+            let Some(mut left) = used.get(kept.counter.meter.as_str()) else { continue };
             let slot = kept.slot(places);
-            if left.is_zero() {
-                continue;
-            }
             match kept.counter.window {
                 Window::Request | Window::InFlight => continue,
                 // What was reported wrongly is put right by the next report.
@@ -303,7 +324,7 @@ impl Tally {
                         draft.add(self, slot, part.opened, part.amount)?;
                         left = left.checked_sub(part.amount)?;
                     }
-                    draft.add(self, slot, kept.stretch(calendar, used_at)?, left)?;
+                    draft.add(self, slot, kept.stretch(&self.calendar, used_at)?, left)?;
                 }
             }
         }
@@ -316,14 +337,13 @@ impl Tally {
         &self,
         subscription: &Subscription,
         counter: u32,
-        calendar: &TenantCalendar,
         at: Instant,
         dimensions: &[Dimension],
     ) -> Option<(Instant, Vec<Dimension>)> {
         let place = *subscription.0.get(usize::try_from(counter).ok()?)?;
         let kept = self.kept.get(place)?;
         // Rolling windows open anew all the time; a part of them is period enough.
-        let opened = kept.stretch(calendar, at).ok()?;
+        let opened = kept.stretch(&self.calendar, at).ok()?;
         let values = self.lists[kept.list].per.iter().map(|name| Dimension {
             name: name.clone(),
             value: dimension(dimensions, name).to_owned(),
@@ -335,7 +355,6 @@ impl Tally {
     /// be given back.
     pub fn missing(
         &self,
-        calendar: &TenantCalendar,
         at: Instant,
         places: &Places,
         parts: &[Part],
@@ -350,8 +369,10 @@ impl Tally {
         for kept in &self.kept {
             let opened = match kept.counter.window {
                 Window::Request => continue,
-                Window::Calendar(_) => kept.span(calendar, at)?.opened,
-                Window::Rolling(seconds) => part_of(kept.span(calendar, at)?.opened, seconds.get()),
+                Window::Calendar(_) => kept.span(&self.calendar, at)?.opened,
+                Window::Rolling(seconds) => {
+                    part_of(kept.span(&self.calendar, at)?.opened, seconds.get())
+                }
                 // There is but the one row, which always comes along.
                 Window::Lifetime | Window::InFlight | Window::Level => Instant::MAX,
             };
@@ -419,12 +440,11 @@ impl Kept {
     fn reading(
         &self,
         tally: &Tally,
-        calendar: &TenantCalendar,
         at: Instant,
         places: &Places,
         asked: &Amounts,
     ) -> Result<(usize, Reading), TallyError> {
-        let Span { opened, closes } = self.span(calendar, at)?;
+        let Span { opened, closes } = self.span(&tally.calendar, at)?;
         let slot = self.slot(places);
         let Total { used, held } = tally.slots[slot].total(&self.counter.window, opened)?;
         let asked = asked.of(self.counter.meter.as_str());
@@ -544,10 +564,17 @@ fn sorted(per: &[String]) -> Vec<String> {
     per
 }
 
-/// The same in every host: two counters that meet in it would be one in many ages of the world.
-pub fn id_of(counter: &Counter) -> i64 {
+/// The same in every host: two counters that meet in it would be one in many ages of the world. By
+/// another calendar it is another counter, since its windows are others.
+pub fn id_of(counter: &Counter, calendar: &TenantCalendar) -> i64 {
     let per = serde_json::to_string(&sorted(&counter.per)).unwrap_or_default();
-    let text = format!("{}|{}|{per}", counter.meter.as_str(), counter.window);
+    let by = match counter.window {
+        Window::Calendar(Calendar { utc: false, .. }) => {
+            format!("{} {:?}", calendar.zone.name(), calendar.first_day_of_week)
+        }
+        _ => String::new(),
+    };
+    let text = format!("{}|{}|{per}|{by}", counter.meter.as_str(), counter.window);
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().take(8).fold(0, |id, byte| id << 8 | i64::from(*byte))
 }
@@ -576,10 +603,6 @@ mod tests {
         (tally, subscription)
     }
 
-    fn utc() -> TenantCalendar {
-        TenantCalendar::default()
-    }
-
     fn ana(tally: &mut Tally) -> Places {
         tally.places(&[Dimension { name: "user".into(), value: "ana".into() }])
     }
@@ -587,8 +610,7 @@ mod tests {
     /// Used and held, at an instant.
     fn stands(tally: &mut Tally, subscription: &Subscription, at: Instant) -> (Decimal, Decimal) {
         let (places, nothing) = (ana(tally), Amounts::default());
-        let readings =
-            tally.readings(subscription, &utc(), at, &places, &nothing, |_| None).unwrap();
+        let readings = tally.readings(subscription, at, &places, &nothing, |_| None).unwrap();
         (readings[0].used, readings[0].held)
     }
 
@@ -602,9 +624,9 @@ mod tests {
     fn use_fills_the_window_that_holds_it_and_the_rest_lands_in_the_current_one() {
         let (mut tally, subscription) = tally("calendar:hour");
         let places = ana(&mut tally);
-        let parts = tally.hold(&utc(), 0, &places, &tokens(10)).unwrap();
+        let parts = tally.hold(0, &places, &tokens(10)).unwrap();
         assert_eq!(stands(&mut tally, &subscription, 0), (0.into(), 10.into()));
-        let elsewhere = tally.settle(&utc(), HOUR_MS, &places, &parts, &tokens(14)).unwrap();
+        let elsewhere = tally.settle(HOUR_MS, &places, &parts, &tokens(14)).unwrap();
         assert_eq!(elsewhere, parts);
         assert_eq!(stands(&mut tally, &subscription, 0), (10.into(), 0.into()));
         assert_eq!(stands(&mut tally, &subscription, HOUR_MS), (4.into(), 0.into()));
@@ -615,7 +637,7 @@ mod tests {
         // What was booked so is taken back so.
         let back = tokens(Decimal::from(14).negated());
         let elsewhere: Vec<Part> = elsewhere.iter().map(Part::negated).collect();
-        tally.book(&utc(), HOUR_MS, &places, &back, &elsewhere).unwrap();
+        tally.book(HOUR_MS, &places, &back, &elsewhere).unwrap();
         assert_eq!(stands(&mut tally, &subscription, 0), (0.into(), 0.into()));
         assert_eq!(stands(&mut tally, &subscription, HOUR_MS), (0.into(), 0.into()));
     }
@@ -624,10 +646,10 @@ mod tests {
     fn an_open_hold_counts_in_a_rolling_window_whatever_its_age() {
         let (mut tally, subscription) = tally("rolling:3600");
         let places = ana(&mut tally);
-        let parts = tally.hold(&utc(), 0, &places, &tokens(10)).unwrap();
+        let parts = tally.hold(0, &places, &tokens(10)).unwrap();
         assert_eq!(stands(&mut tally, &subscription, 5 * HOUR_MS), (0.into(), 10.into()));
         // Its use lands when it settles, and leaves an hour and at most a part of one later.
-        tally.settle(&utc(), 5 * HOUR_MS, &places, &parts, &tokens(7)).unwrap();
+        tally.settle(5 * HOUR_MS, &places, &parts, &tokens(7)).unwrap();
         assert_eq!(stands(&mut tally, &subscription, 6 * HOUR_MS - 1), (7.into(), 0.into()));
         assert_eq!(stands(&mut tally, &subscription, 6 * HOUR_MS), (7.into(), 0.into()));
         assert_eq!(stands(&mut tally, &subscription, 6 * HOUR_MS + 60_000), (0.into(), 0.into()));
@@ -637,10 +659,10 @@ mod tests {
     fn what_is_in_flight_is_what_is_held() {
         let (mut tally, subscription) = tally("in-flight");
         let places = ana(&mut tally);
-        let first = tally.hold(&utc(), 0, &places, &tokens(1)).unwrap();
-        let second = tally.hold(&utc(), 5, &places, &tokens(1)).unwrap();
+        let first = tally.hold(0, &places, &tokens(1)).unwrap();
+        let second = tally.hold(5, &places, &tokens(1)).unwrap();
         assert_eq!(stands(&mut tally, &subscription, 9), (0.into(), 2.into()));
-        tally.settle(&utc(), 9, &places, &first, &tokens(1)).unwrap();
+        tally.settle(9, &places, &first, &tokens(1)).unwrap();
         tally.release(&second).unwrap();
         assert_eq!(stands(&mut tally, &subscription, 9), (0.into(), 0.into()));
     }
@@ -649,7 +671,7 @@ mod tests {
     fn what_was_used_earlier_lands_where_it_was_used() {
         let (mut tally, subscription) = tally("calendar:hour");
         let places = ana(&mut tally);
-        tally.book(&utc(), HOUR_MS - 1, &places, &tokens(3), &[]).unwrap();
+        tally.book(HOUR_MS - 1, &places, &tokens(3), &[]).unwrap();
         assert_eq!(stands(&mut tally, &subscription, 0), (3.into(), 0.into()));
         assert_eq!(stands(&mut tally, &subscription, HOUR_MS), (0.into(), 0.into()));
     }
@@ -659,9 +681,9 @@ mod tests {
         let (mut tally, _) = tally("lifetime");
         let last: Decimal = "999999999999999".parse().unwrap();
         let places = ana(&mut tally);
-        tally.hold(&utc(), 0, &places, &tokens(last)).unwrap();
+        tally.hold(0, &places, &tokens(last)).unwrap();
         tally.take_moved();
-        let refused = tally.hold(&utc(), 0, &places, &tokens(last));
+        let refused = tally.hold(0, &places, &tokens(last));
         assert!(matches!(refused, Err(TallyError::Amount(_))));
         assert!(tally.take_moved().is_empty());
     }

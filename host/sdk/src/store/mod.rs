@@ -102,6 +102,25 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<HoldRow>, StoreError>> + Send;
 
+    /// Entries of the ledger, in order, after a place: a page.
+    fn entries(
+        &self,
+        tenant: &Tenant,
+        after: Place,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(Place, EntryRow)>, StoreError>> + Send;
+
+    /// What counters stand at, in the order of their keys, after one of them: a page.
+    fn counters(
+        &self,
+        tenant: &Tenant,
+        after: &Since,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<CounterRow>, StoreError>> + Send;
+
+    /// All tenants there are.
+    fn tenants(&self) -> impl Future<Output = Result<Vec<Tenant>, StoreError>> + Send;
+
     /// A user's runs that began in a stretch of time, its end not among it; without a user
     /// everybody's.
     fn runs(
@@ -125,6 +144,9 @@ pub trait Locked: Send {
 
     /// Writes and lets go.
     fn write(self, write: &Write) -> impl Future<Output = Result<Written, StoreError>> + Send;
+
+    /// Lets go. Dropped, it does so somewhat later.
+    fn release(self) -> impl Future<Output = ()> + Send;
 }
 
 /// Versions are places in the list: a statement that was released is never changed.

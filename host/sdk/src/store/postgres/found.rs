@@ -98,7 +98,7 @@ fn hold(row: &PgRow) -> Result<HoldRow, sqlx::Error> {
     Ok(HoldRow { id: row.try_get("id")?, expires_at: row.try_get("a")?, body: row.try_get("x")? })
 }
 
-fn amount(row: &PgRow, column: &str) -> Result<Decimal, sqlx::Error> {
+pub fn amount(row: &PgRow, column: &str) -> Result<Decimal, sqlx::Error> {
     let amount: rust_decimal::Decimal = row.try_get(column)?;
     Decimal::try_from(amount).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }

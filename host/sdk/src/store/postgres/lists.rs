@@ -7,8 +7,9 @@ use sqlx::{PgPool, Row};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
+use super::found::amount;
 use crate::store::Tenant;
-use crate::store::rows::{HoldRow, Place, RunRow, UsageRow};
+use crate::store::rows::{CounterRow, EntryRow, HoldRow, Place, RunRow, Since, Total, UsageRow};
 
 pub async fn usages(
     pool: &PgPool,
@@ -111,4 +112,75 @@ pub async fn overdue(
     .await?;
     let tenant = |place: i64| tenants.get(usize::try_from(place - 1).ok()?).cloned();
     Ok(places.into_iter().filter_map(tenant).collect())
+}
+
+pub async fn entries(
+    pool: &PgPool,
+    tenant: &Tenant,
+    after: Place,
+    limit: u32,
+) -> Result<Vec<(Place, EntryRow)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT at, version, ordinal, id, usage_id, account, kind, amount, currency, body FROM entry \
+         WHERE tenant_id = $1 AND at >= $2 AND (at, version, ordinal) > ($2, $3, $4) \
+         ORDER BY at, version, ordinal LIMIT $5",
+    )
+    .bind(tenant.as_str())
+    .bind(after.at)
+    .bind(after.version)
+    .bind(after.ordinal)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let row = |row: PgRow| {
+        let place =
+            Place { at: row.try_get(0)?, version: row.try_get(1)?, ordinal: row.try_get(2)? };
+        let entry = EntryRow {
+            id: row.try_get(3)?,
+            usage: row.try_get(4)?,
+            account: row.try_get(5)?,
+            kind: row.try_get(6)?,
+            amount: amount(&row, "amount")?,
+            currency: row.try_get(8)?,
+            body: row.try_get(9)?,
+        };
+        Ok((place, entry))
+    };
+    rows.into_iter().map(row).collect()
+}
+
+pub async fn counters(
+    pool: &PgPool,
+    tenant: &Tenant,
+    after: &Since,
+    limit: u32,
+) -> Result<Vec<CounterRow>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT counter, dimension_values, opened, used, held FROM counter \
+         WHERE tenant_id = $1 AND (counter, dimension_values, opened) > ($2, $3, $4) \
+         ORDER BY counter, dimension_values, opened LIMIT $5",
+    )
+    .bind(tenant.as_str())
+    .bind(after.counter)
+    .bind(after.values.as_str())
+    .bind(after.opened)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let row = |row: PgRow| {
+        Ok(CounterRow {
+            counter: row.try_get(0)?,
+            values: row.try_get(1)?,
+            opened: row.try_get(2)?,
+            total: Total { used: amount(&row, "used")?, held: amount(&row, "held")? },
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+pub async fn tenants(pool: &PgPool) -> Result<Vec<Tenant>, sqlx::Error> {
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT tenant_id FROM head ORDER BY tenant_id").fetch_all(pool).await?;
+    let tenant = |name: String| name.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)));
+    names.into_iter().map(tenant).collect::<Result<_, sqlx::Error>>()
 }

@@ -75,4 +75,8 @@ impl Locked for PostgresLocked<'_> {
             result => result,
         }
     }
+
+    async fn release(self) {
+        let _ = in_time(self.transaction.rollback()).await;
+    }
 }

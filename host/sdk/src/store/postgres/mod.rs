@@ -15,7 +15,9 @@ use sqlx::{ConnectOptions, Connection, Executor, PgPool, Postgres, Row};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use super::rows::{Found, HoldRow, Need, Place, RunRow, UsageRow, Write};
+use super::rows::{
+    CounterRow, EntryRow, Found, HoldRow, Need, Place, RunRow, Since, UsageRow, Write,
+};
 use super::{Clock, Store, StoreError, Tenant, Written, migrator};
 use arrays::Writes;
 use locked::PostgresLocked;
@@ -252,6 +254,32 @@ impl Store for PostgresStore {
         in_time(lists::holds(&self.pool, tenant, after, limit))
             .await
             .map_err(|error| unwritten(&error))
+    }
+
+    async fn entries(
+        &self,
+        tenant: &Tenant,
+        after: Place,
+        limit: u32,
+    ) -> Result<Vec<(Place, EntryRow)>, StoreError> {
+        in_time(lists::entries(&self.pool, tenant, after, limit))
+            .await
+            .map_err(|error| unwritten(&error))
+    }
+
+    async fn counters(
+        &self,
+        tenant: &Tenant,
+        after: &Since,
+        limit: u32,
+    ) -> Result<Vec<CounterRow>, StoreError> {
+        in_time(lists::counters(&self.pool, tenant, after, limit))
+            .await
+            .map_err(|error| unwritten(&error))
+    }
+
+    async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
+        in_time(lists::tenants(&self.pool)).await.map_err(|error| unwritten(&error))
     }
 
     async fn runs(

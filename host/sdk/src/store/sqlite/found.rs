@@ -165,7 +165,7 @@ async fn read_rows(
     Ok(Some(found))
 }
 
-fn amount(row: &SqliteRow, column: usize) -> Result<Decimal, sqlx::Error> {
+pub fn amount(row: &SqliteRow, column: usize) -> Result<Decimal, sqlx::Error> {
     let text: String = row.try_get(column)?;
     text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }

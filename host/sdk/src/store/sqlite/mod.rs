@@ -14,7 +14,9 @@ use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::postgres::Durability;
-use super::rows::{Found, HoldRow, Need, Place, RunRow, UsageRow, Write};
+use super::rows::{
+    CounterRow, EntryRow, Found, HoldRow, Need, Place, RunRow, Since, UsageRow, Write,
+};
 use super::{Clock, Locked, Store, StoreError, Tenant, Written, migrator};
 use found::read;
 
@@ -137,6 +139,28 @@ impl Store for SqliteStore {
         lists::holds(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
     }
 
+    async fn entries(
+        &self,
+        tenant: &Tenant,
+        after: Place,
+        limit: u32,
+    ) -> Result<Vec<(Place, EntryRow)>, StoreError> {
+        lists::entries(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
+    }
+
+    async fn counters(
+        &self,
+        tenant: &Tenant,
+        after: &Since,
+        limit: u32,
+    ) -> Result<Vec<CounterRow>, StoreError> {
+        lists::counters(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
+    }
+
+    async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
+        lists::tenants(&self.readers).await.map_err(|error| failed(&error))
+    }
+
     async fn runs(
         &self,
         tenant: &Tenant,
@@ -168,6 +192,10 @@ impl Locked for SqliteLocked<'_> {
         let written = write::in_savepoint(&mut transaction, write).await??;
         transaction.commit().await.map_err(|error| failed(&error))?;
         Ok(written)
+    }
+
+    async fn release(self) {
+        let _ = self.transaction.rollback().await;
     }
 }
 

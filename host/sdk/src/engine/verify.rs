@@ -1,0 +1,298 @@
+//! Recomputes what a tenant's counters, holds and accounts stand at, from what happened, and tells
+//! what differs: nothing must. Most of history is read without a lock, its tail and what it comes
+//! to under the head's lock, and no transaction is longer than a page but for that.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tollgate_policy_core::Decimal;
+use tollgate_policy_core::decimal::DecimalError;
+use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
+
+use super::backfill::holds;
+use super::body::{self, HoldBody, KeptUsage};
+use super::book::engine;
+use super::host::HostError;
+use super::records::Records;
+use super::tally::{Tally, id_of};
+use super::{EngineError, Random};
+use crate::store::{
+    AccountRow, CounterRow, Found, Locked, Need, Place, RecordRow, Since, Store, StoreError,
+    Tenant, Total, Write, Written,
+};
+
+/// So many rows are read at a time.
+const PAGE: u32 = 1_000;
+
+/// Something that stands otherwise than what happened comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// A stretch of a counter.
+    Counter {
+        /// Which counter: a digest of its definition.
+        counter: i64,
+        /// The values of its dimensions, as a JSON list.
+        values: String,
+        /// When the stretch begins.
+        opened: Instant,
+        /// What it stands at.
+        stands: Standing,
+        /// What it should.
+        should: Standing,
+    },
+    /// An account of the ledger.
+    Account {
+        /// Its name.
+        account: String,
+        /// Its currency.
+        currency: String,
+        /// The balance and what is held against it.
+        stands: Standing,
+        /// What they should be.
+        should: Standing,
+    },
+    /// A reservation whose body cannot be read.
+    Hold(Uuid),
+    /// A usage whose body cannot be read.
+    Usage(Uuid),
+}
+
+/// What is settled and what is held; of an account its balance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// Settled, or the balance.
+    pub used: Decimal,
+    /// Held.
+    pub held: Decimal,
+}
+
+/// What differs of a tenant, as of a version. With `repair` it is put right, and what was found is
+/// kept as a change of the record `repair`.
+pub async fn verify<S: Store>(
+    store: &S,
+    tenant: &Tenant,
+    repair: Option<&Random>,
+) -> Result<Vec<Difference>, HostError> {
+    let need = Need { whole: true, ..Need::head(tenant.clone()) };
+    let found = store.read(std::slice::from_ref(&need)).await?.pop();
+    let found = found.ok_or_else(|| StoreError::UnknownTenant(tenant.clone()))?;
+    let mut sums = Sums::of(&found);
+    sums.read_on(store, tenant).await?;
+    let mut locked = store.lock(tenant).await?;
+    let (found, differences) = match compare(store, &mut locked, sums, &need).await {
+        Ok(compared) => compared,
+        Err(error) => {
+            locked.release().await;
+            return Err(error);
+        }
+    };
+    let Some(random) = repair.filter(|_| !differences.is_empty()) else {
+        locked.release().await;
+        return Ok(differences);
+    };
+    match locked.write(&mend(tenant, &found, &differences, random)).await? {
+        Written::Committed => Ok(differences),
+        Written::Missed => {
+            Err(StoreError::Unavailable("the head moved under its lock".into()).into())
+        }
+    }
+}
+
+/// Reads the rest of history, and what it should come to, as of a locked head.
+async fn compare<S: Store>(
+    store: &S,
+    locked: &mut S::Locked<'_>,
+    mut sums: Sums,
+    need: &Need,
+) -> Result<(Found, Vec<Difference>), HostError> {
+    let tenant = &need.tenant;
+    let found = locked.read(need).await?;
+    if !sums.keeps(&found) {
+        // Which counters are kept has changed meanwhile.
+        sums = Sums::of(&found);
+    }
+    sums.read_on(store, tenant).await?;
+    for row in holds(store, tenant).await? {
+        sums.hold(row.id, &row.body)?;
+    }
+    let mut stands = Vec::new();
+    let mut after = Since { counter: i64::MIN, values: String::new(), opened: Instant::MIN };
+    loop {
+        let page = store.counters(tenant, &after, PAGE).await?;
+        let Some(CounterRow { counter, values, opened, .. }) = page.last() else { break };
+        after = Since { counter: *counter, values: values.clone(), opened: *opened };
+        stands.extend(page);
+    }
+    let differences = sums.differences(&stands, &found.accounts)?;
+    Ok((found, differences))
+}
+
+/// What happened, added up.
+struct Sums {
+    /// The counters that are kept, those of each calendar apart, and from when on they are whole.
+    tallies: Vec<Tally>,
+    since: BTreeMap<i64, Instant>,
+    accounts: BTreeMap<(String, String), Standing>,
+    used_to: Place,
+    entered_to: Place,
+    unreadable: Vec<Difference>,
+}
+
+impl Sums {
+    fn of(found: &Found) -> Self {
+        let mut records = Records::default();
+        records.load(&found.records);
+        let mut tallies: Vec<Tally> = Vec::new();
+        for kept in records.counters().values() {
+            let calendar = kept.calendar();
+            let own = tallies.iter_mut().find(|tally| *tally.calendar() == calendar);
+            match own {
+                Some(tally) => drop(tally.subscribe([&kept.counter])),
+                None => {
+                    let mut tally = Tally::new(calendar);
+                    tally.subscribe([&kept.counter]);
+                    tallies.push(tally);
+                }
+            }
+        }
+        let since: BTreeMap<i64, Instant> = records
+            .counters()
+            .values()
+            .map(|kept| (id_of(&kept.counter, &kept.calendar()), kept.since))
+            .collect();
+        Self {
+            tallies,
+            since,
+            accounts: BTreeMap::new(),
+            used_to: Place::before(Instant::MIN),
+            entered_to: Place::before(Instant::MIN),
+            unreadable: Vec::new(),
+        }
+    }
+
+    fn keeps(&self, found: &Found) -> bool {
+        Self::of(found).since == self.since
+    }
+
+    async fn read_on<S: Store>(&mut self, store: &S, tenant: &Tenant) -> Result<(), HostError> {
+        loop {
+            let page = store.usages(tenant, self.used_to, PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            self.used_to = *last;
+            for (_, row) in page {
+                let Some(used) = body::read::<KeptUsage>(&row.body) else {
+                    self.unreadable.push(Difference::Usage(row.id));
+                    continue;
+                };
+                for tally in &mut self.tallies {
+                    let places = tally.places(&used.dimensions);
+                    let elsewhere = used.elsewhere.placed(tally);
+                    tally.book(row.used_at, &places, &used.used, &elsewhere).map_err(engine)?;
+                }
+            }
+        }
+        loop {
+            let page = store.entries(tenant, self.entered_to, PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            self.entered_to = *last;
+            for (_, row) in page {
+                let account = self.accounts.entry((row.account, row.currency)).or_default();
+                account.used = account.used.checked_add(row.amount).map_err(amount)?;
+            }
+        }
+    }
+
+    fn hold(&mut self, id: Uuid, body: &[u8]) -> Result<(), HostError> {
+        let Some(hold) = body::read::<HoldBody>(body) else {
+            self.unreadable.push(Difference::Hold(id));
+            return Ok(());
+        };
+        for tally in &mut self.tallies {
+            let parts = hold.parts.placed(tally);
+            // Of counters of another calendar, or that are kept no longer, this tally knows nothing.
+            let own: Vec<_> =
+                parts.into_iter().filter(|part| tally.keeps(tally.key(part.slot).0)).collect();
+            tally.take(&own).map_err(engine)?;
+        }
+        if let Some(cost) = hold.cost {
+            let name = (super::accounts::COST.to_owned(), cost.currency.code().to_owned());
+            let account = self.accounts.entry(name).or_default();
+            account.held = account.held.checked_add(cost.amount).map_err(amount)?;
+        }
+        Ok(())
+    }
+
+    fn differences(
+        mut self,
+        stands: &[CounterRow],
+        accounts: &[AccountRow],
+    ) -> Result<Vec<Difference>, HostError> {
+        type Stretch = (i64, String, Instant);
+        let mut pairs: BTreeMap<Stretch, (Standing, Standing)> = BTreeMap::new();
+        for row in stands {
+            let key = (row.counter, row.values.clone(), row.opened);
+            pairs.entry(key).or_default().0 = standing(row.total);
+        }
+        for row in self.tallies.iter_mut().flat_map(Tally::take_moved) {
+            let key = (row.counter, row.values, row.opened);
+            pairs.entry(key).or_default().1 = standing(row.total);
+        }
+        // Of what is kept no longer, and of what began before it was kept, nothing can be told.
+        pairs.retain(|(counter, _, opened), _| {
+            self.since.get(counter).is_some_and(|since| *opened == Instant::MIN || opened >= since)
+        });
+        let mut differences = self.unreadable;
+        for ((counter, values, opened), (stands, should)) in pairs {
+            if stands != should {
+                let row = Difference::Counter { counter, values, opened, stands, should };
+                differences.push(row);
+            }
+        }
+        let mut pairs: BTreeMap<(String, String), (Standing, Standing)> = BTreeMap::new();
+        for row in accounts {
+            let key = (row.account.clone(), row.currency.clone());
+            pairs.entry(key).or_default().0 = Standing { used: row.balance, held: row.held };
+        }
+        for (key, should) in self.accounts {
+            pairs.entry(key).or_default().1 = should;
+        }
+        for ((account, currency), (stands, should)) in pairs {
+            if stands != should {
+                differences.push(Difference::Account { account, currency, stands, should });
+            }
+        }
+        Ok(differences)
+    }
+}
+
+fn standing(total: Total) -> Standing {
+    Standing { used: total.used, held: total.held }
+}
+
+/// What puts differences right, and tells of it.
+fn mend(tenant: &Tenant, found: &Found, differences: &[Difference], random: &Random) -> Write {
+    let at = found.now.max(found.head.at);
+    let mut write = Write::new(tenant.clone(), found.head, (random() >> 64) as i64, at);
+    for difference in differences {
+        match difference.clone() {
+            Difference::Counter { counter, values, opened, should, .. } => {
+                let total = Total { used: should.used, held: should.held };
+                write.counters.push(CounterRow { counter, values, opened, total });
+            }
+            Difference::Account { account, currency, should, .. } => {
+                let (balance, held) = (should.used, should.held);
+                write.accounts.push(AccountRow { account, currency, balance, held });
+            }
+            Difference::Hold(_) | Difference::Usage(_) => {}
+        }
+    }
+    let body = serde_json::to_vec(differences).unwrap_or_default();
+    write.records.push(RecordRow { kind: "repair".into(), name: "last".into(), body: Some(body) });
+    write
+}
+
+fn amount(error: DecimalError) -> HostError {
+    HostError::Engine(EngineError::from(error))
+}
