@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use serde_json::json;
 use tollgate_host::engine::{Difference, Random, verify};
-use tollgate_host::store::{Clock, Store, Tenant};
+use tollgate_host::store::{Store, Tenant, system_clock};
 use uuid::Uuid;
 
 use crate::stores::{AnyStore, StoreUrl};
@@ -33,7 +32,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let count = runtime.block_on(async {
-        match StoreUrl::open_there(&arguments.store, clock()).await? {
+        match StoreUrl::open_there(&arguments.store, system_clock()).await? {
             AnyStore::Postgres(store) => all(&store, arguments).await,
             AnyStore::Sqlite(store, _) => all(&store, arguments).await,
         }
@@ -78,11 +77,4 @@ fn words(difference: &Difference) -> String {
         Difference::Hold(id) => format!("reservation {id} cannot be read"),
         Difference::Usage(id) => format!("usage {id} cannot be read"),
     }
-}
-
-fn clock() -> Clock {
-    Arc::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
 }

@@ -16,16 +16,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tollgate_host::engine::{Binding, Call, Host, Setup};
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
-use tollgate_host::store::{
-    CounterRow, DecisionRow, Durability, HoldRow, Locked, Need, PostgresStore, Since, Store,
-    Tenant, Total, Write, Written,
-};
+use tollgate_host::store::{Durability, PostgresStore, Store, Tenant};
 use tollgate_policy_core::contract::{Dimension, Quantity};
 use tollgate_tests::postgres::Cluster;
 use uuid::Uuid;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// So many callers wait for an answer at a time.
 const CALLERS: usize = 1_024;
@@ -219,7 +219,7 @@ async fn reserve(options: &PgConnectOptions, tenants: usize, what: What, pace: O
         builder = builder.tenant(name.clone(), Arc::clone(&setup));
     }
     let host = builder.start().await.unwrap();
-    let names: Arc<[Tenant]> = names.into();
+    let (names, host_too): (Arc<[Tenant]>, Host) = (names.into(), host.clone());
     let asked = move |_| {
         let (host, names) = (host.clone(), Arc::clone(&names));
         async move {
@@ -234,43 +234,83 @@ async fn reserve(options: &PgConnectOptions, tenants: usize, what: What, pace: O
             }
         }
     };
+    // What is measured is a system that runs, and not one that meets its tenants.
+    let meetings: Vec<_> =
+        (0..tenants).map(|number| tokio::spawn(meet(host_too.clone(), tenant(number)))).collect();
+    for meeting in meetings {
+        meeting.await.unwrap();
+    }
     match pace {
         Some(per_s) => paced(per_s, asked).await,
         None => measure(CALLERS, asked).await,
     }
 }
 
-/// The same rows, each reservation in a transaction of its own; nothing is judged.
+async fn meet(host: Host, tenant: Tenant) {
+    host.reserve(&tenant, None, call(), TTL).await.unwrap().unwrap();
+}
+
+/// The same rows, each reservation in a transaction of its own, as one would write it by hand;
+/// nothing is judged.
 async fn transactions(options: &PgConnectOptions) -> Run {
-    let store = Arc::new(store(options).await);
-    let tenant = tenant(0);
-    store.create(&tenant).await.unwrap();
+    // The tables are those of the store.
+    store(options).await.create(&tenant(0)).await.unwrap();
+    let pool = PgPoolOptions::new().max_connections(TRANSACTIONS as u32);
+    let pool = pool.connect_with(options.clone()).await.unwrap();
     let asked = move |_| {
-        let (store, tenant) = (Arc::clone(&store), tenant.clone());
+        let pool = pool.clone();
         async move {
-            let values = "[\"ana\"]".to_owned();
-            let mut locked = loop {
-                // Its lock's time may run out where sixteen want it.
-                if let Ok(locked) = store.lock(&tenant).await {
-                    break locked;
-                }
-            };
-            let since = |counter| Since { counter, values: values.clone(), opened: 0 };
-            let counters = (0..12).map(since).collect();
-            let need = Need { counters, ..Need::head(tenant.clone()) };
-            let found = locked.read(&need).await.unwrap();
-            let id = Uuid::from_u128(random());
-            let body = vec![7; 600];
-            let total = Total {
-                used: found.head.version.unsigned_abs().try_into().unwrap(),
-                held: 5.into(),
-            };
-            let row = |counter| CounterRow { counter, values: values.clone(), opened: 100, total };
-            let mut write = Write::new(tenant, found.head, (random() >> 64) as i64, found.now);
-            write.counters = (0..12).map(row).collect();
-            write.holds = vec![HoldRow { id, expires_at: found.now, body: body.clone() }];
-            write.decisions = vec![DecisionRow { id, allowed: true, body }];
-            assert_eq!(locked.write(&write).await, Ok(Written::Committed));
+            let mut transaction = pool.begin().await.unwrap();
+            let (version,): (i64,) =
+                sqlx::query_as("SELECT version FROM head WHERE tenant_id = 'tenant-0' FOR UPDATE")
+                    .fetch_one(&mut *transaction)
+                    .await
+                    .unwrap();
+            let counters: Vec<i64> = (0..12).collect();
+            let _totals: Vec<(i64, rust_decimal::Decimal)> = sqlx::query_as(
+                "SELECT counter, held FROM counter WHERE tenant_id = 'tenant-0' \
+                 AND counter = ANY($1) AND dimension_values = '[\"ana\"]'",
+            )
+            .bind(&counters)
+            .fetch_all(&mut *transaction)
+            .await
+            .unwrap();
+            let (id, body) = (Uuid::from_u128(random()), vec![7_u8; 600]);
+            sqlx::query(
+                "INSERT INTO decision (tenant_id, at, id, version, ordinal, allowed, body) \
+                 VALUES ('tenant-0', $1, $2, $3, 0, true, $4)",
+            )
+            .bind(version)
+            .bind(id)
+            .bind(version)
+            .bind(&body)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+            sqlx::query(
+                "INSERT INTO hold (tenant_id, id, expires_at, body) VALUES ('tenant-0', $1, $2, $3)",
+            )
+            .bind(id)
+            .bind(version)
+            .bind(&body)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+            sqlx::query(
+                "INSERT INTO counter (tenant_id, counter, dimension_values, opened, used, held) \
+                 SELECT 'tenant-0', counter, '[\"ana\"]', 0, 0, $2::bigint FROM unnest($1::bigint[]) AS counter \
+                 ON CONFLICT (tenant_id, counter, dimension_values, opened) DO UPDATE SET held = excluded.held",
+            )
+            .bind(&counters)
+            .bind(version)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+            sqlx::query("UPDATE head SET version = version + 1 WHERE tenant_id = 'tenant-0'")
+                .execute(&mut *transaction)
+                .await
+                .unwrap();
+            transaction.commit().await.unwrap();
         }
     };
     measure(TRANSACTIONS, asked).await

@@ -73,7 +73,8 @@ on_both! {
     an_agents_settings_hold_from_the_next_call_on,
     what_can_be_had_is_granted_where_that_is_enough,
     a_check_answers_like_a_reservation_and_holds_nothing,
-    what_makes_no_sense_is_refused_and_nothing_is_written;
+    what_makes_no_sense_is_refused_and_nothing_is_written,
+    usage_is_rolled_up_once_however_many_hosts_follow_it;
 
     verifying:
     what_stands_otherwise_than_what_happened_is_found_and_put_right;

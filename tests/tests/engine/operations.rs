@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tollgate_host::engine::{
     AgentText, Author, Call, Denied, Entry, EntryKind, Expiring, Host, HostError, Limit, LimitKey,
-    Mode, Operation, Outcome, Recorded, Report, Reserved, Setup, Subject,
+    Mode, Operation, Outcome, Recorded, Report, Reserved, Setup, Subject, follow, metrics,
 };
 use tollgate_host::store::{Closure, Store};
 use tollgate_policy_core::contract::{Dimension, Quantity, Status};
@@ -491,4 +491,44 @@ pub async fn what_makes_no_sense_is_refused_and_nothing_is_written<S: Store>(hou
     let refused = ask(&host, reserve(too_much)).await;
     assert!(matches!(refused, Err(HostError::Engine(_))), "{refused:?}");
     assert!(fits(&host, anas(99)).await && !fits(&host, anas(100)).await);
+}
+
+pub async fn usage_is_rolled_up_once_however_many_hosts_follow_it<S: Store>(house: &House<S>) {
+    let setup = month(1_000_000).into();
+    let host = house.host(&setup).await;
+    let quarter = 900_000;
+    house.advance(quarter - house.at() % quarter);
+    let began = house.at();
+    let of = |amount: u32, latency: u32, used_at| {
+        let mut call = anas(amount);
+        call = call.asking("latency_ms", latency).expect("a meter");
+        Report { call, used_at }
+    };
+    record(&host, vec![of(10, 40, None), of(20, 70, None)]).await.expect("recorded");
+    let wrong = record(&host, vec![of(500, 90_000, None)]).await.expect("recorded");
+    house.advance(quarter);
+    record(&host, vec![of(1, 5, None), of(4, 45, Some(began))]).await.expect("recorded");
+    let reason = "told wrongly".into();
+    ask(&host, Operation::Void { usage: wrong[0].usage, reason }).await.expect("undone");
+    let followers = (0..4).map(|_| follow(&*house.store, &acme()));
+    for followed in futures_util::future::join_all(followers).await {
+        followed.expect("followed");
+    }
+    follow(&*house.store, &acme()).await.expect("followed");
+    let sums = async |grouping, values: &[&str], used| {
+        let sums = metrics(&*house.store, &acme(), grouping, values, used).await.expect("sums");
+        let named = |meter: &str| {
+            sums.iter().find(|(own, _)| own.as_str() == meter).map(|(_, amount)| *amount)
+        };
+        ["llm_tokens", "calls", "latency_ms", "latency_ms.le_50", "latency_ms.more", "cost.usd"]
+            .map(|meter| named(meter).unwrap_or_default().to_string())
+    };
+    let first = ["34", "3", "155", "2", "0", "0.00017"].map(str::to_owned);
+    assert_eq!(sums("user", &["ana"], began..began + quarter).await, first);
+    assert_eq!(sums("model", &["gpt-4o", ""], began..began + quarter).await, first);
+    let all = ["35", "4", "160", "3", "0", "0.000175"].map(str::to_owned);
+    assert_eq!(sums("user", &["ana"], began..began + 2 * quarter).await, all);
+    assert_eq!(sums("user", &["ben"], began..began + 2 * quarter).await[0], "0");
+    let minutes = house.store.rollups(&acme(), "user", None, 60_000, began..began + 1).await;
+    assert!(minutes.expect("rows").iter().any(|row| row.meter == "llm_tokens"));
 }

@@ -1,8 +1,8 @@
 //! How a host is set up.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 use super::Setup;
 use super::ask::{Ask, Work};
-use super::host::{Host, HostError, Served};
+use super::host::{Host, HostError, Served, WeakHost};
 use super::operation::Operation;
+use super::rollup::follow;
 use super::shard::Shard;
-use crate::store::{Clock, Store, Tenant};
+use crate::store::{Clock, Store, Tenant, system_clock};
 
 /// Draws a random number.
 pub type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
@@ -34,12 +35,26 @@ pub struct Desk<S> {
     pub ahead: Ahead,
     /// So many heads may be locked at a time, so that connections are left for the others.
     pub locks: Semaphore,
+    /// Tenants whose usage is not rolled up yet.
+    booked: Mutex<HashSet<Tenant>>,
 }
 
 impl<S> Desk<S> {
     /// The store's clock, as far as it is known.
     pub fn now(&self) -> Instant {
         self.ahead.now(&self.settings.clock)
+    }
+
+    /// Usage of a tenant was booked.
+    pub fn booked(&self, tenant: &Tenant) {
+        let mut booked = self.booked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !booked.contains(tenant) {
+            booked.insert(tenant.clone());
+        }
+    }
+
+    fn take_booked(&self) -> HashSet<Tenant> {
+        std::mem::take(&mut *self.booked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The store told the time.
@@ -54,6 +69,7 @@ pub struct Settings {
     pub batch_max: usize,
     pub locks_max: usize,
     pub sweep: Duration,
+    pub roll_up: Duration,
     pub clock: Clock,
     pub random: Random,
 }
@@ -80,7 +96,8 @@ impl<S: Store> HostBuilder<S> {
             batch_max: 512,
             locks_max: 4,
             sweep: Duration::from_secs(5),
-            clock: Arc::new(system_clock),
+            roll_up: Duration::from_secs(1),
+            clock: system_clock(),
             random: Arc::new(|| Uuid::new_v4().as_u128()),
         };
         Self { store, tenants: HashMap::new(), settings }
@@ -123,6 +140,13 @@ impl<S: Store> HostBuilder<S> {
         self
     }
 
+    /// How often usage is rolled up; 1 s unless said otherwise.
+    #[must_use]
+    pub fn roll_up(mut self, every: Duration) -> Self {
+        self.settings.roll_up = every;
+        self
+    }
+
     /// Measures time between two answers of the store, whose clock is the one that counts; the
     /// system's unless said otherwise.
     #[must_use]
@@ -147,7 +171,10 @@ impl<S: Store> HostBuilder<S> {
             store.create(&tenant).await?;
             served.insert(tenant, Served::new(setup));
         }
+        // What was booked before and is not rolled up is found at the start.
+        let booked = Mutex::new(served.keys().cloned().collect());
         let desk = Arc::new(Desk {
+            booked,
             store,
             tenants: Arc::new(served),
             locks: Semaphore::new(settings.locks_max),
@@ -161,13 +188,14 @@ impl<S: Store> HostBuilder<S> {
         });
         let (tenants, clock) = (Arc::clone(&desk.tenants), Arc::clone(&desk.settings.clock));
         let host = Host::new(shards.collect(), tenants, clock, desk.ahead.clone());
-        tokio::spawn(sweep(desk, host.downgrade()));
+        tokio::spawn(sweep(Arc::clone(&desk), host.downgrade()));
+        tokio::spawn(roll_up(desk, host.downgrade()));
         Ok(host)
     }
 }
 
 /// Has reservations end whose time is over, of tenants from whom nothing else is heard.
-async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: super::host::WeakHost) {
+async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
     const PAGE: usize = 512;
     let tenants: Vec<Tenant> = desk.tenants.keys().cloned().collect();
     let mut ticks = tokio::time::interval(desk.settings.sweep.max(Duration::from_millis(10)));
@@ -190,8 +218,21 @@ async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: super::host::WeakHost) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the default of what is passed in")]
-fn system_clock() -> Instant {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(Instant::MAX)
+/// Keeps roll-ups a moment behind what is booked.
+async fn roll_up<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
+    let mut ticks = tokio::time::interval(desk.settings.roll_up.max(Duration::from_millis(10)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // What was booked to the last is rolled up before the host is gone.
+        let last = host.upgrade().is_none();
+        for tenant in desk.take_booked() {
+            if follow(&*desk.store, &tenant).await.is_err() {
+                desk.booked(&tenant);
+            }
+        }
+        if last {
+            return;
+        }
+    }
 }

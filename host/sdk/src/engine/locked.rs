@@ -124,6 +124,9 @@ impl<S: Store> Locked<S> {
             Ok(Written::Committed) => {
                 book.landed(desk.now());
                 answer(answers);
+                if !write.usages.is_empty() {
+                    desk.booked(&self.tenant);
+                }
                 return Ok(());
             }
             Ok(Written::Missed) => StoreError::Unavailable("the head moved under its lock".into()),

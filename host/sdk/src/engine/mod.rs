@@ -21,6 +21,7 @@ mod operation;
 mod part;
 mod price;
 mod records;
+mod rollup;
 mod shard;
 mod tally;
 mod verify;
@@ -34,6 +35,7 @@ pub use operation::{
     RunState, Subject,
 };
 pub use records::{Agent, Author, Disabled};
+pub use rollup::{GRAINS_MS, GROUPINGS, LATENCY_BOUNDS_MS, LATENCY_MS, follow, metrics};
 pub use tally::TallyError;
 pub use verify::{Difference, verify};
 
@@ -43,6 +45,7 @@ use serde::{Deserialize, Serialize};
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::{Dimension, Notice, Quantity};
 use tollgate_policy_core::decimal::DecimalError;
+use tollgate_policy_core::meter::MeterError;
 use tollgate_policy_core::prices::PriceList;
 use tollgate_policy_core::window::{Instant, Window};
 use tollgate_policy_core::{Decimal, Meter};
@@ -153,6 +156,22 @@ pub struct Call {
     pub dimensions: Vec<Dimension>,
     /// What it needs, or used.
     pub quantities: Vec<Quantity>,
+}
+
+impl Call {
+    /// About these dimensions; it asks for nothing yet.
+    pub fn of<'a>(dimensions: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let dimension =
+            |(name, value): (&str, &str)| Dimension { name: name.into(), value: value.into() };
+        let dimensions = dimensions.into_iter().map(dimension).collect();
+        Self { dimensions, quantities: Vec::new() }
+    }
+
+    /// So much of a meter more.
+    pub fn asking(mut self, meter: &str, amount: impl Into<Decimal>) -> Result<Self, MeterError> {
+        self.quantities.push(Quantity { meter: meter.parse()?, amount: amount.into() });
+        Ok(self)
+    }
 }
 
 /// Something that people are to hear of.

@@ -19,7 +19,7 @@ const AGENT: &str = "agent";
 const LIMIT: &str = "limit";
 const DISABLEMENT: &str = "disablement";
 const TOLD: &str = "told";
-const COUNTER: &str = "counter";
+const COUNTERS: &str = "counters";
 const CONTEXT: &str = "context";
 
 /// An agent: its settings are fed to policies that read them.
@@ -112,7 +112,7 @@ impl Records {
                 LIMIT => self.limits.extend(named(name, body)),
                 DISABLEMENT => self.disabled.extend(named(name, body)),
                 TOLD => self.told.extend(read::<Told>(name.as_bytes())),
-                COUNTER => self.counters.extend(named(name, body)),
+                COUNTERS => self.counters = read(body).unwrap_or_default(),
                 CONTEXT => {
                     self.contexts.insert(name.clone());
                 }
@@ -202,8 +202,8 @@ impl Records {
     }
 
     pub fn keep(&mut self, id: i64, kept: KeptCounter) {
-        self.change(COUNTER, &id, Some(json(&kept)));
         self.counters.insert(id, kept);
+        self.change_counters();
     }
 
     /// Of counters by another calendar: their windows no longer are.
@@ -211,9 +211,14 @@ impl Records {
         let other = |_: &i64, kept: &mut KeptCounter| {
             id_of(&kept.counter, &calendar) != id_of(&kept.counter, &kept.calendar())
         };
-        for (id, _) in self.counters.extract_if(.., other).collect::<Vec<_>>() {
-            self.change(COUNTER, &id, None);
+        if self.counters.extract_if(.., other).count() > 0 {
+            self.change_counters();
         }
+    }
+
+    /// They stand in one record, since a tenant that is new has all of them at once.
+    fn change_counters(&mut self) {
+        self.changed.insert((COUNTERS, String::new()), Some(json(&self.counters)));
     }
 
     /// What batches were judged with is kept once.

@@ -21,10 +21,13 @@ const ATTEMPTS: usize = 6;
 /// So many requests are judged between two looks at what has landed.
 const CHUNK: usize = 64;
 
+/// Whether a batch books usage.
+type Books = bool;
+
 /// A write that is under way: whose, and who waits for it.
 struct Flight {
     task: JoinHandle<Vec<Result<Written, StoreError>>>,
-    batches: Vec<(Tenant, Answers)>,
+    batches: Vec<(Tenant, Answers, Books)>,
 }
 
 pub struct Shard<S> {
@@ -229,8 +232,8 @@ impl<S: Store> Shard<S> {
                 book.landed(self.desk.now());
                 answer(answers);
             } else {
+                batches.push((tenant, answers, !write.usages.is_empty()));
                 writes.push(write);
-                batches.push((tenant, answers));
             }
         }
         if !writes.is_empty() {
@@ -245,7 +248,7 @@ impl<S: Store> Shard<S> {
         let batches = self.flight.take().map(|flight| flight.batches).unwrap_or_default();
         let now = self.desk.now();
         let mut again = Vec::new();
-        for ((tenant, answers), written) in batches.into_iter().zip(written) {
+        for ((tenant, answers, books), written) in batches.into_iter().zip(written) {
             let full = match self.books.get_mut(&tenant) {
                 Some(book) => {
                     book.landed(now);
@@ -256,6 +259,9 @@ impl<S: Store> Shard<S> {
             match written {
                 Ok(Written::Committed) => {
                     answer(answers);
+                    if books {
+                        self.desk.booked(&tenant);
+                    }
                     if full {
                         again.extend(self.close(&tenant));
                     }

@@ -17,14 +17,24 @@ use uuid::Uuid;
 pub use postgres::{Durability, PostgresStore};
 pub use rows::{
     AccountRow, Closure, ClosureRow, CounterRow, DUE_MAX, DecisionRow, EntryRow, Found, Head,
-    HoldRow, HoldState, KeyRow, Need, Place, RecordRow, RunRow, Since, Total, UsageRow, Write,
-    instant_of,
+    HoldRow, HoldState, KeyRow, Need, Place, RecordRow, RollUp, RollUpRow, RunRow, Since, Total,
+    UsageRow, Write, instant_of,
 };
 pub use sqlite::SqliteStore;
 pub use tenant::{Tenant, TenantError};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
+
+/// The system's, for the outermost layer to pass in.
+#[must_use]
+pub fn system_clock() -> Clock {
+    #[expect(clippy::disallowed_methods, reason = "what is passed in has to come from somewhere")]
+    Arc::new(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(Instant::MAX)
+    })
+}
 
 /// Why a store could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,6 +139,26 @@ pub trait Store: Send + Sync + 'static {
         user: Option<&str>,
         began: Range<Instant>,
     ) -> impl Future<Output = Result<Vec<RunRow>, StoreError>> + Send;
+
+    /// To where a tenant's usage is rolled up; none: nothing is yet.
+    fn rolled_up(
+        &self,
+        tenant: &Tenant,
+    ) -> impl Future<Output = Result<Option<Place>, StoreError>> + Send;
+
+    /// Adds to roll-ups what lies between two places, if they still end at the first; false: they
+    /// do not.
+    fn roll_up(&self, rollup: &RollUp) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Roll-ups of a grain and a grouping that began in a stretch of time; of some values, or all.
+    fn rollups(
+        &self,
+        tenant: &Tenant,
+        grouping: &str,
+        values: Option<&str>,
+        grain_ms: i64,
+        began: Range<Instant>,
+    ) -> impl Future<Output = Result<Vec<RollUpRow>, StoreError>> + Send;
 
     /// Those of these tenants that have a reservation whose time is over.
     fn overdue(

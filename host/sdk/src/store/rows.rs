@@ -409,6 +409,36 @@ impl Place {
     }
 }
 
+/// So much of a meter, of all usage in a stretch of time that shares some dimensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollUpRow {
+    /// How long the stretch is, in ms.
+    pub grain_ms: i64,
+    /// When it begins.
+    pub opened: Instant,
+    /// By which dimensions: `user`, `model`, …
+    pub grouping: String,
+    /// Their values, as a JSON list.
+    pub values: String,
+    /// Of what.
+    pub meter: String,
+    /// How much.
+    pub amount: Decimal,
+}
+
+/// What usages come to that lie between two places of a tenant's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollUp {
+    /// Whose.
+    pub tenant: Tenant,
+    /// To where it was added up before; none: from the beginning.
+    pub from: Option<Place>,
+    /// To where it is then.
+    pub to: Place,
+    /// What is added.
+    pub rows: Vec<RollUpRow>,
+}
+
 /// The instant with which an identifier begins.
 #[must_use]
 pub fn instant_of(id: Uuid) -> Instant {

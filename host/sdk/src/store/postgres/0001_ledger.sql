@@ -142,6 +142,24 @@ CREATE TABLE entry (
     PRIMARY KEY (tenant_id, at, id)
 ) PARTITION BY RANGE (at);
 
+-- What was used, added up by stretches of time and dimensions, and to where it is.
+CREATE TABLE rollup (
+    tenant_id text NOT NULL,
+    grouping_name text NOT NULL,
+    grain_ms bigint NOT NULL,
+    opened bigint NOT NULL,
+    dimension_values text NOT NULL,
+    meter text NOT NULL,
+    amount numeric NOT NULL,
+    PRIMARY KEY (tenant_id, grouping_name, grain_ms, opened, dimension_values, meter)
+);
+CREATE TABLE rolled_up (
+    tenant_id text PRIMARY KEY,
+    at bigint NOT NULL,
+    version bigint NOT NULL,
+    ordinal integer NOT NULL
+);
+
 -- For what falls between the partitions there are: nothing is refused for its time.
 CREATE TABLE batch_default PARTITION OF batch DEFAULT;
 CREATE TABLE decision_default PARTITION OF decision DEFAULT;

@@ -4,6 +4,7 @@ mod arrays;
 mod found;
 mod lists;
 mod locked;
+mod rollups;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -16,7 +17,8 @@ use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::rows::{
-    CounterRow, EntryRow, Found, HoldRow, Need, Place, RunRow, Since, UsageRow, Write,
+    CounterRow, EntryRow, Found, HoldRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow,
+    Write,
 };
 use super::{Clock, Store, StoreError, Tenant, Written, migrator};
 use arrays::Writes;
@@ -289,6 +291,27 @@ impl Store for PostgresStore {
         began: Range<Instant>,
     ) -> Result<Vec<RunRow>, StoreError> {
         in_time(lists::runs(&self.pool, tenant, user, began))
+            .await
+            .map_err(|error| unwritten(&error))
+    }
+
+    async fn rolled_up(&self, tenant: &Tenant) -> Result<Option<Place>, StoreError> {
+        in_time(rollups::rolled_up(&self.pool, tenant)).await.map_err(|error| unwritten(&error))
+    }
+
+    async fn roll_up(&self, rollup: &RollUp) -> Result<bool, StoreError> {
+        in_time(rollups::roll_up(&self.pool, rollup)).await.map_err(|error| unwritten(&error))
+    }
+
+    async fn rollups(
+        &self,
+        tenant: &Tenant,
+        grouping: &str,
+        values: Option<&str>,
+        grain_ms: i64,
+        began: Range<Instant>,
+    ) -> Result<Vec<RollUpRow>, StoreError> {
+        in_time(rollups::rollups(&self.pool, tenant, grouping, values, grain_ms, began))
             .await
             .map_err(|error| unwritten(&error))
     }

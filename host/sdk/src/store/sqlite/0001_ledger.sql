@@ -131,3 +131,21 @@ CREATE TABLE entry (
     body BLOB NOT NULL,
     PRIMARY KEY (tenant_id, at, id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rollup (
+    tenant_id TEXT NOT NULL,
+    grouping_name TEXT NOT NULL,
+    grain_ms INTEGER NOT NULL,
+    opened INTEGER NOT NULL,
+    dimension_values TEXT NOT NULL,
+    meter TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, grouping_name, grain_ms, opened, dimension_values, meter)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rolled_up (
+    tenant_id TEXT NOT NULL PRIMARY KEY,
+    at INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

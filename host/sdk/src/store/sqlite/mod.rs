@@ -2,6 +2,7 @@
 
 mod found;
 mod lists;
+mod rollups;
 mod write;
 
 use std::ops::Range;
@@ -15,7 +16,8 @@ use uuid::Uuid;
 
 use super::postgres::Durability;
 use super::rows::{
-    CounterRow, EntryRow, Found, HoldRow, Need, Place, RunRow, Since, UsageRow, Write,
+    CounterRow, EntryRow, Found, HoldRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow,
+    Write,
 };
 use super::{Clock, Locked, Store, StoreError, Tenant, Written, migrator};
 use found::read;
@@ -168,6 +170,28 @@ impl Store for SqliteStore {
         began: Range<Instant>,
     ) -> Result<Vec<RunRow>, StoreError> {
         lists::runs(&self.readers, tenant, user, began).await.map_err(|error| failed(&error))
+    }
+
+    async fn rolled_up(&self, tenant: &Tenant) -> Result<Option<Place>, StoreError> {
+        rollups::rolled_up(&self.readers, tenant).await.map_err(|error| failed(&error))
+    }
+
+    async fn roll_up(&self, rollup: &RollUp) -> Result<bool, StoreError> {
+        let transaction = self.begin().await?;
+        rollups::roll_up(transaction, rollup).await.map_err(|error| failed(&error))
+    }
+
+    async fn rollups(
+        &self,
+        tenant: &Tenant,
+        grouping: &str,
+        values: Option<&str>,
+        grain_ms: i64,
+        began: Range<Instant>,
+    ) -> Result<Vec<RollUpRow>, StoreError> {
+        rollups::rollups(&self.readers, tenant, grouping, values, grain_ms, began)
+            .await
+            .map_err(|error| failed(&error))
     }
 
     async fn overdue(&self, tenants: &[Tenant]) -> Result<Vec<Tenant>, StoreError> {
