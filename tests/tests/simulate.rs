@@ -64,6 +64,14 @@ impl Shell {
         path
     }
 
+    fn program(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_tollgate-under-test"))
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .output()
+            .unwrap()
+    }
+
     fn run(&self, trace: &Path, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_tollgate-under-test"))
             .env("TOLLGATE_CACHE", self.path("cache"))
@@ -398,3 +406,58 @@ fn a_tenant_has_the_limits_of_its_own_part_of_the_file() {
     let error = shell.error(&trace, &["--config", "config.toml", "--tenant", "nobody"]);
     assert!(error.contains("no tenant `nobody`"), "{error}");
 }
+
+/// On a ledger of one's own, of either kind, with what `tollgate verify` then says of it.
+#[test]
+fn a_trace_runs_on_a_ledger_that_stays_and_holds() {
+    let shell = Shell::new();
+    let trace = shell.write("trace.csv", SHORT);
+    let postgres = tollgate_tests::postgres::Cluster::shared();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = runtime.block_on(postgres.database());
+    let (socket, database) = (options.get_socket().unwrap(), options.get_database().unwrap());
+    let encoded = socket.to_str().unwrap().replace('/', "%2F");
+    let file = shell.path("ledger.db");
+    let stores =
+        [format!("postgres://postgres@{encoded}/{database}"), file.to_str().unwrap().to_owned()];
+    let flags = ["--model", "gpt-4o", "--limit", "llm_tokens=3000/day"];
+    let without = shell.report(&trace, &flags);
+    assert_eq!((&without["allowed"], &without["denied"]), (&2.into(), &1.into()));
+    for store in &stores {
+        let with = shell.report(&trace, &[&flags[..], &["--store", store]].concat());
+        for figure in ["allowed", "denied_by", "cost"] {
+            assert_eq!(with[figure], without[figure], "{figure}");
+        }
+        // The same tenant once more: time there has gone on.
+        let words = shell.error(&trace, &[&flags[..], &["--store", store]].concat());
+        assert!(words.contains("name a new one with `--tenant`"), "{words}");
+        let other = ["--store", store, "--tenant", "other"];
+        let other = shell.report(&trace, &[&flags[..], &other].concat());
+        assert_eq!(other["cost"], without["cost"]);
+        let verified = shell.program(&["verify", "--store", store]);
+        assert!(verified.status.success());
+        assert_eq!(String::from_utf8_lossy(&verified.stdout), "0 differences\n");
+    }
+    // A ledger that somebody wrote to.
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        let set = "UPDATE account SET balance = '5'";
+        assert_eq!(sqlx::query(set).execute(&pool).await.unwrap().rows_affected(), 1);
+    });
+    let found = shell.program(&["verify", "--store", &stores[1]]);
+    assert_eq!(found.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(words.contains("account `cost` in USD stands at 5"), "{words}");
+    let repaired = shell.program(&["verify", "--repair", "--store", &stores[1]]);
+    assert_eq!(repaired.status.code(), Some(1), "it tells what it found");
+    assert!(shell.program(&["verify", "--store", &stores[1]]).status.success());
+    let nowhere = shell.program(&["verify", "--store", "nowhere.db"]);
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("no file `nowhere.db`"));
+}
+
+const SHORT: &str = "TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:15:46,1000,100
+2023-11-16 18:15:50,1500,100
+2023-11-16 18:15:51,400,100
+";

@@ -510,7 +510,8 @@ pub async fn usage_is_rolled_up_once_however_many_hosts_follow_it<S: Store>(hous
     record(&host, vec![of(1, 5, None), of(4, 45, Some(began))]).await.expect("recorded");
     let reason = "told wrongly".into();
     ask(&host, Operation::Void { usage: wrong[0].usage, reason }).await.expect("undone");
-    let followers = (0..4).map(|_| follow(&*house.store, &acme()));
+    let tenant = acme();
+    let followers = (0..4).map(|_| follow(&*house.store, &tenant));
     for followed in futures_util::future::join_all(followers).await {
         followed.expect("followed");
     }

@@ -537,10 +537,15 @@ impl Book {
         Some((write, answers))
     }
 
-    /// What was handed out stands.
-    pub fn landed(&mut self, now: Instant) {
+    /// What was handed out at an instant stands.
+    pub fn landed(&mut self, sent_at: Instant) {
         self.before = None;
-        self.as_of = now;
+        self.as_of = self.as_of.max(sent_at);
+    }
+
+    /// There was nothing to be written.
+    pub fn stayed(&mut self) {
+        self.before = None;
     }
 
     /// Closes the books; what waited for its batch must be judged anew. Of spoilt ones, who failed

@@ -116,13 +116,14 @@ impl<S: Store> Locked<S> {
         };
         if write.is_empty() {
             locked.release().await;
-            book.landed(desk.now());
+            book.stayed();
             answer(answers);
             return Ok(());
         }
+        let sent_at = desk.now();
         let error = match locked.write(&write).await {
             Ok(Written::Committed) => {
-                book.landed(desk.now());
+                book.landed(sent_at);
                 answer(answers);
                 if !write.usages.is_empty() {
                     desk.booked(&self.tenant);

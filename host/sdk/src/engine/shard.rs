@@ -28,6 +28,7 @@ type Books = bool;
 struct Flight {
     task: JoinHandle<Vec<Result<Written, StoreError>>>,
     batches: Vec<(Tenant, Answers, Books)>,
+    sent_at: Instant,
 }
 
 pub struct Shard<S> {
@@ -229,7 +230,7 @@ impl<S: Store> Shard<S> {
             let Some((write, answers)) = book.take_batch() else { continue };
             if write.is_empty() {
                 // It follows from what stands, and changes nothing.
-                book.landed(self.desk.now());
+                book.stayed();
                 answer(answers);
             } else {
                 batches.push((tenant, answers, !write.usages.is_empty()));
@@ -239,19 +240,18 @@ impl<S: Store> Shard<S> {
         if !writes.is_empty() {
             let store = Arc::clone(&self.desk.store);
             let task = tokio::spawn(async move { store.write(&writes).await });
-            self.flight = Some(Flight { task, batches });
+            self.flight = Some(Flight { task, batches, sent_at: self.desk.now() });
         }
     }
 
     /// Answers those whose batch stands; returned are those that must be judged anew.
     fn land(&mut self, written: Vec<Result<Written, StoreError>>) -> Vec<Ask> {
-        let batches = self.flight.take().map(|flight| flight.batches).unwrap_or_default();
-        let now = self.desk.now();
+        let Some(Flight { batches, sent_at, .. }) = self.flight.take() else { return Vec::new() };
         let mut again = Vec::new();
         for ((tenant, answers, books), written) in batches.into_iter().zip(written) {
             let full = match self.books.get_mut(&tenant) {
                 Some(book) => {
-                    book.landed(now);
+                    book.landed(sent_at);
                     book.is_full()
                 }
                 None => false,

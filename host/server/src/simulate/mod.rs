@@ -38,8 +38,8 @@ pub struct Arguments {
     /// The policies and their settings, TOML; without it the flags below
     #[arg(long, conflicts_with_all = ["model", "prices", "monthly_limit", "limit", "time_zone"])]
     config: Option<PathBuf>,
-    /// Whose set-up of the file
-    #[arg(long, requires = "config")]
+    /// Whose set-up of the file, and whose ledger
+    #[arg(long)]
     tenant: Option<String>,
     /// Prints one JSON object
     #[arg(long)]
