@@ -442,7 +442,7 @@ fn a_trace_runs_on_a_ledger_that_stays_and_holds() {
     runtime.block_on(async {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
         let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-        let set = "UPDATE account SET balance = '5'";
+        let set = "UPDATE account SET balance = '5' WHERE tenant_id = 'default'";
         assert_eq!(sqlx::query(set).execute(&pool).await.unwrap().rows_affected(), 1);
     });
     let found = shell.program(&["verify", "--store", &stores[1]]);

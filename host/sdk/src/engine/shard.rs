@@ -203,21 +203,15 @@ impl<S: Store> Shard<S> {
     fn learn(&mut self, need: Need, found: Found) {
         self.desk.heard(found.now);
         let tenant = need.tenant.clone();
-        match self.books.get_mut(&tenant) {
-            Some(book) => {
-                if !book.learn(need, found) {
-                    // Its batch, if any, is of a past that is over as well.
-                    let asks = self.close(&tenant);
-                    self.contend(tenant, asks);
-                }
+        if let Some(book) = self.books.get_mut(&tenant) {
+            if !book.learn(need, found) {
+                // Its batch, if any, is of a past that is over as well.
+                let asks = self.close(&tenant);
+                self.contend(tenant, asks);
             }
-            None if !self.contended.contains_key(&tenant) => {
-                if let Some(served) = self.desk.tenants.get(&tenant) {
-                    let setup = Arc::clone(&served.setup);
-                    self.books.insert(tenant.clone(), Book::open(tenant, setup, found));
-                }
-            }
-            None => {}
+        } else if let Some(served) = self.desk.tenants.get(&tenant) {
+            let setup = Arc::clone(&served.setup);
+            self.books.insert(tenant.clone(), Book::open(tenant, setup, found));
         }
     }
 
