@@ -1,8 +1,9 @@
-//! What the operations do to a tenant's books.
+//! What the operations do to a tenant's books: reservations and what is known by name. What is used
+//! and charged stands in `booking`.
 
 use std::sync::Arc;
-use tollgate_policy_core::Money;
 
+use tollgate_policy_core::Money;
 use tollgate_policy_core::contract::{Denial, Quantity, Quote, Reading};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
@@ -12,36 +13,20 @@ use super::accounts::COST;
 use super::alerts::Occasion;
 use super::amounts::{Amounts, cost};
 use super::body::{
-    self, Asked, Charged, DecisionBody, EntryBody, ExpiredBody, HoldBody, JudgedBody, KeptUsage,
-    PricedBody, ReadingBody, RunBody,
+    self, Asked, Charged, DecisionBody, ExpiredBody, HoldBody, JudgedBody, KeptUsage, PricedBody,
+    ReadingBody, RunBody,
 };
 use super::book::{Book, Ended, Held, engine, run_of};
+use super::booking::{Booking, amount};
 use super::host::HostError;
 use super::judge::Judgement;
-use super::operation::{
-    Denied, Entry, EntryKind, Mode, Operation, Outcome, Recorded, Report, Reserved, Subject,
-};
-use super::part::{KeptParts, Part};
+use super::operation::{Denied, Mode, Operation, Outcome, Reserved, Subject};
+use super::part::KeptParts;
 use super::price::Priced;
 use super::records::{Agent, Author, Disabled};
 use super::tally::Places;
 use super::{Call, Expiring};
-use crate::store::{Closure, ClosureRow, DecisionRow, EntryRow, HoldRow, RunRow, UsageRow};
-
-/// What was told of more than this before is late.
-const LATE_MS: i64 = 60_000;
-
-/// Something that was used, about to be booked.
-struct Booking {
-    reservation: Option<Uuid>,
-    call: Call,
-    quote: Option<Quote>,
-    used: Amounts,
-    used_at: Instant,
-    late: bool,
-    overshoot: bool,
-    kind: &'static str,
-}
+use crate::store::{Closure, ClosureRow, DecisionRow, HoldRow, RunRow};
 
 impl Book {
     pub fn carry_out(
@@ -74,7 +59,7 @@ impl Book {
         }
     }
 
-    fn at(&self) -> Instant {
+    pub fn at(&self) -> Instant {
         self.judge.now
     }
 
@@ -223,71 +208,6 @@ impl Book {
         Ok(())
     }
 
-    fn price_used(&self, call: &Call) -> Result<(Option<Quote>, Amounts), HostError> {
-        let priced = self.judge.price(call);
-        let quote = priced.as_ref().map(|priced| priced.booked(&self.judge.setup)).transpose();
-        let quote = quote.map_err(HostError::Engine)?.cloned();
-        let used = Amounts::of_call(&call.quantities, quote.as_ref()).map_err(amount)?;
-        Ok((quote, used))
-    }
-
-    /// Books what was used in the place of what is held, and lets the alerting policies look.
-    fn charge(&mut self, booking: Booking, parts: &[Part]) -> Result<Recorded, HostError> {
-        let Booking { reservation, call, quote, used, used_at, late, overshoot, kind } = booking;
-        let at = self.judge.now;
-        let places = self.places(&call.dimensions);
-        let tally = &mut self.judge.tally;
-        let elsewhere = if used_at == at {
-            tally.settle(at, &places, parts, &used).map_err(engine)?
-        } else {
-            tally.book(used_at, &places, &used, &[]).map_err(engine)?;
-            Vec::new()
-        };
-        let elsewhere = KeptParts::of(&elsewhere, tally);
-        let money = quote.as_ref().map(cost).transpose().map_err(amount)?;
-        let usage = self.batch_mut()?.id();
-        let kept = KeptUsage {
-            dimensions: call.dimensions.clone(),
-            used,
-            cost: money,
-            elsewhere,
-            voids: None,
-        };
-        let body = body::write(&kept);
-        let row = UsageRow { id: usage, reservation, used_at, late, overshoot, body };
-        self.batch_mut()?.write.usages.push(row);
-        if let Some(money) = money {
-            let body = EntryBody { quote, reason: String::new() };
-            let charge = Money::new(money.amount.negated(), money.currency);
-            self.enter(kind, Some(usage), charge, &body)?;
-        }
-        let nothing = Amounts::default();
-        let events = self.judge.review(&call, &places, &nothing, &Occasion::Settled);
-        Ok(Recorded { usage, cost: money, late, overshoot, events })
-    }
-
-    fn enter(
-        &mut self,
-        kind: &str,
-        usage: Option<Uuid>,
-        money: Money,
-        body: &EntryBody,
-    ) -> Result<Uuid, HostError> {
-        let batch = self.batch_mut()?;
-        let id = batch.id();
-        batch.write.entries.push(EntryRow {
-            id,
-            usage,
-            account: COST.into(),
-            kind: kind.into(),
-            amount: money.amount,
-            currency: money.currency.code().to_owned(),
-            body: body::write(body),
-        });
-        self.judge.accounts.book(COST, money).map_err(amount)?;
-        Ok(id)
-    }
-
     fn release(&mut self, id: Uuid, how: Closure) -> Result<Outcome, HostError> {
         let held = self.open.get(&id).cloned().ok_or_else(|| self.why_not_open(id))?;
         self.touched = true;
@@ -335,83 +255,6 @@ impl Book {
         self.open.insert(id, held);
         let (quote, _) = judgement.told();
         Ok(Outcome::Extended { expires_at, quote })
-    }
-
-    fn record(&mut self, report: &Report) -> Result<Recorded, HostError> {
-        let at = self.at();
-        let used_at = report.used_at.unwrap_or(at).min(at);
-        let call = report.call.clone();
-        let (quote, used) = self.price_used(&call)?;
-        self.touched = true;
-        let late = at.saturating_sub(used_at) > LATE_MS;
-        // Nothing was held for it.
-        let (reservation, overshoot, kind) = (None, true, "charge");
-        let booking = Booking { reservation, call, quote, used, used_at, late, overshoot, kind };
-        self.charge(booking, &[])
-    }
-
-    fn void(&mut self, usage: Uuid, reason: &str) -> Result<Outcome, HostError> {
-        let row = self.usages.get(&usage).cloned().ok_or(HostError::UnknownUsage(usage))?;
-        if let Some(Ended::As(how)) = self.ended.get(&usage) {
-            return Err(HostError::Ended { id: usage, how: *how });
-        }
-        let used = body::read::<KeptUsage>(&row.body).ok_or(HostError::UnknownUsage(usage))?;
-        if used.voids.is_some() {
-            return Err(HostError::UnknownUsage(usage));
-        }
-        self.touched = true;
-        let id = self.undo(usage, row.reservation, row.used_at, &used, reason)?;
-        Ok(Outcome::Voided { usage: id })
-    }
-
-    /// Books the opposite of a usage where it landed.
-    fn undo(
-        &mut self,
-        usage: Uuid,
-        reservation: Option<Uuid>,
-        used_at: Instant,
-        used: &KeptUsage,
-        reason: &str,
-    ) -> Result<Uuid, HostError> {
-        let places = self.places(&used.dimensions);
-        let tally = &mut self.judge.tally;
-        let elsewhere: Vec<Part> = used.elsewhere.placed(tally).iter().map(Part::negated).collect();
-        let back = used.used.negated();
-        tally.book(used_at, &places, &back, &elsewhere).map_err(engine)?;
-        let kept = KeptUsage {
-            used: back,
-            cost: used.cost.map(|cost| Money::new(cost.amount.negated(), cost.currency)),
-            elsewhere: KeptParts::of(&elsewhere, tally),
-            voids: Some(usage),
-            ..used.clone()
-        };
-        let batch = self.batch_mut()?;
-        let id = batch.id();
-        let (late, overshoot, body) = (true, false, body::write(&kept));
-        let row = UsageRow { id, reservation, used_at, late, overshoot, body };
-        batch.write.usages.push(row);
-        let row = ClosureRow { id: usage, how: Closure::Voided, held: false, body: Vec::new() };
-        batch.write.closures.push(row);
-        self.ended.insert(usage, Ended::As(Closure::Voided));
-        if let Some(cost) = used.cost {
-            let body = EntryBody { quote: None, reason: reason.to_owned() };
-            self.enter("refund", Some(id), cost, &body)?;
-        }
-        Ok(id)
-    }
-
-    fn book(&mut self, entry: &Entry) -> Result<Outcome, HostError> {
-        self.touched = true;
-        let kind = match entry.kind {
-            EntryKind::Credit => "credit",
-            EntryKind::Adjustment => "adjustment",
-            EntryKind::Refund => "refund",
-        };
-        let body = EntryBody { quote: None, reason: entry.reason.clone() };
-        let id = self.enter(kind, None, entry.money, &body)?;
-        let currency = entry.money.currency;
-        let balance = self.judge.accounts.of(COST, currency).balance;
-        Ok(Outcome::Booked { entry: id, balance: Money::new(balance, currency) })
     }
 
     fn set(&mut self, subject: &Subject, by: &Author) -> Result<Outcome, HostError> {
@@ -584,8 +427,4 @@ impl Book {
 /// What a reservation holds, by meter.
 fn asked_of(held: &Held) -> Result<Amounts, DecimalError> {
     Amounts::held(&held.call.quantities, held.cost)
-}
-
-fn amount(error: DecimalError) -> HostError {
-    HostError::Engine(error.into())
 }

@@ -10,6 +10,7 @@ mod ask;
 mod backfill;
 mod body;
 mod book;
+mod booking;
 mod builder;
 mod feed;
 mod host;
