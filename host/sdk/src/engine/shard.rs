@@ -13,7 +13,8 @@ use super::book::Book;
 use super::builder::Desk;
 use super::host::HostError;
 use super::locked::{Locked, Quiet};
-use crate::store::{Found, Need, Store, StoreError, Tenant, Written};
+use super::operation::Outcome;
+use crate::store::{Closure, Found, Need, Store, StoreError, Tenant, Written};
 
 /// How often the books are read anew while other hosts write beside this one.
 const ATTEMPTS: usize = 6;
@@ -217,19 +218,25 @@ impl<S: Store> Shard<S> {
 
     /// Sends off what is judged.
     fn take_off(&mut self) {
-        let (mut writes, mut batches) = (Vec::new(), Vec::new());
+        let (mut writes, mut batches, mut doubted) = (Vec::new(), Vec::new(), Vec::new());
         self.waiting = 0;
         for tenant in std::mem::take(&mut self.staged) {
             let Some(book) = self.books.get_mut(&tenant) else { continue };
             let Some((write, answers)) = book.take_batch() else { continue };
-            if write.is_empty() {
-                // It follows from what stands, and changes nothing.
+            if write.is_empty() && answers.iter().any(|(_, outcome)| is_doubtful(outcome)) {
+                doubted.push((tenant, answers.into_iter().map(|(ask, _)| ask).collect()));
+            } else if write.is_empty() {
+                // It follows from what stands for good, and changes nothing.
                 book.stayed();
                 answer(answers);
             } else {
                 batches.push((tenant, answers, !write.usages.is_empty()));
                 writes.push(write);
             }
+        }
+        for (tenant, asks) in doubted {
+            self.close(&tenant);
+            self.contend(tenant, asks);
         }
         if !writes.is_empty() {
             let store = Arc::clone(&self.desk.store);
@@ -274,6 +281,12 @@ impl<S: Store> Shard<S> {
         }
         again
     }
+}
+
+/// What expired may have been settled since by way of another host; where nothing is written, nobody
+/// would notice.
+fn is_doubtful(outcome: &Result<Outcome, HostError>) -> bool {
+    matches!(outcome, Err(HostError::Ended { how: Closure::Expired, .. }))
 }
 
 /// Whether books are ready to judge.
