@@ -549,11 +549,11 @@ impl Book {
     }
 
     /// Closes the books; what waited for its batch must be judged anew. Of spoilt ones, who failed
-    /// is told so.
+    /// last is told so: nobody else's answer stands.
     pub fn close(self) -> Vec<Ask> {
         let mut answers = self.batch.map(|batch| batch.answers).unwrap_or_default();
         if self.spoilt {
-            answer(answers.pop().into_iter().collect());
+            answer(answers.pop_if(|(_, outcome)| outcome.is_err()).into_iter().collect());
         }
         answers.into_iter().map(|(ask, _)| ask).collect()
     }

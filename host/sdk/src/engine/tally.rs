@@ -390,15 +390,20 @@ impl Tally {
         Since { counter: *counter, values: values.as_ref().to_owned(), opened }
     }
 
-    /// Takes in what the store has.
+    /// Takes in what the store has of what is not known yet: what is known may have moved since, on
+    /// its way to the store.
     pub fn learn(&mut self, wanted: Vec<Since>, rows: Vec<CounterRow>) {
+        for CounterRow { counter, values, opened, total } in rows {
+            let slot = self.slot(counter, &values);
+            let slot = &mut self.slots[slot];
+            let known = |learnt| opened == Instant::MIN || opened >= learnt;
+            if !slot.learnt.is_some_and(known) {
+                slot.set(opened, total, false);
+            }
+        }
         for Since { counter, values, opened } in wanted {
             let slot = self.slot(counter, &values);
             self.slots[slot].learnt = Some(opened);
-        }
-        for CounterRow { counter, values, opened, total } in rows {
-            let slot = self.slot(counter, &values);
-            self.slots[slot].set(opened, total, false);
         }
     }
 
