@@ -129,7 +129,7 @@ impl Embedded {
     ) -> Result<Self, String> {
         let setup = Arc::new(setup(cache, limit));
         let random = Random::default();
-        let mut builder = Host::builder(store).random(Arc::new(move || random.next()));
+        let mut builder = Host::builder(store, Arc::new(clock_ms), Arc::new(move || random.next()));
         for number in 0..tenants {
             let tenant = format!("t{number}").parse().expect("a tenant's name");
             builder = builder.tenant(tenant, Arc::clone(&setup));

@@ -3,11 +3,11 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tollgate_host::engine::{Binding, Call, Host, Setup};
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
-use tollgate_host::store::{Durability, SqliteStore, Tenant, system_clock};
+use tollgate_host::store::{Clock, Durability, SqliteStore, Tenant};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -27,10 +27,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("ledger.db");
-    let store = SqliteStore::open(&file, Durability::Required, system_clock()).await?;
+    let clock: Clock =
+        Arc::new(|| UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64));
+    let store = Arc::new(SqliteStore::open(&file, Durability::Required, clock.clone()).await?);
     let acme: Tenant = "acme".parse()?;
     let setup = Setup { bindings, ..Setup::default() };
-    let host = Host::builder(Arc::new(store)).tenant(acme.clone(), setup).start().await?;
+    let random = Arc::new(|| uuid::Uuid::new_v4().as_u128());
+    let host = Host::builder(store, clock, random).tenant(acme.clone(), setup).start().await?;
 
     let call = |tokens: u32| {
         let call = Call::of([("user", "ana"), ("model", "gpt-4o")]);

@@ -8,6 +8,7 @@ mod components;
 mod policy;
 mod simulate;
 mod stores;
+mod surroundings;
 mod verify;
 
 use std::process::ExitCode;

@@ -1,15 +1,14 @@
 //! `tollgate verify`: recomputes what stands from what happened.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Result;
 use serde_json::json;
-use tollgate_host::engine::{Difference, Random, verify};
-use tollgate_host::store::{Store, Tenant, system_clock};
-use uuid::Uuid;
+use tollgate_host::engine::{Difference, verify};
+use tollgate_host::store::{Store, Tenant};
 
 use crate::stores::{AnyStore, StoreUrl};
+use crate::surroundings::{random, wall_clock};
 
 /// What is verified.
 #[derive(clap::Args)]
@@ -32,7 +31,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let count = runtime.block_on(async {
-        match StoreUrl::open_there(&arguments.store, system_clock()).await? {
+        match StoreUrl::open_there(&arguments.store, wall_clock()).await? {
             AnyStore::Postgres(store) => all(&store, arguments).await,
             AnyStore::Sqlite(store, _) => all(&store, arguments).await,
         }
@@ -48,7 +47,7 @@ async fn all(store: &impl Store, arguments: &Arguments) -> Result<usize> {
         Some(tenant) => vec![tenant.clone()],
         None => store.tenants().await?,
     };
-    let random: Random = Arc::new(|| Uuid::new_v4().as_u128());
+    let random = random();
     let mut count = 0;
     for tenant in tenants {
         let repair = arguments.repair.then_some(&random);

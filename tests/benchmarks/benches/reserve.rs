@@ -212,9 +212,11 @@ enum What {
 async fn reserve(options: &PgConnectOptions, tenants: usize, what: What, pace: Option<f64>) -> Run {
     let setup = setup();
     let names: Vec<Tenant> = (0..tenants).map(tenant).collect();
-    let mut builder = Host::builder(Arc::new(store(options).await))
-        .shards(if tenants == 1 { 1 } else { 4 })
-        .random(Arc::new(random));
+    let began = Instant::now();
+    let clock = move || i64::try_from(began.elapsed().as_millis()).unwrap();
+    let store = Arc::new(store(options).await);
+    let mut builder = Host::builder(store, Arc::new(clock), Arc::new(random))
+        .shards(if tenants == 1 { 1 } else { 4 });
     for name in &names {
         builder = builder.tenant(name.clone(), Arc::clone(&setup));
     }

@@ -105,10 +105,8 @@ impl<S: Store> House<S> {
         };
         let now = Arc::clone(&self.now);
         let clock = Arc::new(move || now.load(Ordering::Relaxed));
-        Host::builder(Arc::clone(&self.store))
+        Host::builder(Arc::clone(&self.store), clock, Arc::new(random))
             .tenant(acme(), Arc::clone(setup))
-            .clock(clock)
-            .random(Arc::new(random))
             .start()
             .await
             .expect("a host")

@@ -13,11 +13,11 @@ use super::accounts::COST;
 use super::alerts::Occasion;
 use super::amounts::{Amounts, cost};
 use super::body::{
-    self, Asked, Charged, DecisionBody, ExpiredBody, HoldBody, JudgedBody, KeptUsage, PricedBody,
-    ReadingBody, RunBody,
+    self, Asked, Charged, DecisionBody, ExpiredBody, HoldBody, JudgedBody, PricedBody, ReadingBody,
+    RunBody,
 };
-use super::book::{Book, Ended, Held, engine, run_of};
-use super::booking::{Booking, amount};
+use super::book::{Book, Ended, Held, run_of};
+use super::booking::Booking;
 use super::host::HostError;
 use super::judge::Judgement;
 use super::operation::{Denied, Mode, Operation, Outcome, Reserved, Subject};
@@ -49,6 +49,7 @@ impl Book {
             },
             Operation::Extend { id, more, ttl_ms } => self.extend(*id, more, *ttl_ms),
             Operation::Record { reports } => {
+                self.check_times(reports)?;
                 let recorded = reports.iter().map(|report| self.record(report));
                 Ok(Outcome::Recorded(recorded.collect::<Result<_, _>>()?))
             }
@@ -75,7 +76,7 @@ impl Book {
         let places = self.places(&call.dimensions);
         let partial = mode == Mode::BestEffort;
         let call = Arc::new(call.clone());
-        let mut judgement = self.judge.judge(call, priced, &places, partial).map_err(engine)?;
+        let mut judgement = self.judge.judge(call, priced, &places, partial)?;
         let id = self.batch_mut()?.id();
         self.decide(id, Asked::Reserve, &judgement, partial)?;
         let asks = match std::mem::replace(&mut judgement.outcome, Ok(Amounts::default())) {
@@ -84,7 +85,7 @@ impl Book {
         };
         self.touched = true;
         let now = self.judge.now;
-        let parts = self.judge.tally.hold(now, &places, &asks).map_err(engine)?;
+        let parts = self.judge.tally.hold(now, &places, &asks)?;
         let cost = self.hold_cost(judgement.quote())?;
         let expires_at = now.saturating_add(ttl_ms);
         let charges = self.judge.setup.expiring == Expiring::Charge;
@@ -116,7 +117,7 @@ impl Book {
     ) -> Result<Outcome, HostError> {
         let fault = self.judge.fault(&judgement);
         let asks = Amounts::of_call(&judgement.call.quantities, judgement.quote());
-        let (asks, call) = (asks.map_err(amount)?, Arc::clone(&judgement.call));
+        let (asks, call) = (asks?, Arc::clone(&judgement.call));
         let events = self.judge.review(&call, places, &asks, &Occasion::Denied(&denial));
         let (_, findings) = judgement.told();
         Ok(Outcome::Denied(Denied { denial, findings, events, fault }))
@@ -163,7 +164,7 @@ impl Book {
                 if held.run_ttl_ms.is_some() {
                     return Err(HostError::IsARun(id));
                 }
-                let asked = asked_of(held).map_err(amount)?;
+                let asked = asked_of(held)?;
                 (held.call.dimensions.clone(), asked, held.expires_at <= self.at())
             }
             (None, Some(Ended::Expired(expired))) => {
@@ -174,7 +175,7 @@ impl Book {
         let call = Call { dimensions, quantities: used.to_vec() };
         let (quote, used) = self.price_used(&call)?;
         self.touched = true;
-        let overshoot = used.exceeds(&held);
+        let overshoot = self.overshoots(&used, &held);
         let used_at = self.at();
         let kind = "charge";
         let reservation = Some(id);
@@ -182,16 +183,24 @@ impl Book {
         let recorded = match self.open.get(&id).cloned() {
             Some(held) => {
                 self.give_back_cost(&held)?;
-                let recorded = self.charge(booking, &held.parts)?;
+                let (recorded, _) = self.charge(booking, &held.parts)?;
                 self.close_one(id, Closure::Settled, Vec::new())?;
                 recorded
             }
             None => {
                 self.settle_expired(id)?;
-                self.charge(booking, &[])?
+                self.charge(booking, &[])?.0
             }
         };
         Ok(Outcome::Settled(recorded))
+    }
+
+    /// Whether more was used than was held, of anything that is counted.
+    fn overshoots(&self, used: &Amounts, held: &Amounts) -> bool {
+        self.judge.tally.counters().any(|(_, counter)| {
+            let meter = counter.meter.as_str();
+            used.of(meter) > held.of(meter)
+        })
     }
 
     /// What was charged when its time was over gives way to what is told now.
@@ -211,7 +220,7 @@ impl Book {
     fn release(&mut self, id: Uuid, how: Closure) -> Result<Outcome, HostError> {
         let held = self.open.get(&id).cloned().ok_or_else(|| self.why_not_open(id))?;
         self.touched = true;
-        self.judge.tally.release(&held.parts).map_err(engine)?;
+        self.judge.tally.release(&held.parts)?;
         self.give_back_cost(&held)?;
         self.close_one(id, how, Vec::new())?;
         Ok(Outcome::Released)
@@ -221,8 +230,7 @@ impl Book {
         let mut held = self.open.get(&id).cloned().ok_or_else(|| self.why_not_open(id))?;
         let call = Call { dimensions: held.call.dimensions.clone(), quantities: more.to_vec() };
         let places = self.places(&call.dimensions);
-        let mut judgement =
-            self.judge.judge(Arc::new(call), None, &places, false).map_err(engine)?;
+        let mut judgement = self.judge.judge(Arc::new(call), None, &places, false)?;
         let decision = self.batch_mut()?.id();
         self.decide(decision, Asked::Extend(id), &judgement, false)?;
         let asks = match std::mem::replace(&mut judgement.outcome, Ok(Amounts::default())) {
@@ -231,7 +239,7 @@ impl Book {
         };
         self.touched = true;
         let now = self.judge.now;
-        let parts = self.judge.tally.hold(now, &places, &asks).map_err(engine)?;
+        let parts = self.judge.tally.hold(now, &places, &asks)?;
         held.parts.extend(parts);
         if let Some(more) = self.hold_cost(judgement.quote())? {
             held.cost = Some(match held.cost {
@@ -242,9 +250,9 @@ impl Book {
         if let (Some(own), Some(quote)) = (&mut held.quote, judgement.quote()) {
             own.lines.extend(quote.lines.iter().cloned());
         }
-        let mut sum = Amounts::of_call(&held.call.quantities, None).map_err(amount)?;
+        let mut sum = Amounts::of_call(&held.call.quantities, None)?;
         for Quantity { meter, amount: asked } in more {
-            sum.add(meter, *asked).map_err(amount)?;
+            sum.add(meter, *asked)?;
         }
         let dimensions = held.call.dimensions.clone();
         held.call = Arc::new(Call { dimensions, quantities: sum.iter().cloned().collect() });
@@ -300,7 +308,7 @@ impl Book {
     }
 
     fn expire(&mut self, id: Uuid, held: &Held) -> Result<(), HostError> {
-        let asked = asked_of(held).map_err(amount)?;
+        let asked = asked_of(held)?;
         self.touched = true;
         self.give_back_cost(held)?;
         let charges = self.judge.setup.expiring == Expiring::Charge && held.run_ttl_ms.is_none();
@@ -316,12 +324,10 @@ impl Book {
                 overshoot: false,
                 kind: "expiry",
             };
-            let recorded = self.charge(booking, &held.parts)?;
-            let row = self.batch_mut()?.write.usages.last().cloned();
-            let used = row.and_then(|row| body::read::<KeptUsage>(&row.body));
-            used.map(|used| Charged { usage: recorded.usage, used_at, used })
+            let (recorded, used) = self.charge(booking, &held.parts)?;
+            Some(Charged { usage: recorded.usage, used_at, used })
         } else {
-            self.judge.tally.release(&held.parts).map_err(engine)?;
+            self.judge.tally.release(&held.parts)?;
             None
         };
         let expired = ExpiredBody { call: Call::clone(&held.call), held: asked, charged };
@@ -348,9 +354,9 @@ impl Book {
     }
 
     fn hold_cost(&mut self, quote: Option<&Quote>) -> Result<Option<Money>, HostError> {
-        let money = quote.map(cost).transpose().map_err(amount)?;
+        let money = quote.map(cost).transpose()?;
         if let Some(money) = money {
-            self.judge.accounts.hold(COST, money).map_err(amount)?;
+            self.judge.accounts.hold(COST, money)?;
         }
         Ok(money)
     }
@@ -358,7 +364,7 @@ impl Book {
     fn give_back_cost(&mut self, held: &Held) -> Result<(), HostError> {
         if let Some(cost) = held.cost {
             let back = Money::new(cost.amount.negated(), cost.currency);
-            self.judge.accounts.hold(COST, back).map_err(amount)?;
+            self.judge.accounts.hold(COST, back)?;
         }
         Ok(())
     }

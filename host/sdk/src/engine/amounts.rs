@@ -75,11 +75,6 @@ impl Amounts {
         };
         Self(self.0.iter().map(negated).collect())
     }
-
-    /// Whether there is more of any meter than in `other`.
-    pub fn exceeds(&self, other: &Self) -> bool {
-        self.0.iter().any(|own| own.amount > other.of(own.meter.as_str()))
-    }
 }
 
 /// The sum of a quote's lines.

@@ -7,9 +7,8 @@ use tollgate_policy_core::window::{Instant, Window};
 use uuid::Uuid;
 
 use super::body::{self, KeptUsage};
-use super::book::engine;
 use super::host::HostError;
-use super::tally::Tally;
+use super::tally::{Tally, TallyError};
 use crate::store::{HoldRow, Place, Store, Tenant};
 
 /// So many rows are read at a time.
@@ -39,7 +38,7 @@ impl History {
             Window::Lifetime | Window::Level => Ok(Instant::MIN),
         };
         let begins = counters.iter().map(begins).collect::<Result<Vec<_>, _>>();
-        let begins = begins.map_err(|error| engine(error.into()))?;
+        let begins = begins.map_err(TallyError::from)?;
         let since = begins.into_iter().min().unwrap_or(at);
         let mut tally = Tally::new(calendar);
         tally.subscribe(&counters);
@@ -55,7 +54,7 @@ impl History {
             for (_, row) in page {
                 let Some(used) = body::read::<KeptUsage>(&row.body) else { continue };
                 let places = self.tally.places(&used.dimensions);
-                self.tally.book(row.used_at, &places, &used.used, &[]).map_err(engine)?;
+                self.tally.book(row.used_at, &places, &used.used, &[])?;
             }
         }
     }

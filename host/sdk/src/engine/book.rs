@@ -57,7 +57,6 @@ pub struct Book {
     pub touched: bool,
     /// With what its batches are judged.
     context: Vec<u8>,
-    judged: usize,
 }
 
 /// An open reservation.
@@ -132,7 +131,6 @@ impl Book {
             spoilt: false,
             touched: false,
             context: Vec::new(),
-            judged: 0,
         };
         if book.head.version == 0 {
             // Nothing has happened yet that these would have to be filled with.
@@ -192,10 +190,8 @@ impl Book {
             let Some(mut hold) = body::read::<HoldBody>(&body) else { continue };
             let places = tally.places(&hold.call.dimensions);
             let at = crate::store::instant_of(id);
-            let asked = Amounts::held(&hold.call.quantities, hold.cost)
-                .map_err(TallyError::Amount)
-                .map_err(engine)?;
-            let more = tally.hold(at, &places, &asked).map_err(engine)?;
+            let asked = Amounts::held(&hold.call.quantities, hold.cost)?;
+            let more = tally.hold(at, &places, &asked)?;
             hold.parts.append(KeptParts::of(&more, &tally));
             let body = body::write(&hold);
             self.know(id, hold, expires_at);
@@ -231,7 +227,7 @@ impl Book {
             };
             match missing {
                 Ok(()) => still.push(ask),
-                Err(error) => ask.refuse(&engine(error)),
+                Err(error) => ask.refuse(&error.into()),
             }
         }
         *asks = still;
@@ -411,20 +407,13 @@ impl Book {
     /// Judges requests, each against all that were judged before it. Where something moved before
     /// it failed, these books are spoilt: returned are those that were not judged any more.
     pub fn judge_all(&mut self, asks: Vec<Ask>, at: Instant, random: &Random) -> Vec<Ask> {
-        let before = self.waiting();
         let mut asks = asks.into_iter();
         while !self.is_spoilt()
             && let Some(ask) = asks.next()
         {
             self.judge_one(ask, at, random);
         }
-        self.judged = self.waiting() - before;
         asks.collect()
-    }
-
-    /// How many of those that were judged last wait for their batch.
-    pub fn judged(&self) -> usize {
-        self.judged
     }
 
     /// Begins a batch, where none has begun.
@@ -573,8 +562,4 @@ const FRESH_MS: i64 = 1_000;
 
 pub fn run_of(dimensions: &[Dimension]) -> Option<Uuid> {
     dimension(dimensions, RUN).parse().ok()
-}
-
-pub fn engine(error: TallyError) -> HostError {
-    HostError::Engine(error.into())
 }

@@ -2,7 +2,6 @@
 
 use tollgate_policy_core::Money;
 use tollgate_policy_core::contract::Quote;
-use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
@@ -11,7 +10,7 @@ use super::accounts::COST;
 use super::alerts::Occasion;
 use super::amounts::{Amounts, cost};
 use super::body::{self, EntryBody, KeptUsage};
-use super::book::{Book, Ended, engine};
+use super::book::{Book, Ended};
 use super::host::HostError;
 use super::operation::{Entry, EntryKind, Outcome, Recorded, Report};
 use super::part::{KeptParts, Part};
@@ -19,6 +18,9 @@ use crate::store::{Closure, ClosureRow, EntryRow, UsageRow};
 
 /// What was told of more than this before is late.
 const LATE_MS: i64 = 60_000;
+
+/// What was used later than this after it is told is a mistake.
+const EARLY_MS: i64 = 60_000;
 
 /// Something that was used, about to be booked.
 pub struct Booking {
@@ -36,25 +38,29 @@ impl Book {
     pub fn price_used(&self, call: &Call) -> Result<(Option<Quote>, Amounts), HostError> {
         let priced = self.judge.price(call);
         let quote = priced.as_ref().map(|priced| priced.booked(&self.judge.setup)).transpose();
-        let quote = quote.map_err(HostError::Engine)?.cloned();
-        let used = Amounts::of_call(&call.quantities, quote.as_ref()).map_err(amount)?;
+        let quote = quote?.cloned();
+        let used = Amounts::of_call(&call.quantities, quote.as_ref())?;
         Ok((quote, used))
     }
 
     /// Books what was used in the place of what is held, and lets the alerting policies look.
-    pub fn charge(&mut self, booking: Booking, parts: &[Part]) -> Result<Recorded, HostError> {
+    pub fn charge(
+        &mut self,
+        booking: Booking,
+        parts: &[Part],
+    ) -> Result<(Recorded, KeptUsage), HostError> {
         let Booking { reservation, call, quote, used, used_at, late, overshoot, kind } = booking;
         let at = self.judge.now;
         let places = self.places(&call.dimensions);
         let tally = &mut self.judge.tally;
         let elsewhere = if used_at == at {
-            tally.settle(at, &places, parts, &used).map_err(engine)?
+            tally.settle(at, &places, parts, &used)?
         } else {
-            tally.book(used_at, &places, &used, &[]).map_err(engine)?;
+            tally.book(used_at, &places, &used, &[])?;
             Vec::new()
         };
         let elsewhere = KeptParts::of(&elsewhere, tally);
-        let money = quote.as_ref().map(cost).transpose().map_err(amount)?;
+        let money = quote.as_ref().map(cost).transpose()?;
         let usage = self.batch_mut()?.id();
         let kept = KeptUsage {
             dimensions: call.dimensions.clone(),
@@ -73,7 +79,7 @@ impl Book {
         }
         let nothing = Amounts::default();
         let events = self.judge.review(&call, &places, &nothing, &Occasion::Settled);
-        Ok(Recorded { usage, cost: money, late, overshoot, events })
+        Ok((Recorded { usage, cost: money, late, overshoot, events }, kept))
     }
 
     fn enter(
@@ -94,12 +100,13 @@ impl Book {
             currency: money.currency.code().to_owned(),
             body: body::write(body),
         });
-        self.judge.accounts.book(COST, money).map_err(amount)?;
+        self.judge.accounts.book(COST, money)?;
         Ok(id)
     }
 
     pub fn record(&mut self, report: &Report) -> Result<Recorded, HostError> {
         let at = self.at();
+        // A moment early, by the clock of whoever tells it, is now.
         let used_at = report.used_at.unwrap_or(at).min(at);
         let call = report.call.clone();
         let (quote, used) = self.price_used(&call)?;
@@ -108,7 +115,16 @@ impl Book {
         // Nothing was held for it.
         let (reservation, overshoot, kind) = (None, true, "charge");
         let booking = Booking { reservation, call, quote, used, used_at, late, overshoot, kind };
-        self.charge(booking, &[])
+        Ok(self.charge(booking, &[])?.0)
+    }
+
+    /// By the store's clock, which the batch goes by.
+    pub fn check_times(&self, reports: &[Report]) -> Result<(), HostError> {
+        let latest = self.at().saturating_add(EARLY_MS);
+        match reports.iter().filter_map(|report| report.used_at).find(|at| *at > latest) {
+            Some(at) => Err(HostError::Future(at)),
+            None => Ok(()),
+        }
     }
 
     pub fn void(&mut self, usage: Uuid, reason: &str) -> Result<Outcome, HostError> {
@@ -138,7 +154,7 @@ impl Book {
         let tally = &mut self.judge.tally;
         let elsewhere: Vec<Part> = used.elsewhere.placed(tally).iter().map(Part::negated).collect();
         let back = used.used.negated();
-        tally.book(used_at, &places, &back, &elsewhere).map_err(engine)?;
+        tally.book(used_at, &places, &back, &elsewhere)?;
         let kept = KeptUsage {
             used: back,
             cost: used.cost.map(|cost| Money::new(cost.amount.negated(), cost.currency)),
@@ -174,8 +190,4 @@ impl Book {
         let balance = self.judge.accounts.of(COST, currency).balance;
         Ok(Outcome::Booked { entry: id, balance: Money::new(balance, currency) })
     }
-}
-
-pub fn amount(error: DecimalError) -> HostError {
-    HostError::Engine(error.into())
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tollgate_policy_core::window::Instant;
-use uuid::Uuid;
 
 use super::Setup;
 use super::ask::{Ask, Work};
@@ -15,7 +14,7 @@ use super::host::{Host, HostError, Served, WeakHost};
 use super::operation::Operation;
 use super::rollup::follow;
 use super::shard::Shard;
-use crate::store::{Clock, Store, Tenant, system_clock};
+use crate::store::{Clock, Store, Tenant};
 
 /// Draws a random number.
 pub type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
@@ -42,7 +41,7 @@ pub struct Desk<S> {
 impl<S> Desk<S> {
     /// The store's clock, as far as it is known.
     pub fn now(&self) -> Instant {
-        self.ahead.now(&self.settings.clock)
+        self.ahead.heard(&self.settings.clock).unwrap_or_else(|| (self.settings.clock)())
     }
 
     /// Usage of a tenant was booked.
@@ -75,30 +74,34 @@ pub struct Settings {
 }
 
 /// What the store's clock is ahead of ours.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Ahead(Arc<AtomicI64>);
+
+/// It has not told the time yet.
+const UNHEARD: i64 = i64::MIN;
 
 impl Ahead {
     pub fn set(&self, ahead_ms: i64) {
         self.0.store(ahead_ms, Ordering::Relaxed);
     }
 
-    /// The store's clock, as far as it is known.
-    pub fn now(&self, clock: &Clock) -> Instant {
-        clock().saturating_add(self.0.load(Ordering::Relaxed))
+    /// The store's clock, once it told the time.
+    pub fn heard(&self, clock: &Clock) -> Option<Instant> {
+        let ahead_ms = self.0.load(Ordering::Relaxed);
+        (ahead_ms != UNHEARD).then(|| clock().saturating_add(ahead_ms))
     }
 }
 
 impl<S: Store> HostBuilder<S> {
-    pub(super) fn new(store: Arc<S>) -> Self {
+    pub(super) fn new(store: Arc<S>, clock: Clock, random: Random) -> Self {
         let settings = Settings {
             shards: 2,
             batch_max: 512,
             locks_max: 4,
             sweep: Duration::from_secs(5),
             roll_up: Duration::from_secs(1),
-            clock: system_clock(),
-            random: Arc::new(|| Uuid::new_v4().as_u128()),
+            clock,
+            random,
         };
         Self { store, tenants: HashMap::new(), settings }
     }
@@ -147,21 +150,6 @@ impl<S: Store> HostBuilder<S> {
         self
     }
 
-    /// Measures time between two answers of the store, whose clock is the one that counts; the
-    /// system's unless said otherwise.
-    #[must_use]
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.settings.clock = clock;
-        self
-    }
-
-    /// Where identifiers and stamps come from; the system unless said otherwise.
-    #[must_use]
-    pub fn random(mut self, random: Random) -> Self {
-        self.settings.random = random;
-        self
-    }
-
     /// Starts it, on the runtime that this is called on.
     pub async fn start(self) -> Result<Host, HostError> {
         let Self { store, tenants, settings } = self;
@@ -179,7 +167,7 @@ impl<S: Store> HostBuilder<S> {
             tenants: Arc::new(served),
             locks: Semaphore::new(settings.locks_max),
             settings,
-            ahead: Ahead::default(),
+            ahead: Ahead(Arc::new(AtomicI64::new(UNHEARD))),
         });
         let shards = (0..desk.settings.shards).map(|_| {
             let (sender, receiver) = mpsc::channel(desk.settings.batch_max * 4);

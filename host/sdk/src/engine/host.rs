@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tollgate_policy_core::contract::Quantity;
+use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Decimal, Meter};
 use uuid::Uuid;
 
 use super::ask::{Ask, Look, Seen, Work};
-use super::builder::{Ahead, HostBuilder};
+use super::builder::{Ahead, HostBuilder, Random};
 use super::feed::Known;
 use super::look::{Account, Checked};
 use super::operation::{Denied, Mode, Operation, Outcome, Recorded, Reserved, check_call};
 use super::price::{Priced, depends_on_call_alone, price};
-use super::{Call, EngineError, Setup, SetupError};
+use super::{Call, EngineError, Setup, SetupError, TallyError};
 use crate::store::{Clock, Closure, Store, StoreError, Tenant};
 
 /// A host gave no answer.
@@ -88,6 +89,18 @@ pub enum HostError {
     Stopped,
 }
 
+impl From<TallyError> for HostError {
+    fn from(error: TallyError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl From<DecimalError> for HostError {
+    fn from(error: DecimalError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
 fn words(how: Closure) -> &'static str {
     match how {
         Closure::Settled => "settled",
@@ -132,9 +145,11 @@ impl WeakHost {
 }
 
 impl Host {
-    /// Sets a host up on a store.
-    pub fn builder<S: Store>(store: Arc<S>) -> HostBuilder<S> {
-        HostBuilder::new(store)
+    /// Sets a host up on a store. The clock measures time between two answers of the store, whose
+    /// own clock is the one that counts: it must not jump. From `random` come identifiers and
+    /// stamps.
+    pub fn builder<S: Store>(store: Arc<S>, clock: Clock, random: Random) -> HostBuilder<S> {
+        HostBuilder::new(store, clock, random)
     }
 
     pub(super) fn new(
@@ -221,7 +236,7 @@ impl Host {
         operation: Operation,
     ) -> Result<Outcome, HostError> {
         let served = self.served(tenant)?;
-        operation.check(&served.setup, self.0.ahead.now(&self.0.clock))?;
+        operation.check(&served.setup)?;
         if key.as_ref().is_some_and(|key| key.contains('\0') || key.len() > KEY_MAX) {
             let words = format!("a key is of {KEY_MAX} bytes at the most, and holds no NUL");
             return Err(HostError::Malformed(words));
@@ -263,10 +278,11 @@ impl Host {
         self.0.tenants.get(tenant).ok_or_else(|| HostError::UnknownTenant(tenant.clone()))
     }
 
-    /// The price of a call, had beside the shard, which has enough to do.
+    /// The price of a call, had beside the shard, which has enough to do; once the store told the
+    /// time, which prices may depend on.
     fn price(&self, served: &Served, call: &Call) -> Option<Priced> {
-        let at = self.0.ahead.now(&self.0.clock);
-        served.prices_ahead.then(|| price(&served.setup, Known::default(), call, at)).flatten()
+        let at = self.0.ahead.heard(&self.0.clock).filter(|_| served.prices_ahead)?;
+        price(&served.setup, Known::default(), call, at)
     }
 }
 

@@ -9,13 +9,13 @@ use tollgate_policy_core::messages::{self, Language};
 use tollgate_policy_core::window::{Instant, Window};
 use tollgate_policy_core::{Decimal, Meter, Money};
 
+use super::Call;
 use super::amounts::Amounts;
 use super::ask::{Look, Seen};
-use super::book::{Book, engine};
+use super::book::Book;
 use super::host::HostError;
 use super::operation::Mode;
 use super::price::Priced;
-use super::{Call, EngineError};
 
 /// What would become of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,8 +90,7 @@ impl Book {
     ) -> Result<Checked, HostError> {
         let places = self.places(&call.dimensions);
         let partial = mode == Mode::BestEffort;
-        let judgement =
-            self.judge.judge(Arc::new(call.clone()), priced, &places, partial).map_err(engine)?;
+        let judgement = self.judge.judge(Arc::new(call.clone()), priced, &places, partial)?;
         let mut standings = Vec::new();
         for judged in &judgement.judged {
             let Ok(verdict) = &judged.outcome else { continue };
@@ -105,11 +104,10 @@ impl Book {
             }
         }
         let quote = judgement.quote();
-        let asks = Amounts::of_call(&judgement.call.quantities, quote)
-            .map_err(|error| HostError::Engine(EngineError::from(error)))?;
+        let asks = Amounts::of_call(&judgement.call.quantities, quote)?;
         let judge = &self.judge;
         for own in judge.tally.standing(judge.now, &places, &asks) {
-            let (slot, counter, reading) = own.map_err(engine)?;
+            let (slot, counter, reading) = own?;
             if let Some(limit) = judge.limit(slot) {
                 let (status, remaining) = tollgate_policy_core::limits::standing(
                     &reading,

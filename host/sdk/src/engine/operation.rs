@@ -261,9 +261,6 @@ pub enum RunState {
     Ended(Instant),
 }
 
-/// What is told later than this before it was used is a mistake.
-const EARLY_MS: i64 = 60_000;
-
 impl Operation {
     /// Of which operation a key is.
     #[must_use]
@@ -284,7 +281,7 @@ impl Operation {
     }
 
     /// Refuses what no state of a tenant makes right.
-    pub(super) fn check(&self, setup: &Setup, now: Instant) -> Result<(), HostError> {
+    pub(super) fn check(&self, setup: &Setup) -> Result<(), HostError> {
         match self {
             Self::Reserve { call, ttl_ms, .. } | Self::Start { call, ttl_ms } => {
                 check_call(call, setup)?;
@@ -295,13 +292,9 @@ impl Operation {
                 check_quantities(more, setup)?;
                 check_ttl(*ttl_ms)
             }
-            Self::Record { reports } => reports.iter().try_for_each(|report| {
-                check_call(&report.call, setup)?;
-                match report.used_at {
-                    Some(at) if at > now.saturating_add(EARLY_MS) => Err(HostError::Future(at)),
-                    _ => Ok(()),
-                }
-            }),
+            Self::Record { reports } => {
+                reports.iter().try_for_each(|report| check_call(&report.call, setup))
+            }
             Self::Void { reason, .. } => check_text("reason", reason),
             Self::Book { entry } => {
                 check_text("reason", &entry.reason)?;

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use tollgate_policy_core::contract::{Dimension, dimension};
-use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Decimal, Meter};
 
@@ -129,13 +128,9 @@ pub async fn metrics<S: Store>(
     for row in rows {
         let Ok(meter) = row.meter.parse() else { continue };
         let sum = sums.entry(meter).or_default();
-        *sum = sum.checked_add(row.amount).map_err(amount)?;
+        *sum = sum.checked_add(row.amount)?;
     }
     Ok(sums)
-}
-
-fn amount(error: DecimalError) -> HostError {
-    HostError::Engine(error.into())
 }
 
 #[cfg(test)]

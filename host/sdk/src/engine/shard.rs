@@ -112,9 +112,12 @@ impl<S: Store> Shard<S> {
     }
 
     fn judge(&mut self, tenant: Tenant, asks: Vec<Ask>, at: Instant) {
-        let Some(book) = self.books.get_mut(&tenant) else { return };
+        let Some(book) = self.books.get_mut(&tenant) else {
+            return self.contend(tenant, asks);
+        };
+        let before = book.waiting();
         let left = book.judge_all(asks, at, &self.desk.settings.random);
-        self.waiting += book.judged();
+        self.waiting += book.waiting() - before;
         self.staged.insert(tenant.clone());
         if book.is_spoilt() {
             let mut asks = self.close(&tenant);

@@ -5,18 +5,15 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tollgate_policy_core::Decimal;
-use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
+use super::Random;
 use super::backfill::holds;
 use super::body::{self, HoldBody, KeptUsage};
-use super::book::engine;
 use super::host::HostError;
 use super::records::Records;
 use super::tally::{Tally, id_of};
-use super::{EngineError, Random};
 use crate::store::{
     AccountRow, CounterRow, Found, Locked, Need, Place, RecordRow, Since, Store, StoreError,
     Tenant, Total, Write, Written,
@@ -38,34 +35,25 @@ pub enum Difference {
         /// When the stretch begins.
         opened: Instant,
         /// What it stands at.
-        stands: Standing,
+        stands: Total,
         /// What it should.
-        should: Standing,
+        should: Total,
     },
-    /// An account of the ledger.
+    /// An account of the ledger, its balance where a counter has what is settled.
     Account {
         /// Its name.
         account: String,
         /// Its currency.
         currency: String,
         /// The balance and what is held against it.
-        stands: Standing,
+        stands: Total,
         /// What they should be.
-        should: Standing,
+        should: Total,
     },
     /// A reservation whose body cannot be read.
     Hold(Uuid),
     /// A usage whose body cannot be read.
     Usage(Uuid),
-}
-
-/// What is settled and what is held; of an account its balance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Standing {
-    /// Settled, or the balance.
-    pub used: Decimal,
-    /// Held.
-    pub held: Decimal,
 }
 
 /// What differs of a tenant, as of a version. With `repair` it is put right, and what was found is
@@ -134,7 +122,7 @@ struct Sums {
     /// The counters that are kept, those of each calendar apart, and from when on they are whole.
     tallies: Vec<Tally>,
     since: BTreeMap<i64, Instant>,
-    accounts: BTreeMap<(String, String), Standing>,
+    accounts: BTreeMap<(String, String), Total>,
     used_to: Place,
     entered_to: Place,
     unreadable: Vec<Difference>,
@@ -189,7 +177,7 @@ impl Sums {
                 for tally in &mut self.tallies {
                     let places = tally.places(&used.dimensions);
                     let elsewhere = used.elsewhere.placed(tally);
-                    tally.book(row.used_at, &places, &used.used, &elsewhere).map_err(engine)?;
+                    tally.book(row.used_at, &places, &used.used, &elsewhere)?;
                 }
             }
         }
@@ -199,7 +187,7 @@ impl Sums {
             self.entered_to = *last;
             for (_, row) in page {
                 let account = self.accounts.entry((row.account, row.currency)).or_default();
-                account.used = account.used.checked_add(row.amount).map_err(amount)?;
+                account.used = account.used.checked_add(row.amount)?;
             }
         }
     }
@@ -214,12 +202,12 @@ impl Sums {
             // Of counters of another calendar, or that are kept no longer, this tally knows nothing.
             let own: Vec<_> =
                 parts.into_iter().filter(|part| tally.keeps(tally.key(part.slot).0)).collect();
-            tally.take(&own).map_err(engine)?;
+            tally.take(&own)?;
         }
         if let Some(cost) = hold.cost {
             let name = (super::accounts::COST.to_owned(), cost.currency.code().to_owned());
             let account = self.accounts.entry(name).or_default();
-            account.held = account.held.checked_add(cost.amount).map_err(amount)?;
+            account.held = account.held.checked_add(cost.amount)?;
         }
         Ok(())
     }
@@ -230,14 +218,14 @@ impl Sums {
         accounts: &[AccountRow],
     ) -> Result<Vec<Difference>, HostError> {
         type Stretch = (i64, String, Instant);
-        let mut pairs: BTreeMap<Stretch, (Standing, Standing)> = BTreeMap::new();
+        let mut pairs: BTreeMap<Stretch, (Total, Total)> = BTreeMap::new();
         for row in stands {
             let key = (row.counter, row.values.clone(), row.opened);
-            pairs.entry(key).or_default().0 = standing(row.total);
+            pairs.entry(key).or_default().0 = row.total;
         }
         for row in self.tallies.iter_mut().flat_map(Tally::take_moved) {
             let key = (row.counter, row.values, row.opened);
-            pairs.entry(key).or_default().1 = standing(row.total);
+            pairs.entry(key).or_default().1 = row.total;
         }
         // Of what is kept no longer, and of what began before it was kept, nothing can be told.
         pairs.retain(|(counter, _, opened), _| {
@@ -250,10 +238,10 @@ impl Sums {
                 differences.push(row);
             }
         }
-        let mut pairs: BTreeMap<(String, String), (Standing, Standing)> = BTreeMap::new();
+        let mut pairs: BTreeMap<(String, String), (Total, Total)> = BTreeMap::new();
         for row in accounts {
             let key = (row.account.clone(), row.currency.clone());
-            pairs.entry(key).or_default().0 = Standing { used: row.balance, held: row.held };
+            pairs.entry(key).or_default().0 = Total { used: row.balance, held: row.held };
         }
         for (key, should) in self.accounts {
             pairs.entry(key).or_default().1 = should;
@@ -267,10 +255,6 @@ impl Sums {
     }
 }
 
-fn standing(total: Total) -> Standing {
-    Standing { used: total.used, held: total.held }
-}
-
 /// What puts differences right, and tells of it.
 fn mend(tenant: &Tenant, found: &Found, differences: &[Difference], random: &Random) -> Write {
     let at = found.now.max(found.head.at);
@@ -278,8 +262,7 @@ fn mend(tenant: &Tenant, found: &Found, differences: &[Difference], random: &Ran
     for difference in differences {
         match difference.clone() {
             Difference::Counter { counter, values, opened, should, .. } => {
-                let total = Total { used: should.used, held: should.held };
-                write.counters.push(CounterRow { counter, values, opened, total });
+                write.counters.push(CounterRow { counter, values, opened, total: should });
             }
             Difference::Account { account, currency, should, .. } => {
                 let (balance, held) = (should.used, should.held);
@@ -291,8 +274,4 @@ fn mend(tenant: &Tenant, found: &Found, differences: &[Difference], random: &Ran
     let body = serde_json::to_vec(differences).unwrap_or_default();
     write.records.push(RecordRow { kind: "repair".into(), name: "last".into(), body: Some(body) });
     write
-}
-
-fn amount(error: DecimalError) -> HostError {
-    HostError::Engine(EngineError::from(error))
 }

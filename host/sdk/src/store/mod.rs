@@ -26,16 +26,6 @@ pub use tenant::{Tenant, TenantError};
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
-/// The system's, for the outermost layer to pass in.
-#[must_use]
-pub fn system_clock() -> Clock {
-    #[expect(clippy::disallowed_methods, reason = "what is passed in has to come from somewhere")]
-    Arc::new(|| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(Instant::MAX)
-    })
-}
-
 /// Why a store could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {

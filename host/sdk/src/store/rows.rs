@@ -19,7 +19,7 @@ pub struct Head {
 }
 
 /// What a counter's row stands at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Total {
     /// Settled.
     pub used: Decimal,

@@ -24,6 +24,7 @@ use tollgate_policy_core::prices::{MODEL_UNKNOWN, PriceList};
 
 use crate::components;
 use crate::stores::{AnyStore, StoreUrl};
+use crate::surroundings::random;
 use config::{Catalog, Config, LimitFlag, Prices};
 use report::Report;
 use trace::Row;
@@ -137,10 +138,9 @@ async fn simulate(
 ) -> Result<Report> {
     let setup = set_up(&config)?;
     let store = Arc::new(store);
-    let host = Host::builder(Arc::clone(&store))
+    let host = Host::builder(Arc::clone(&store), clock, random())
         .tenant(tenant.clone(), setup)
         .shards(1)
-        .clock(clock)
         .start()
         .await?;
     let begins = rows.first().map_or(0, |row| row.at);
