@@ -268,23 +268,23 @@ async fn transactions(options: &PgConnectOptions) -> Run {
                     .fetch_one(&mut *transaction)
                     .await
                     .unwrap();
-            let counters: Vec<i64> = (0..12).collect();
-            let _totals: Vec<(i64, rust_decimal::Decimal)> = sqlx::query_as(
-                "SELECT counter, held FROM counter WHERE tenant_id = 'tenant-0' \
-                 AND counter = ANY($1) AND dimension_values = '[\"ana\"]'",
+            let _totals: Option<String> = sqlx::query_scalar(
+                "SELECT totals::text FROM latest WHERE tenant_id = 'tenant-0' \
+                 AND per = '[\"user\"]' AND dimension_values = '[\"ana\"]'",
             )
-            .bind(&counters)
-            .fetch_all(&mut *transaction)
+            .fetch_optional(&mut *transaction)
             .await
             .unwrap();
             let (id, body) = (Uuid::from_u128(random()), vec![7_u8; 600]);
+            let total = |counter: i64| format!("[{},1764547200000,0,{version}]", counter << 56);
+            let totals: Vec<String> = (0..12).map(total).collect();
+            let totals = format!("[{}]", totals.join(","));
             sqlx::query(
-                "INSERT INTO decision (tenant_id, at, id, version, ordinal, allowed, body) \
-                 VALUES ('tenant-0', $1, $2, $3, 0, true, $4)",
+                "INSERT INTO batch (tenant_id, at, version, stamp, allowed, denied, body) \
+                 VALUES ('tenant-0', $1, $1, 0, ARRAY[$2], '{}', $3)",
             )
             .bind(version)
             .bind(id)
-            .bind(version)
             .bind(&body)
             .execute(&mut *transaction)
             .await
@@ -299,12 +299,12 @@ async fn transactions(options: &PgConnectOptions) -> Run {
             .await
             .unwrap();
             sqlx::query(
-                "INSERT INTO counter (tenant_id, counter, dimension_values, opened, used, held) \
-                 SELECT 'tenant-0', counter, '[\"ana\"]', 0, 0, $2::bigint FROM unnest($1::bigint[]) AS counter \
-                 ON CONFLICT (tenant_id, counter, dimension_values, opened) DO UPDATE SET held = excluded.held",
+                "INSERT INTO latest (tenant_id, per, dimension_values, version, totals) \
+                 VALUES ('tenant-0', '[\"user\"]', '[\"ana\"]', $1, $2::json) \
+                 ON CONFLICT (tenant_id, per, dimension_values) DO UPDATE SET totals = excluded.totals",
             )
-            .bind(&counters)
             .bind(version)
+            .bind(&totals)
             .execute(&mut *transaction)
             .await
             .unwrap();

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tollgate_host::engine::{Difference, Random, verify};
-use tollgate_host::store::{AccountRow, CounterRow, Need, Since, Store, Total, Write};
+use tollgate_host::store::{
+    AccountRow, CounterRow, LatestKey, LatestRow, Need, Store, Total, Write,
+};
 use tollgate_policy_core::Decimal;
 
 use crate::house::{House, acme, reserved, setup, tokens};
@@ -17,17 +19,26 @@ pub async fn what_stands_otherwise_than_what_happened_is_found_and_put_right<S: 
     reserved(&host, 10).await.expect("10 more");
     assert_eq!(verify(&*house.store, &acme(), None).await, Ok(Vec::new()));
     // One counter too low, one that nothing came to, and an account with a gift.
-    let beginning = Since { counter: i64::MIN, values: String::new(), opened: i64::MIN };
-    let stands = house.store.counters(&acme(), &beginning, 99).await.expect("counters");
-    let wrong = stands.iter().find(|row| row.total.used == 40.into()).expect("of 40 tokens");
-    let total = Total { used: 39.into(), held: wrong.total.held };
-    let invented = CounterRow { values: "[\"nobody\"]".into(), ..wrong.clone() };
+    let beginning = LatestKey { per: String::new(), values: String::new() };
+    let stands = house.store.latest(&acme(), &beginning, 99).await.expect("totals");
+    let of_tokens = |own: &&mut (i64, i64, Total)| own.2.used == 40.into();
+    let find = |row: &LatestRow| {
+        let mut wrong = row.clone();
+        let (counter, opened, total) = wrong.totals.iter_mut().find(of_tokens)?;
+        let (values, version) = ("[\"nobody\"]".into(), row.version);
+        let invented =
+            CounterRow { counter: *counter, values, opened: *opened, version, total: *total };
+        total.used = 39.into();
+        Some((wrong, invented))
+    };
+    let (wrong, invented) = stands.iter().find_map(find).expect("of 40 tokens");
     let need = Need { whole: true, ..Need::head(acme()) };
     let found = house.store.read(&[need]).await.expect("found").remove(0);
     let account = found.accounts[0].clone();
     let balance = account.balance.checked_add(Decimal::ONE).expect("a sum");
     let write = Write {
-        counters: vec![CounterRow { total, ..wrong.clone() }, invented],
+        latest: vec![wrong],
+        counters: vec![invented],
         accounts: vec![AccountRow { balance, ..account }],
         ..Write::new(acme(), found.head, 7, found.head.at)
     };

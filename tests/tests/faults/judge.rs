@@ -89,7 +89,7 @@ impl<'a> Case<'a> {
             assert_eq!(known, amount.units(), "the test's own rule");
         }
         let (mut allowed, mut ended) = (HashMap::new(), HashMap::new());
-        for (tenant, .., id, was_allowed) in &tables.decisions {
+        for (tenant, _, id, was_allowed) in &tables.decisions {
             if *was_allowed && allowed.insert(*id, tenant.as_str()).is_some() {
                 faults.push(format!("reservation {id} was decided twice"));
             }
@@ -231,7 +231,7 @@ impl<'a> Case<'a> {
     /// At no time was more used and held than the limit.
     fn limits(&mut self, limit: i128) {
         let mut moves: BTreeMap<(&str, i64), i128> = BTreeMap::new();
-        for (tenant, version, _, _, allowed) in &self.tables.decisions {
+        for (tenant, version, _, allowed) in &self.tables.decisions {
             if *allowed {
                 *moves.entry((tenant, *version)).or_default() += self.holds[tenant.as_str()];
             }

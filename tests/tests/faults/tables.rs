@@ -17,8 +17,8 @@ pub struct Tables {
     /// Tenant, version.
     pub heads: Vec<(String, i64)>,
     pub batches: Vec<(String, i64)>,
-    /// And whether it was allowed.
-    pub decisions: Vec<(String, i64, i64, Uuid, bool)>,
+    /// Tenant, version, reservation, whether it was allowed.
+    pub decisions: Vec<(String, i64, Uuid, bool)>,
     pub usages: Vec<Happened>,
     /// And the amount.
     pub entries: Vec<(String, i64, i64, Uuid, String)>,
@@ -33,7 +33,7 @@ pub struct Tables {
 }
 
 macro_rules! read {
-    ($pool:expr) => {{
+    ($pool:expr, $decisions:literal, $latest:literal) => {{
         let pool = $pool.await.expect("the store's tables");
         macro_rules! rows {
             ($statement:literal) => {
@@ -43,10 +43,7 @@ macro_rules! read {
         let tables = Tables {
             heads: rows!("SELECT tenant_id, version FROM head"),
             batches: rows!("SELECT tenant_id, version FROM batch ORDER BY tenant_id, version"),
-            decisions: rows!(
-                "SELECT tenant_id, version, CAST(ordinal AS bigint), id, allowed FROM decision \
-                 ORDER BY tenant_id, version, ordinal"
-            ),
+            decisions: rows!($decisions).into_iter().map(decision).collect(),
             usages: rows!(
                 "SELECT tenant_id, version, CAST(ordinal AS bigint), reservation FROM usage \
                  ORDER BY tenant_id, version, ordinal"
@@ -63,10 +60,12 @@ macro_rules! read {
                  ORDER BY tenant_id, version"
             ),
             keys: rows!("SELECT tenant_id, operation, key FROM idempotency"),
-            counters: rows!(
-                "SELECT tenant_id, CAST(used AS text), CAST(held AS text) FROM counter"
-            ),
+            counters: rows!($latest),
         };
+        // A stretch stands once: none was filled from history.
+        let apart: Vec<(String, String, String)> =
+            rows!("SELECT tenant_id, CAST(used AS text), CAST(held AS text) FROM counter");
+        let tables = Tables { counters: [tables.counters, apart].concat(), ..tables };
         pool.close().await;
         tables
     }};
@@ -78,16 +77,32 @@ impl Tables {
             match &ground.place {
                 Place::Postgres(options) => {
                     let pool = PgPoolOptions::new().max_connections(1);
-                    read!(pool.connect_with((**options).clone()))
+                    read!(
+                        pool.connect_with((**options).clone()),
+                        "SELECT tenant_id, version, unnest(allowed)::text, true FROM batch UNION ALL \
+                         SELECT tenant_id, version, unnest(denied)::text, false FROM batch",
+                        "SELECT tenant_id, total->>2, total->>3 FROM latest, json_array_elements(totals) AS total"
+                    )
                 }
                 Place::Sqlite(file) => {
                     let options = SqliteConnectOptions::new().filename(file);
                     let pool = SqlitePoolOptions::new().max_connections(1);
-                    read!(pool.connect_with(options))
+                    read!(
+                        pool.connect_with(options),
+                        "SELECT tenant_id, version, value, true FROM batch, json_each(allowed) UNION ALL \
+                         SELECT tenant_id, version, value, false FROM batch, json_each(denied)",
+                        "SELECT tenant_id, CAST(value->>2 AS text), CAST(value->>3 AS text) \
+                         FROM latest, json_each(totals)"
+                    )
                 }
             }
         })
     }
+}
+
+fn decision(row: (String, i64, String, bool)) -> (String, i64, Uuid, bool) {
+    let (tenant, version, id, allowed) = row;
+    (tenant, version, id.parse().expect("a reservation"), allowed)
 }
 
 /// An amount in the smallest units there are.

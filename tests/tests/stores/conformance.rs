@@ -1,8 +1,8 @@
 //! What every store must do.
 
 use tollgate_host::store::{
-    AccountRow, Closure, ClosureRow, CounterRow, DecisionRow, EntryRow, Found, Head, HoldRow,
-    HoldState, KeyRow, Locked, Need, Place, RecordRow, RunRow, Since, Store, StoreError, Tenant,
+    AccountRow, Closure, ClosureRow, CounterRow, EntryRow, Found, Head, HoldRow, HoldState, KeyRow,
+    LatestKey, LatestRow, Locked, Need, Place, RecordRow, RunRow, Since, Store, StoreError, Tenant,
     Total, UsageRow, Write, Written,
 };
 use tollgate_policy_core::Decimal;
@@ -30,7 +30,16 @@ fn id(number: u128) -> Uuid {
 
 fn counter(values: &str, opened: i64, used: u32, held: u32) -> CounterRow {
     let total = Total { used: used.into(), held: held.into() };
-    CounterRow { counter: 1, values: values.into(), opened, total }
+    CounterRow { counter: 1, values: values.into(), opened, version: 1, total }
+}
+
+fn latest(used: &str) -> LatestRow {
+    let total = Total { used: used.parse().expect("an amount"), held: Decimal::ONE };
+    LatestRow { key: latest_key(), version: 1, totals: vec![(1, i64::MIN, total), (-2, 7, total)] }
+}
+
+fn latest_key() -> LatestKey {
+    LatestKey { per: "[\"user\"]".into(), values: "[\"ana\"]".into() }
 }
 
 fn hold(number: u128) -> HoldRow {
@@ -76,6 +85,7 @@ fn usage(at: u128, number: u128) -> UsageRow {
 async fn find<S: Store>(store: &S, tenant: &Tenant, values: &str, holds: &[u128]) -> Found {
     let need = Need {
         counters: vec![Since { counter: 1, values: values.into(), opened: 0 }],
+        latest: vec![LatestKey { values: values.into(), ..latest_key() }],
         holds: holds.iter().map(|number| id(*number)).collect(),
         keys: vec![("reserve".into(), "a key".into())],
         whole: true,
@@ -98,13 +108,16 @@ async fn committed<S: Store>(store: &S, write: Write) -> Head {
 fn full(tenant: &Tenant) -> Write {
     Write {
         counters: vec![counter("[\"ana\"]", 100, 3, 4), counter("[\"ana\"]", i64::MIN, 0, 5)],
+        latest: vec![latest("0.000000000001")],
         holds: vec![hold(1), hold(2)],
         closures: vec![closure(3, Closure::Settled, false)],
         accounts: vec![account("-0.000000000001", "7")],
         runs: vec![run(6, "ana", 40, None)],
         keys: vec![key("a key")],
         records: vec![record("sdr", Some("{}"))],
-        decisions: vec![DecisionRow { id: id(1), allowed: true, body: b"why".to_vec() }],
+        allowed: vec![id(1), id(2)],
+        denied: vec![id(5)],
+        body: b"why".to_vec(),
         usages: vec![usage(10, 3)],
         entries: vec![EntryRow {
             id: id(4),
@@ -131,6 +144,7 @@ pub async fn a_batch_is_found_as_it_was_written<S: Store>(store: &S) {
         found.counters,
         [counter("[\"ana\"]", i64::MIN, 0, 5), counter("[\"ana\"]", 100, 3, 4)]
     );
+    assert_eq!(found.latest, [latest("0.000000000001")]);
     let ended = HoldState::Closed { id: id(3), how: Closure::Settled, body: b"ended".to_vec() };
     assert_eq!(found.holds, [HoldState::Open(hold(1)), ended]);
     assert_eq!(found.keys, [key("a key")]);
@@ -151,7 +165,7 @@ pub async fn a_batch_is_found_as_it_was_written<S: Store>(store: &S) {
     let other = born(store, "zen").await;
     let found = find(store, &other, "[\"ana\"]", &[1, 3]).await;
     assert_eq!((found.counters.len(), found.holds.len(), found.keys.len()), (0, 0, 0));
-    assert_eq!((found.head, found.records.len()), (BORN, 0));
+    assert_eq!((found.head, found.records.len(), found.latest.len()), (BORN, 0, 0));
 }
 
 pub async fn a_batch_of_another_version_or_stamp_writes_nothing<S: Store>(store: &S) {
@@ -172,7 +186,7 @@ pub async fn decisions_alone_leave_the_head_where_it_stands<S: Store>(store: &S)
     let tenant = born(store, "acme").await;
     let head = committed(store, full(&tenant)).await;
     let denial = |number, stamp| Write {
-        decisions: vec![DecisionRow { id: id(number), allowed: false, body: b"why".to_vec() }],
+        denied: vec![id(number)],
         keys: vec![key(&format!("key {number}"))],
         ..write(&tenant, head, stamp)
     };
@@ -283,8 +297,19 @@ pub async fn a_second_write_of_a_counter_replaces_the_first<S: Store>(store: &S)
     let first = Write { counters: vec![counter("[]", 100, 3, 4)], ..write(&tenant, BORN, 1) };
     let head = committed(store, first).await;
     let second = Write { counters: vec![counter("[]", 100, 8, 0)], ..write(&tenant, head, 2) };
-    committed(store, second).await;
-    assert_eq!(find(store, &tenant, "[]", &[]).await.counters, [counter("[]", 100, 8, 0)]);
+    let head = committed(store, second).await;
+    let row = CounterRow { version: 2, ..counter("[]", 100, 8, 0) };
+    assert_eq!(find(store, &tenant, "[]", &[]).await.counters, [row]);
+    for used in ["3", "-4.5"] {
+        let head = find(store, &tenant, "[]", &[]).await.head;
+        committed(store, Write { latest: vec![latest(used)], ..write(&tenant, head, 3) }).await;
+    }
+    let row = LatestRow { version: head.version + 2, ..latest("-4.5") };
+    assert_eq!(find(store, &tenant, "[\"ana\"]", &[]).await.latest, [row.clone()]);
+    // Page by page.
+    let beginning = LatestKey { per: String::new(), values: String::new() };
+    assert_eq!(store.latest(&tenant, &beginning, 9).await, Ok(vec![row]));
+    assert_eq!(store.latest(&tenant, &latest_key(), 9).await, Ok(vec![]));
 }
 
 pub async fn what_ends_is_no_longer_open_and_ends_once<S: Store>(store: &S) {
@@ -425,7 +450,7 @@ fn tally(found: &Found) -> Decimal {
 fn one_more(tenant: &Tenant, found: &Found, stamp: i64) -> Write {
     let used = tally(found).checked_add(Decimal::ONE).expect("a sum");
     let total = Total { used, held: Decimal::ZERO };
-    let row = CounterRow { counter: 1, values: "[]".into(), opened: 100, total };
+    let row = CounterRow { counter: 1, values: "[]".into(), opened: 100, version: 0, total };
     Write { counters: vec![row], ..write(tenant, found.head, stamp) }
 }
 
@@ -481,6 +506,7 @@ pub async fn the_least_and_the_greatest_are_kept<S: Store>(store: &S) {
         counter: 1,
         values: "[\"\u{1f4b8} \\\"quoted\\\"\"]".into(),
         opened,
+        version: 1,
         total: Total { used, held },
     };
     let rows = vec![

@@ -11,7 +11,8 @@ const READ: &str = include_str!("../../../host/sdk/src/store/postgres/read.sql")
 /// Enough that a plan is made for tables with something in them.
 const FILL: &str = "
     INSERT INTO head SELECT 'tenant-' || n, 1, 1, 1 FROM generate_series(1, 10000) AS n;
-    INSERT INTO counter SELECT 'tenant-' || n % 10000, n, '[]', 0, 1, 1 FROM generate_series(1, 60000) AS n;
+    INSERT INTO counter SELECT 'tenant-' || n % 10000, n, '[]', 0, 1, 1, 1 FROM generate_series(1, 60000) AS n;
+    INSERT INTO latest SELECT 'tenant-' || n, '[\"user\"]', '[]', 1, '[[1,0,1,1]]' FROM generate_series(1, 10000) AS n;
     INSERT INTO hold SELECT 'tenant-' || n % 10000, gen_random_uuid(), n, '' FROM generate_series(1, 20000) AS n;
     INSERT INTO closure SELECT 'tenant-' || n % 10000, gen_random_uuid(), n, 1, '' FROM generate_series(1, 20000) AS n;
     INSERT INTO idempotency SELECT 'tenant-' || n % 10000, 'reserve', n, '', '', 1 FROM generate_series(1, 20000) AS n;
@@ -51,7 +52,7 @@ fn statements_that_decide_scan_no_table() {
         assert!(!scanned(&all).is_empty(), "{}", all.join("\n"));
         let session = sqlx::raw_sql(PostgresStore::SESSION);
         session.execute(&mut connection).await.expect("set");
-        for (statement, parameters) in [(WRITE, 65), (READ, 16)] {
+        for (statement, parameters) in [(WRITE, 66), (READ, 19)] {
             let plan = plan(&mut connection, statement, parameters).await;
             assert!(scanned(&plan).is_empty(), "{}", plan.join("\n"));
         }

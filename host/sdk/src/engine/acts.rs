@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tollgate_policy_core::Money;
-use tollgate_policy_core::contract::{Denial, Quantity, Quote, Reading};
+use tollgate_policy_core::contract::{Denial, Quantity, Quote};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
@@ -12,12 +12,10 @@ use uuid::Uuid;
 use super::accounts::COST;
 use super::alerts::Occasion;
 use super::amounts::{Amounts, cost};
-use super::body::{
-    self, Asked, Charged, DecisionBody, ExpiredBody, HoldBody, JudgedBody, PricedBody, ReadingBody,
-    RunBody,
-};
+use super::body::{self, Charged, ExpiredBody, HoldBody, RunBody};
 use super::book::{Book, Ended, Held, run_of};
 use super::booking::Booking;
+use super::decided::Asked;
 use super::host::HostError;
 use super::judge::Judgement;
 use super::operation::{Denied, Mode, Operation, Outcome, Reserved, Subject};
@@ -26,7 +24,7 @@ use super::price::Priced;
 use super::records::{Agent, Author, Disabled};
 use super::tally::Places;
 use super::{Call, Expiring};
-use crate::store::{Closure, ClosureRow, DecisionRow, HoldRow, RunRow};
+use crate::store::{Closure, ClosureRow, HoldRow, RunRow};
 
 impl Book {
     pub fn carry_out(
@@ -92,6 +90,7 @@ impl Book {
         let held = Held {
             call: Arc::clone(&judgement.call),
             parts,
+            is_extended: false,
             cost,
             quote: judgement.quote().filter(|_| charges).cloned(),
             run_ttl_ms,
@@ -131,30 +130,12 @@ impl Book {
         judgement: &Judgement,
         partial: bool,
     ) -> Result<(), HostError> {
-        let Judgement { outcome, call, priced, judged } = judgement;
         let batch = self.batch_mut()?;
-        let mut bodies = Vec::with_capacity(judged.len());
-        for own in judged {
-            let before = batch.fed.get(&own.binding);
-            let reading = |(index, reading): (usize, &Reading)| {
-                ReadingBody::of(reading, before.and_then(|before| before.get(index)))
-            };
-            let readings = own.readings.iter().enumerate().map(reading).collect();
-            let (binding, facts, fuel) = (own.binding, own.facts.as_slice(), own.fuel);
-            bodies.push(JudgedBody { binding, readings, facts, outcome: &own.outcome, fuel });
-            batch.fed.insert(own.binding, own.readings.clone());
+        match judgement.outcome {
+            Ok(_) => batch.write.allowed.push(id),
+            Err(_) => batch.write.denied.push(id),
         }
-        let priced = priced.as_ref().map(|priced| PricedBody {
-            binding: priced.binding,
-            at: priced.at,
-            facts: &priced.facts,
-            outcome: &priced.outcome,
-            fuel: priced.fuel,
-        });
-        let denial = outcome.as_ref().err();
-        let body = DecisionBody { asked, call, partial, priced, judged: bodies, denial };
-        let row = DecisionRow { id, allowed: denial.is_none(), body: body::write(&body) };
-        batch.write.decisions.push(row);
+        batch.decided.push(asked, judgement, partial);
         Ok(())
     }
 
@@ -241,6 +222,7 @@ impl Book {
         let now = self.judge.now;
         let parts = self.judge.tally.hold(now, &places, &asks)?;
         held.parts.extend(parts);
+        held.is_extended = true;
         if let Some(more) = self.hold_cost(judgement.quote())? {
             held.cost = Some(match held.cost {
                 Some(cost) => cost.checked_add(more).map_err(|_| HostError::Currency(id))?,
@@ -370,9 +352,10 @@ impl Book {
     }
 
     fn write_hold(&mut self, id: Uuid, held: &Held) -> Result<(), HostError> {
+        let apart = held.is_extended.then(|| KeptParts::of(&held.parts, &self.judge.tally));
         let hold = HoldBody {
             call: &*held.call,
-            parts: KeptParts::of(&held.parts, &self.judge.tally),
+            parts: apart,
             cost: held.cost,
             quote: held.quote.as_ref(),
             run_ttl_ms: held.run_ttl_ms,

@@ -1,27 +1,29 @@
 //! A tenant's books in memory, as of one head: what is judged against, and the batch that the next
 //! write makes of it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tollgate_policy_core::Money;
-use tollgate_policy_core::contract::{Counter, Dimension, Quote, Reading, dimension};
+use tollgate_policy_core::contract::{Counter, Dimension, Quote, dimension};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::amounts::Amounts;
 use super::ask::{Answers, Ask, Work, answer};
 use super::backfill::History;
-use super::body::{self, BatchBody, ExpiredBody, HoldBody, KeptUsage};
+use super::body::{self, ExpiredBody, HoldBody, KeptUsage};
+use super::decided::Decided;
 use super::host::HostError;
 use super::judge::Judge;
 use super::operation::{Operation, Subject};
 use super::part::{KeptParts, Part};
 use super::records::KeptCounter;
-use super::tally::{Places, TallyError, id_of};
+use super::tally::{Moved, Places, TallyError, id_of};
 use super::{Call, Random, Setup};
 use crate::store::{
-    Closure, Found, Head, HoldRow, HoldState, KeyRow, Need, Tenant, UsageRow, Write,
+    Closure, Found, Head, HoldRow, HoldState, KeyRow, LatestRow, Need, Tenant, UsageRow, Write,
+    instant_of,
 };
 
 /// Under this dimension calls name their run.
@@ -55,8 +57,8 @@ pub struct Book {
     spoilt: bool,
     /// Whether the operation in hand moved anything.
     pub touched: bool,
-    /// With what its batches are judged.
-    context: Vec<u8>,
+    /// With what its batches are judged, by its name among the records.
+    context: String,
 }
 
 /// An open reservation.
@@ -64,6 +66,8 @@ pub struct Book {
 pub struct Held {
     pub call: Arc<Call>,
     pub parts: Vec<Part>,
+    /// Whether parts of it began later than itself.
+    pub is_extended: bool,
     pub cost: Option<Money>,
     pub quote: Option<Quote>,
     pub run_ttl_ms: Option<i64>,
@@ -83,12 +87,26 @@ pub enum Ended {
 pub struct Batch {
     pub write: Write,
     pub answers: Answers,
-    /// The last readings that each policy was fed in this batch.
-    pub fed: HashMap<usize, Vec<Reading>>,
+    pub decided: Decided,
     /// Reservations that opened in it: the store does not have them yet.
     pub fresh: HashSet<Uuid>,
     random: Random,
     ids: u16,
+}
+
+/// What is to be written, but for what it says of its decisions, which is packed where nobody waits
+/// for it.
+pub struct Sealed {
+    pub write: Write,
+    decided: Decided,
+}
+
+impl Sealed {
+    pub fn packed(self) -> Write {
+        let mut write = self.write;
+        write.body = self.decided.pack();
+        write
+    }
 }
 
 impl Batch {
@@ -130,23 +148,23 @@ impl Book {
             batch: None,
             spoilt: false,
             touched: false,
-            context: Vec::new(),
+            context: String::new(),
         };
         if book.head.version == 0 {
             // Nothing has happened yet that these would have to be filled with.
             for counter in book.unkept(&[]) {
-                book.keep(&counter, Instant::MIN);
+                book.keep(&counter, Instant::MIN, 0);
             }
         }
         let (name, body) = body::context(&book.judge.setup);
         book.judge.records.remember_context(&name, &body);
-        book.context = body::write(&BatchBody { context: name });
+        book.context = name;
         book
     }
 
-    fn keep(&mut self, counter: &Counter, since: Instant) {
+    fn keep(&mut self, counter: &Counter, since: Instant, version: i64) {
         let calendar = self.judge.setup.calendar;
-        let kept = KeptCounter::new(counter.clone(), calendar, since);
+        let kept = KeptCounter::new(counter.clone(), calendar, since, version);
         self.judge.records.keep(id_of(counter, &calendar), kept);
     }
 
@@ -182,23 +200,24 @@ impl Book {
     /// Takes in counters that were filled from history, up to this very head.
     pub fn adopt(&mut self, history: History, holds: Vec<HoldRow>) -> Result<(), HostError> {
         let History { counters, since, mut tally, .. } = history;
+        let version = self.batch_mut()?.write.next.version;
         for counter in &counters {
             self.judge.tally.subscribe([counter]);
-            self.keep(counter, since);
+            self.keep(counter, since, version);
         }
         for HoldRow { id, expires_at, body } in holds {
             let Some(mut hold) = body::read::<HoldBody>(&body) else { continue };
             let places = tally.places(&hold.call.dimensions);
-            let at = crate::store::instant_of(id);
             let asked = Amounts::held(&hold.call.quantities, hold.cost)?;
-            let more = tally.hold(at, &places, &asked)?;
-            hold.parts.append(KeptParts::of(&more, &tally));
-            let body = body::write(&hold);
+            let more = tally.hold(instant_of(id), &places, &asked)?;
+            if let Some(parts) = &mut hold.parts {
+                parts.append(KeptParts::of(&more, &tally));
+                let row = HoldRow { id, expires_at, body: body::write(&hold) };
+                self.batch_mut()?.write.holds.push(row);
+            }
             self.know(id, hold, expires_at);
-            let row = HoldRow { id, expires_at, body };
-            self.batch_mut()?.write.holds.push(row);
         }
-        self.judge.tally.adopt(tally.take_moved());
+        self.judge.tally.adopt(tally.take_moved().counters);
         Ok(())
     }
 
@@ -241,6 +260,8 @@ impl Book {
             }
         }
         let tally = &self.judge.tally;
+        let unknown = wanted.keys().filter_map(|slot| tally.unknown_latest(*slot));
+        need.latest = BTreeSet::from_iter(unknown).into_iter().collect();
         need.counters =
             wanted.into_iter().map(|(slot, opened)| tally.since(slot, opened)).collect();
         need.holds.extend(holds);
@@ -351,7 +372,13 @@ impl Book {
             return false;
         }
         self.as_of = found.now;
-        self.judge.tally.learn(need.counters, found.counters);
+        let (mut latest, mut counters) = (found.latest, found.counters);
+        let records = &self.judge.records;
+        counters.retain(|row| records.counts(row.counter, row.version));
+        for LatestRow { version, totals, .. } in &mut latest {
+            totals.retain(|(counter, ..)| records.counts(*counter, *version));
+        }
+        self.judge.tally.learn(need.counters, &need.latest, latest, counters);
         self.sought.extend(need.holds);
         self.sought.extend(need.usages);
         self.sought_keys.extend(need.keys);
@@ -399,9 +426,12 @@ impl Book {
     }
 
     fn know(&mut self, id: Uuid, hold: HoldBody, expires_at: Instant) {
-        let HoldBody { call, parts, cost, quote, run_ttl_ms } = hold;
-        let (call, parts) = (Arc::new(call), parts.placed(&mut self.judge.tally));
-        self.open.insert(id, Held { call, parts, cost, quote, run_ttl_ms, expires_at });
+        let tally = &mut self.judge.tally;
+        let (parts, is_extended) = (hold.parts(id, tally), hold.parts.is_some());
+        let HoldBody { call, cost, quote, run_ttl_ms, .. } = hold;
+        let call = Arc::new(call);
+        let held = Held { call, parts, is_extended, cost, quote, run_ttl_ms, expires_at };
+        self.open.insert(id, held);
     }
 
     /// Judges requests, each against all that were judged before it. Where something moved before
@@ -426,7 +456,7 @@ impl Book {
             Batch {
                 write,
                 answers: Vec::new(),
-                fed: HashMap::new(),
+                decided: Decided::new(&self.context),
                 fresh: HashSet::new(),
                 random: Arc::clone(random),
                 ids: 0,
@@ -515,15 +545,14 @@ impl Book {
     }
 
     /// Hands out what was judged: to be written, and answered once it stands.
-    pub fn take_batch(&mut self) -> Option<(Write, Answers)> {
-        let Batch { mut write, answers, .. } = self.batch.take()?;
-        write.counters = self.judge.tally.take_moved();
+    pub fn take_batch(&mut self) -> Option<(Sealed, Answers)> {
+        let Batch { mut write, answers, decided, .. } = self.batch.take()?;
+        Moved { latest: write.latest, counters: write.counters } = self.judge.tally.take_moved();
         write.accounts = self.judge.accounts.take_moved();
         write.records = self.judge.records.take_changed();
-        write.body.clone_from(&self.context);
         self.before = Some(self.head);
         self.head = write.leaves();
-        Some((write, answers))
+        Some((Sealed { write, decided }, answers))
     }
 
     /// What was handed out at an instant stands.

@@ -108,18 +108,20 @@ impl<S: Store> Locked<S> {
             locked.release().await;
             return Box::pin(self.locked_again(again)).await;
         }
-        let batch =
-            book.take_batch().filter(|(write, answers)| !(write.is_empty() && answers.is_empty()));
-        let Some((write, answers)) = batch else {
+        let batch = book
+            .take_batch()
+            .filter(|(sealed, answers)| !(sealed.write.is_empty() && answers.is_empty()));
+        let Some((sealed, answers)) = batch else {
             locked.release().await;
             return Ok(());
         };
-        if write.is_empty() {
+        if sealed.write.is_empty() {
             locked.release().await;
             book.stayed();
             answer(answers);
             return Ok(());
         }
+        let write = sealed.packed();
         let sent_at = desk.now();
         let error = match locked.write(&write).await {
             Ok(Written::Committed) => {

@@ -12,6 +12,7 @@ mod body;
 mod book;
 mod booking;
 mod builder;
+mod decided;
 mod feed;
 mod host;
 mod judge;

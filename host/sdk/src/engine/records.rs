@@ -76,12 +76,14 @@ pub struct KeptCounter {
     pub first_day_of_week: Weekday,
     /// Its stretches are whole from then on.
     pub since: Instant,
+    /// What was written of it before this version is of a time when it was kept before, or never.
+    pub version: i64,
 }
 
 impl KeptCounter {
-    pub fn new(counter: Counter, calendar: TenantCalendar, since: Instant) -> Self {
+    pub fn new(counter: Counter, calendar: TenantCalendar, since: Instant, version: i64) -> Self {
         let TenantCalendar { zone: time_zone, first_day_of_week } = calendar;
-        Self { counter, time_zone, first_day_of_week, since }
+        Self { counter, time_zone, first_day_of_week, since, version }
     }
 
     pub fn calendar(&self) -> TenantCalendar {
@@ -199,6 +201,11 @@ impl Records {
 
     pub fn counters(&self) -> &BTreeMap<i64, KeptCounter> {
         &self.counters
+    }
+
+    /// Whether what was written at a version of a counter counts.
+    pub fn counts(&self, counter: i64, version: i64) -> bool {
+        self.counters.get(&counter).is_some_and(|kept| kept.version <= version)
     }
 
     pub fn keep(&mut self, id: i64, kept: KeptCounter) {

@@ -9,12 +9,12 @@ use tokio::task::JoinHandle;
 use tollgate_policy_core::window::Instant;
 
 use super::ask::{Answers, Ask, answer, refuse};
-use super::book::Book;
+use super::book::{Book, Sealed};
 use super::builder::Desk;
 use super::host::HostError;
 use super::locked::{Locked, Quiet};
 use super::operation::Outcome;
-use crate::store::{Closure, Found, Need, Store, StoreError, Tenant, Written};
+use crate::store::{Closure, Found, Need, Store, StoreError, Tenant, Write, Written};
 
 /// How often the books are read anew while other hosts write beside this one.
 const ATTEMPTS: usize = 6;
@@ -225,7 +225,8 @@ impl<S: Store> Shard<S> {
         self.waiting = 0;
         for tenant in std::mem::take(&mut self.staged) {
             let Some(book) = self.books.get_mut(&tenant) else { continue };
-            let Some((write, answers)) = book.take_batch() else { continue };
+            let Some((sealed, answers)) = book.take_batch() else { continue };
+            let write = &sealed.write;
             if write.is_empty() && answers.iter().any(|(_, outcome)| is_doubtful(outcome)) {
                 doubted.push((tenant, answers.into_iter().map(|(ask, _)| ask).collect()));
             } else if write.is_empty() {
@@ -234,7 +235,7 @@ impl<S: Store> Shard<S> {
                 answer(answers);
             } else {
                 batches.push((tenant, answers, !write.usages.is_empty()));
-                writes.push(write);
+                writes.push(sealed);
             }
         }
         for (tenant, asks) in doubted {
@@ -243,7 +244,10 @@ impl<S: Store> Shard<S> {
         }
         if !writes.is_empty() {
             let store = Arc::clone(&self.desk.store);
-            let task = tokio::spawn(async move { store.write(&writes).await });
+            let task = tokio::spawn(async move {
+                let writes: Vec<Write> = writes.into_iter().map(Sealed::packed).collect();
+                store.write(&writes).await
+            });
             self.flight = Some(Flight { task, batches, sent_at: self.desk.now() });
         }
     }

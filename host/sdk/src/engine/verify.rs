@@ -15,8 +15,8 @@ use super::host::HostError;
 use super::records::Records;
 use super::tally::{Tally, id_of};
 use crate::store::{
-    AccountRow, CounterRow, Found, Locked, Need, Place, RecordRow, Since, Store, StoreError,
-    Tenant, Total, Write, Written,
+    AccountRow, CounterRow, Found, LatestKey, LatestRow, Locked, Need, Place, RecordRow, Since,
+    Store, StoreError, Tenant, Total, Write, Written,
 };
 
 /// So many rows are read at a time.
@@ -69,7 +69,7 @@ pub async fn verify<S: Store>(
     let mut sums = Sums::of(&found);
     sums.read_on(store, tenant).await?;
     let mut locked = store.lock(tenant).await?;
-    let (found, differences) = match compare(store, &mut locked, sums, &need).await {
+    let (found, stands, differences) = match compare(store, &mut locked, sums, &need).await {
         Ok(compared) => compared,
         Err(error) => {
             locked.release().await;
@@ -80,7 +80,7 @@ pub async fn verify<S: Store>(
         locked.release().await;
         return Ok(differences);
     };
-    match locked.write(&mend(tenant, &found, &differences, random)).await? {
+    match locked.write(&mend(tenant, &found, stands, &differences, random)).await? {
         Written::Committed => Ok(differences),
         Written::Missed => {
             Err(StoreError::Unavailable("the head moved under its lock".into()).into())
@@ -94,7 +94,7 @@ async fn compare<S: Store>(
     locked: &mut S::Locked<'_>,
     mut sums: Sums,
     need: &Need,
-) -> Result<(Found, Vec<Difference>), HostError> {
+) -> Result<(Found, Stands, Vec<Difference>), HostError> {
     let tenant = &need.tenant;
     let found = locked.read(need).await?;
     if !sums.keeps(&found) {
@@ -105,16 +105,74 @@ async fn compare<S: Store>(
     for row in holds(store, tenant).await? {
         sums.hold(row.id, &row.body)?;
     }
-    let mut stands = Vec::new();
-    let mut after = Since { counter: i64::MIN, values: String::new(), opened: Instant::MIN };
-    loop {
-        let page = store.counters(tenant, &after, PAGE).await?;
-        let Some(CounterRow { counter, values, opened, .. }) = page.last() else { break };
-        after = Since { counter: *counter, values: values.clone(), opened: *opened };
-        stands.extend(page);
-    }
+    let stands = Stands::read(store, tenant, &found).await?;
     let differences = sums.differences(&stands, &found.accounts)?;
-    Ok((found, differences))
+    Ok((found, stands, differences))
+}
+
+/// A stretch of a counter, for certain values.
+type Stretch = (i64, String, Instant);
+
+/// The version of a row that is put right, which is yet to be written.
+const MENDED: i64 = -1;
+
+/// What stands of the counters that are kept.
+struct Stands {
+    latest: Vec<LatestRow>,
+    apart: Vec<CounterRow>,
+}
+
+impl Stands {
+    async fn read<S: Store>(store: &S, tenant: &Tenant, found: &Found) -> Result<Self, HostError> {
+        let mut records = Records::default();
+        records.load(&found.records);
+        let (mut latest, mut apart) = (Vec::new(), Vec::new());
+        let mut after = Since { counter: i64::MIN, values: String::new(), opened: Instant::MIN };
+        loop {
+            let page = store.counters(tenant, &after, PAGE).await?;
+            let Some(CounterRow { counter, values, opened, .. }) = page.last() else { break };
+            after = Since { counter: *counter, values: values.clone(), opened: *opened };
+            apart.extend(page.into_iter().filter(|row| records.counts(row.counter, row.version)));
+        }
+        let mut after = LatestKey { per: String::new(), values: String::new() };
+        loop {
+            let page = store.latest(tenant, &after, PAGE).await?;
+            let Some(LatestRow { key, .. }) = page.last() else { break };
+            after = key.clone();
+            for LatestRow { key, version, mut totals } in page {
+                totals.retain(|(counter, ..)| records.counts(*counter, version));
+                latest.push(LatestRow { key, version, totals });
+            }
+        }
+        Ok(Self { latest, apart })
+    }
+
+    /// Puts one of the latest stretches right; false: it is not among them.
+    fn set(&mut self, counter: i64, values: &str, opened: Instant, should: Total) -> bool {
+        for row in self.latest.iter_mut().filter(|row| row.key.values == values) {
+            let own = |own: &&mut (i64, Instant, Total)| (own.0, own.1) == (counter, opened);
+            if let Some((.., total)) = row.totals.iter_mut().find(own) {
+                *total = should;
+                row.version = MENDED;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A stretch that stands in both was filled from history and has moved since.
+    fn totals(&self) -> BTreeMap<Stretch, Total> {
+        let apart = self.apart.iter().map(|row| {
+            let CounterRow { counter, values, opened, total, .. } = row;
+            ((*counter, values.clone(), *opened), *total)
+        });
+        let latest = self.latest.iter().flat_map(|LatestRow { key, totals, .. }| {
+            let total =
+                |&(counter, opened, total): &_| ((counter, key.values.clone(), opened), total);
+            totals.iter().map(total)
+        });
+        apart.chain(latest).collect()
+    }
 }
 
 /// What happened, added up.
@@ -198,7 +256,7 @@ impl Sums {
             return Ok(());
         };
         for tally in &mut self.tallies {
-            let parts = hold.parts.placed(tally);
+            let parts = hold.parts(id, tally);
             // Of counters of another calendar, or that are kept no longer, this tally knows nothing.
             let own: Vec<_> =
                 parts.into_iter().filter(|part| tally.keeps(tally.key(part.slot).0)).collect();
@@ -214,16 +272,14 @@ impl Sums {
 
     fn differences(
         mut self,
-        stands: &[CounterRow],
+        stands: &Stands,
         accounts: &[AccountRow],
     ) -> Result<Vec<Difference>, HostError> {
-        type Stretch = (i64, String, Instant);
         let mut pairs: BTreeMap<Stretch, (Total, Total)> = BTreeMap::new();
-        for row in stands {
-            let key = (row.counter, row.values.clone(), row.opened);
-            pairs.entry(key).or_default().0 = row.total;
+        for (key, total) in stands.totals() {
+            pairs.entry(key).or_default().0 = total;
         }
-        for row in self.tallies.iter_mut().flat_map(Tally::take_moved) {
+        for row in self.tallies.iter_mut().flat_map(|tally| tally.take_moved().counters) {
             let key = (row.counter, row.values, row.opened);
             pairs.entry(key).or_default().1 = row.total;
         }
@@ -256,13 +312,22 @@ impl Sums {
 }
 
 /// What puts differences right, and tells of it.
-fn mend(tenant: &Tenant, found: &Found, differences: &[Difference], random: &Random) -> Write {
+fn mend(
+    tenant: &Tenant,
+    found: &Found,
+    mut stands: Stands,
+    differences: &[Difference],
+    random: &Random,
+) -> Write {
     let at = found.now.max(found.head.at);
     let mut write = Write::new(tenant.clone(), found.head, (random() >> 64) as i64, at);
     for difference in differences {
         match difference.clone() {
             Difference::Counter { counter, values, opened, should, .. } => {
-                write.counters.push(CounterRow { counter, values, opened, total: should });
+                if !stands.set(counter, &values, opened, should) {
+                    let row = CounterRow { counter, values, opened, version: 0, total: should };
+                    write.counters.push(row);
+                }
             }
             Difference::Account { account, currency, should, .. } => {
                 let (balance, held) = (should.used, should.held);
@@ -271,6 +336,7 @@ fn mend(tenant: &Tenant, found: &Found, differences: &[Difference], random: &Ran
             Difference::Hold(_) | Difference::Usage(_) => {}
         }
     }
+    write.latest = stands.latest.into_iter().filter(|row| row.version == MENDED).collect();
     let body = serde_json::to_vec(differences).unwrap_or_default();
     write.records.push(RecordRow { kind: "repair".into(), name: "last".into(), body: Some(body) });
     write

@@ -16,9 +16,9 @@ use uuid::Uuid;
 
 pub use postgres::{Durability, PostgresStore};
 pub use rows::{
-    AccountRow, Closure, ClosureRow, CounterRow, DUE_MAX, DecisionRow, EntryRow, Found, Head,
-    HoldRow, HoldState, KeyRow, Need, Place, RecordRow, RollUp, RollUpRow, RunRow, Since, Total,
-    UsageRow, Write, instant_of,
+    AccountRow, Closure, ClosureRow, CounterRow, DUE_MAX, EntryRow, Found, Head, HoldRow,
+    HoldState, KeyRow, LatestKey, LatestRow, Need, Place, RecordRow, RollUp, RollUpRow, RunRow,
+    Since, Total, UsageRow, Write, instant_of,
 };
 pub use sqlite::SqliteStore;
 pub use tenant::{Tenant, TenantError};
@@ -110,7 +110,16 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<(Place, EntryRow)>, StoreError>> + Send;
 
-    /// What counters stand at, in the order of their keys, after one of them: a page.
+    /// What the latest stretches of counters stand at, in the order of their keys, after one of
+    /// them: a page.
+    fn latest(
+        &self,
+        tenant: &Tenant,
+        after: &LatestKey,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<LatestRow>, StoreError>> + Send;
+
+    /// What other stretches stand at, in the order of their keys, after one of them: a page.
     fn counters(
         &self,
         tenant: &Tenant,

@@ -37,8 +37,54 @@ pub struct CounterRow {
     /// When the stretch begins: a window, a part of a rolling one, or [`Instant::MIN`] for what
     /// has no beginning.
     pub opened: Instant,
+    /// The version that the batch led to that wrote it, told by the store.
+    pub version: i64,
     /// What it stands at, all in all.
     pub total: Total,
+}
+
+/// A list of dimensions and values of them, each as a JSON list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LatestKey {
+    /// The dimensions, in the order of their names.
+    pub per: String,
+    /// Their values.
+    pub values: String,
+}
+
+/// The latest stretch of each counter that stands on the same dimensions, for the same values: what
+/// a call moves stands in few rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatestRow {
+    /// Of which.
+    pub key: LatestKey,
+    /// The version that the batch led to that wrote it, told by the store.
+    pub version: i64,
+    /// Which counter, when the stretch begins, and what it stands at.
+    pub totals: Vec<(i64, Instant, Total)>,
+}
+
+impl LatestRow {
+    /// The totals as they are kept: a JSON list of lists, each of a counter, an instant, what is
+    /// used and what is held.
+    pub(super) fn written(&self) -> String {
+        let total = |(counter, opened, total): &(i64, Instant, Total)| {
+            format!("[{counter},{opened},{},{}]", total.used, total.held)
+        };
+        let totals: Vec<String> = self.totals.iter().map(total).collect();
+        format!("[{}]", totals.join(","))
+    }
+
+    pub(super) fn read(text: &str) -> serde_json::Result<Vec<(i64, Instant, Total)>> {
+        let totals: Vec<(i64, Instant, serde_json::Number, serde_json::Number)> =
+            serde_json::from_str(text)?;
+        let amount =
+            |number: serde_json::Number| number.as_str().parse().map_err(serde::de::Error::custom);
+        let total = |(counter, opened, used, held)| {
+            Ok((counter, opened, Total { used: amount(used)?, held: amount(held)? }))
+        };
+        totals.into_iter().map(total).collect()
+    }
 }
 
 /// The rows of a counter from an instant on, with the one that has no beginning.
@@ -159,17 +205,6 @@ pub struct RecordRow {
     pub body: Option<Vec<u8>>,
 }
 
-/// A request and what was decided on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecisionRow {
-    /// The reservation's, or one of its own.
-    pub id: Uuid,
-    /// Whether it was allowed.
-    pub allowed: bool,
-    /// Everything that is needed to judge it again.
-    pub body: Vec<u8>,
-}
-
 /// Something that was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRow {
@@ -215,9 +250,15 @@ pub struct Write {
     pub expected: Head,
     /// Where it stands then: one version on, or where it stood if nothing moves.
     pub next: Head,
-    /// What the engine keeps of the batch itself.
+    /// What was allowed, in order: reservations, and what these needed more.
+    pub allowed: Vec<Uuid>,
+    /// What was denied, in order.
+    pub denied: Vec<Uuid>,
+    /// What the engine keeps of the batch: why it decided so.
     pub body: Vec<u8>,
-    /// What counters stand at then.
+    /// What the latest stretches of counters stand at then.
+    pub latest: Vec<LatestRow>,
+    /// What other stretches stand at then.
     pub counters: Vec<CounterRow>,
     /// What accounts stand at then.
     pub accounts: Vec<AccountRow>,
@@ -231,8 +272,6 @@ pub struct Write {
     pub keys: Vec<KeyRow>,
     /// What else changes.
     pub records: Vec<RecordRow>,
-    /// In the order in which they were taken.
-    pub decisions: Vec<DecisionRow>,
     /// In the order in which they were told.
     pub usages: Vec<UsageRow>,
     /// In order.
@@ -248,7 +287,10 @@ impl Write {
             tenant,
             expected,
             next,
+            allowed: Vec::new(),
+            denied: Vec::new(),
             body: Vec::new(),
+            latest: Vec::new(),
             counters: Vec::new(),
             accounts: Vec::new(),
             holds: Vec::new(),
@@ -256,7 +298,6 @@ impl Write {
             runs: Vec::new(),
             keys: Vec::new(),
             records: Vec::new(),
-            decisions: Vec::new(),
             usages: Vec::new(),
             entries: Vec::new(),
         }
@@ -266,6 +307,7 @@ impl Write {
     #[must_use]
     pub fn moves(&self) -> bool {
         !(self.counters.is_empty()
+            && self.latest.is_empty()
             && self.accounts.is_empty()
             && self.holds.is_empty()
             && self.closures.is_empty()
@@ -278,7 +320,7 @@ impl Write {
     /// Whether there is anything to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.moves() && self.keys.is_empty() && self.decisions.is_empty()
+        !self.moves() && self.keys.is_empty() && self.allowed.is_empty() && self.denied.is_empty()
     }
 
     /// Where the head stands once this is written.
@@ -296,8 +338,10 @@ pub const DUE_MAX: usize = 256;
 pub struct Need {
     /// Whose.
     pub tenant: Tenant,
-    /// Counters.
+    /// Counters, but for their latest stretches.
     pub counters: Vec<Since>,
+    /// The latest stretches of counters.
+    pub latest: Vec<LatestKey>,
     /// Reservations.
     pub holds: Vec<Uuid>,
     /// Idempotency keys, as (operation, key).
@@ -317,6 +361,7 @@ impl Need {
         Self {
             tenant,
             counters: Vec::new(),
+            latest: Vec::new(),
             holds: Vec::new(),
             keys: Vec::new(),
             usages: Vec::new(),
@@ -357,6 +402,8 @@ pub struct Found {
     pub now: Instant,
     /// The rows there are.
     pub counters: Vec<CounterRow>,
+    /// The rows there are.
+    pub latest: Vec<LatestRow>,
     /// Those there are.
     pub holds: Vec<HoldState>,
     /// Those that were answered.
@@ -379,6 +426,7 @@ impl Found {
             head,
             now,
             counters: Vec::new(),
+            latest: Vec::new(),
             holds: Vec::new(),
             keys: Vec::new(),
             usages: Vec::new(),

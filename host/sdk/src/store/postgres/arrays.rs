@@ -6,7 +6,7 @@ use sqlx::query::Query;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use crate::store::rows::{DUE_MAX, Need, Write, instant_of};
+use crate::store::rows::{DUE_MAX, LatestKey, Need, Write, instant_of};
 
 type Statement<'a> = Query<'a, Postgres, PgArguments>;
 
@@ -34,8 +34,15 @@ columns! {
         next_stamps: i64,
         instants: i64,
         moves: bool,
+        allowed: String,
+        denied: String,
         bodies: &'a [u8],
         row_counts: i64,
+
+        latest_places: i64,
+        latest_per: &'a str,
+        latest_values: &'a str,
+        latest_totals: String,
 
         counter_places: i64,
         counters: i64,
@@ -79,12 +86,6 @@ columns! {
         record_names: &'a str,
         record_bodies: Option<&'a [u8]>,
 
-        decision_places: i64,
-        decision_ordinals: i32,
-        decision_ids: Uuid,
-        decision_allowed: bool,
-        decision_bodies: &'a [u8],
-
         usage_places: i64,
         usage_ordinals: i32,
         usage_ids: Uuid,
@@ -118,6 +119,10 @@ columns! {
         counter_values: &'a str,
         counter_opened: i64,
 
+        latest_places: i64,
+        latest_per: &'a str,
+        latest_values: &'a str,
+
         hold_places: i64,
         hold_ids: Uuid,
 
@@ -147,8 +152,16 @@ impl<'a> Writes<'a> {
         self.next_stamps.push(write.next.stamp);
         self.instants.push(write.next.at);
         self.moves.push(write.moves());
+        self.allowed.push(array(&write.allowed));
+        self.denied.push(array(&write.denied));
         self.bodies.push(&write.body);
         self.row_counts.push(row_count(write));
+        for row in &write.latest {
+            self.latest_places.push(place);
+            self.latest_per.push(&row.key.per);
+            self.latest_values.push(&row.key.values);
+            self.latest_totals.push(row.written());
+        }
         for row in &write.counters {
             self.counter_places.push(place);
             self.counters.push(row.counter);
@@ -202,13 +215,6 @@ impl<'a> Writes<'a> {
     }
 
     fn push_events(&mut self, place: i64, write: &'a Write) {
-        for (ordinal, row) in (0..).zip(&write.decisions) {
-            self.decision_places.push(place);
-            self.decision_ordinals.push(ordinal);
-            self.decision_ids.push(row.id);
-            self.decision_allowed.push(row.allowed);
-            self.decision_bodies.push(&row.body);
-        }
         for (ordinal, row) in (0..).zip(&write.usages) {
             self.usage_places.push(place);
             self.usage_ordinals.push(ordinal);
@@ -233,12 +239,27 @@ impl<'a> Writes<'a> {
     }
 }
 
+/// An array as a value of another array, which Postgres reads as text.
+fn array(ids: &[Uuid]) -> String {
+    let mut text = String::with_capacity(2 + ids.len() * 37);
+    text.push('{');
+    for (index, id) in ids.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    }
+    text.push('}');
+    text
+}
+
 /// How many rows `write.sql` must count for this batch: with its own and the head's; of records
 /// their changes.
 fn row_count(write: &Write) -> i64 {
     let held = write.closures.iter().filter(|closure| closure.held).count();
     let rows = 1
         + usize::from(write.moves())
+        + write.latest.len()
         + write.counters.len()
         + write.accounts.len()
         + write.holds.len()
@@ -247,7 +268,6 @@ fn row_count(write: &Write) -> i64 {
         + write.runs.len()
         + write.keys.len()
         + write.records.len()
-        + write.decisions.len()
         + write.usages.len()
         + write.entries.len();
     i64::try_from(rows).unwrap_or(i64::MAX)
@@ -265,6 +285,11 @@ pub fn bind_needs<'a>(needs: &'a [Need], statement: Statement<'a>) -> Statement<
             columns.counters.push(since.counter);
             columns.counter_values.push(&since.values);
             columns.counter_opened.push(since.opened);
+        }
+        for LatestKey { per, values } in &need.latest {
+            columns.latest_places.push(place);
+            columns.latest_per.push(per);
+            columns.latest_values.push(values);
         }
         for id in &need.holds {
             columns.hold_places.push(place);

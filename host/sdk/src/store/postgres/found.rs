@@ -3,13 +3,14 @@
 use sqlx::postgres::PgRow;
 use sqlx::{Executor, Postgres, Row};
 use tollgate_policy_core::Decimal;
+use tollgate_policy_core::window::Instant;
 
 use super::arrays::bind_needs;
 use super::{in_time, unwritten};
 use crate::store::StoreError;
 use crate::store::rows::{
-    AccountRow, Closure, CounterRow, Found, Head, HoldRow, HoldState, KeyRow, Need, RecordRow,
-    Total, UsageRow,
+    AccountRow, Closure, CounterRow, Found, Head, HoldRow, HoldState, KeyRow, LatestKey, LatestRow,
+    Need, RecordRow, Total, UsageRow,
 };
 
 const READ: &str = include_str!("read.sql");
@@ -49,6 +50,7 @@ fn sort_in(row: &PgRow, found: &mut [Option<Found>]) -> Result<(), sqlx::Error> 
             counter: row.try_get("a")?,
             values: row.try_get("s")?,
             opened: row.try_get("b")?,
+            version: row.try_get("c")?,
             total: Total { used: amount(row, "m")?, held: amount(row, "n")? },
         }),
         2 => found.holds.push(HoldState::Open(hold(row)?)),
@@ -82,6 +84,11 @@ fn sort_in(row: &PgRow, found: &mut [Option<Found>]) -> Result<(), sqlx::Error> 
             held: amount(row, "n")?,
         }),
         7 => found.due.push(hold(row)?),
+        9 => found.latest.push(LatestRow {
+            key: LatestKey { per: row.try_get("s")?, values: row.try_get("t")? },
+            version: row.try_get("a")?,
+            totals: totals(&String::from_utf8_lossy(row.try_get("x")?))?,
+        }),
         _ => found.usages.push(UsageRow {
             id: row.try_get("id")?,
             reservation: row.try_get::<Option<String>, _>("s")?.and_then(|id| id.parse().ok()),
@@ -96,6 +103,10 @@ fn sort_in(row: &PgRow, found: &mut [Option<Found>]) -> Result<(), sqlx::Error> 
 
 fn hold(row: &PgRow) -> Result<HoldRow, sqlx::Error> {
     Ok(HoldRow { id: row.try_get("id")?, expires_at: row.try_get("a")?, body: row.try_get("x")? })
+}
+
+pub fn totals(text: &str) -> Result<Vec<(i64, Instant, Total)>, sqlx::Error> {
+    LatestRow::read(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 pub fn amount(row: &PgRow, column: &str) -> Result<Decimal, sqlx::Error> {

@@ -7,9 +7,11 @@ use sqlx::{PgPool, Row};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use super::found::amount;
+use super::found::{amount, totals};
 use crate::store::Tenant;
-use crate::store::rows::{CounterRow, EntryRow, HoldRow, Place, RunRow, Since, Total, UsageRow};
+use crate::store::rows::{
+    CounterRow, EntryRow, HoldRow, LatestKey, LatestRow, Place, RunRow, Since, Total, UsageRow,
+};
 
 pub async fn usages(
     pool: &PgPool,
@@ -156,7 +158,7 @@ pub async fn counters(
     limit: u32,
 ) -> Result<Vec<CounterRow>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT counter, dimension_values, opened, used, held FROM counter \
+        "SELECT counter, dimension_values, opened, version, used, held FROM counter \
          WHERE tenant_id = $1 AND (counter, dimension_values, opened) > ($2, $3, $4) \
          ORDER BY counter, dimension_values, opened LIMIT $5",
     )
@@ -172,7 +174,35 @@ pub async fn counters(
             counter: row.try_get(0)?,
             values: row.try_get(1)?,
             opened: row.try_get(2)?,
+            version: row.try_get(3)?,
             total: Total { used: amount(&row, "used")?, held: amount(&row, "held")? },
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+pub async fn latest(
+    pool: &PgPool,
+    tenant: &Tenant,
+    after: &LatestKey,
+    limit: u32,
+) -> Result<Vec<LatestRow>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT per, dimension_values, version, totals::text FROM latest \
+         WHERE tenant_id = $1 AND (per, dimension_values) > ($2, $3) \
+         ORDER BY per, dimension_values LIMIT $4",
+    )
+    .bind(tenant.as_str())
+    .bind(after.per.as_str())
+    .bind(after.values.as_str())
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let row = |row: PgRow| {
+        Ok(LatestRow {
+            key: LatestKey { per: row.try_get(0)?, values: row.try_get(1)? },
+            version: row.try_get(2)?,
+            totals: totals(row.try_get(3)?)?,
         })
     };
     rows.into_iter().map(row).collect()

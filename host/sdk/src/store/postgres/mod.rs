@@ -17,8 +17,8 @@ use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::rows::{
-    CounterRow, EntryRow, Found, HoldRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow,
-    Write,
+    CounterRow, EntryRow, Found, HoldRow, LatestKey, LatestRow, Need, Place, RollUp, RollUpRow,
+    RunRow, Since, UsageRow, Write,
 };
 use super::{Clock, Store, StoreError, Tenant, Written, migrator};
 use arrays::Writes;
@@ -265,6 +265,17 @@ impl Store for PostgresStore {
         limit: u32,
     ) -> Result<Vec<(Place, EntryRow)>, StoreError> {
         in_time(lists::entries(&self.pool, tenant, after, limit))
+            .await
+            .map_err(|error| unwritten(&error))
+    }
+
+    async fn latest(
+        &self,
+        tenant: &Tenant,
+        after: &LatestKey,
+        limit: u32,
+    ) -> Result<Vec<LatestRow>, StoreError> {
+        in_time(lists::latest(&self.pool, tenant, after, limit))
             .await
             .map_err(|error| unwritten(&error))
     }

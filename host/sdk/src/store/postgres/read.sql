@@ -14,7 +14,7 @@ SELECT 0 AS kind, need.place, head.version AS a, head.stamp AS b, head.at AS c,
     NULL::uuid AS id, NULL::bytea AS x, NULL::bytea AS y
 FROM need JOIN head ON head.tenant_id = need.tenant_id
 UNION ALL
-SELECT 1, wanted.place, counter.counter, counter.opened, NULL, NULL, NULL,
+SELECT 1, wanted.place, counter.counter, counter.opened, counter.version, NULL, NULL,
     counter.dimension_values, NULL, counter.used, counter.held, NULL, NULL, NULL
 FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::bigint[])
         AS wanted (place, counter, dimension_values, opened)
@@ -24,18 +24,18 @@ FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::bigint[])
         AND (counter.opened >= wanted.opened OR counter.opened = '-9223372036854775808'::bigint)
 UNION ALL
 SELECT 2, wanted.place, hold.expires_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, hold.id, hold.body, NULL
-FROM unnest($8::bigint[], $9::uuid[]) AS wanted (place, id)
+FROM unnest($11::bigint[], $12::uuid[]) AS wanted (place, id)
     JOIN need ON need.place = wanted.place
     JOIN hold ON hold.tenant_id = need.tenant_id AND hold.id = wanted.id
 UNION ALL
 SELECT 3, wanted.place, closure.how, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, closure.id, closure.body, NULL
-FROM unnest($8::bigint[], $9::uuid[]) AS wanted (place, id)
+FROM unnest($11::bigint[], $12::uuid[]) AS wanted (place, id)
     JOIN need ON need.place = wanted.place
     JOIN closure ON closure.tenant_id = need.tenant_id AND closure.id = wanted.id
 UNION ALL
 SELECT 4, wanted.place, NULL, NULL, NULL, NULL, NULL,
     idempotency.operation, idempotency.key, NULL, NULL, NULL, idempotency.hash, idempotency.answer
-FROM unnest($10::bigint[], $11::text[], $12::text[]) AS wanted (place, operation, key)
+FROM unnest($13::bigint[], $14::text[], $15::text[]) AS wanted (place, operation, key)
     JOIN need ON need.place = wanted.place
     JOIN idempotency ON idempotency.tenant_id = need.tenant_id
         AND idempotency.operation = wanted.operation AND idempotency.key = wanted.key
@@ -54,11 +54,18 @@ SELECT 7, need.place, due.expires_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 
 FROM need, LATERAL (
     SELECT hold.expires_at, hold.id, hold.body FROM hold
     WHERE hold.tenant_id = need.tenant_id AND hold.expires_at <= need.due
-    ORDER BY hold.expires_at LIMIT $16
+    ORDER BY hold.expires_at LIMIT $19
 ) AS due
 UNION ALL
 SELECT 8, wanted.place, usage.used_at, usage.late::integer, usage.overshoot::integer, NULL, NULL,
     usage.reservation::text, NULL, NULL, NULL, usage.id, usage.body, NULL
-FROM unnest($13::bigint[], $14::uuid[], $15::bigint[]) AS wanted (place, id, at)
+FROM unnest($16::bigint[], $17::uuid[], $18::bigint[]) AS wanted (place, id, at)
     JOIN need ON need.place = wanted.place
     JOIN usage ON usage.tenant_id = need.tenant_id AND usage.at = wanted.at AND usage.id = wanted.id
+UNION ALL
+SELECT 9, wanted.place, latest.version, NULL, NULL, NULL, NULL,
+    latest.per, latest.dimension_values, NULL, NULL, NULL, convert_to(latest.totals::text, 'UTF8'), NULL
+FROM unnest($8::bigint[], $9::text[], $10::text[]) AS wanted (place, per, dimension_values)
+    JOIN need ON need.place = wanted.place
+    JOIN latest ON latest.tenant_id = need.tenant_id AND latest.per = wanted.per
+        AND latest.dimension_values = wanted.dimension_values

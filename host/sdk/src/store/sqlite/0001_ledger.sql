@@ -7,11 +7,24 @@ CREATE TABLE head (
     at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- The latest stretches of all counters that stand on the same dimensions, for the same values: a
+-- JSON list of lists, each of a counter, when the stretch begins, what is used and what is held.
+CREATE TABLE latest (
+    tenant_id TEXT NOT NULL,
+    per TEXT NOT NULL,
+    dimension_values TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    totals TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, per, dimension_values)
+) STRICT, WITHOUT ROWID;
+
+-- Other stretches.
 CREATE TABLE counter (
     tenant_id TEXT NOT NULL,
     counter INTEGER NOT NULL,
     dimension_values TEXT NOT NULL,
     opened INTEGER NOT NULL,
+    version INTEGER NOT NULL,
     used TEXT NOT NULL,
     held TEXT NOT NULL,
     PRIMARY KEY (tenant_id, counter, dimension_values, opened)
@@ -88,19 +101,11 @@ CREATE TABLE batch (
     at INTEGER NOT NULL,
     version INTEGER NOT NULL,
     stamp INTEGER NOT NULL,
+    -- What was decided, each a JSON list in order; why stands in the body.
+    allowed TEXT NOT NULL,
+    denied TEXT NOT NULL,
     body BLOB NOT NULL,
     PRIMARY KEY (tenant_id, at, version, stamp)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE decision (
-    tenant_id TEXT NOT NULL,
-    at INTEGER NOT NULL,
-    id BLOB NOT NULL,
-    version INTEGER NOT NULL,
-    ordinal INTEGER NOT NULL,
-    allowed INTEGER NOT NULL,
-    body BLOB NOT NULL,
-    PRIMARY KEY (tenant_id, at, id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE usage (

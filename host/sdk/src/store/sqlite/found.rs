@@ -8,8 +8,8 @@ use tollgate_policy_core::window::Instant;
 use super::failed;
 use crate::store::StoreError;
 use crate::store::rows::{
-    AccountRow, Closure, CounterRow, DUE_MAX, Found, Head, HoldRow, HoldState, KeyRow, Need,
-    RecordRow, Total, UsageRow, instant_of,
+    AccountRow, Closure, CounterRow, DUE_MAX, Found, Head, HoldRow, HoldState, KeyRow, LatestRow,
+    Need, RecordRow, Total, UsageRow, instant_of,
 };
 
 pub async fn read(
@@ -38,7 +38,7 @@ async fn read_rows(
     let mut found = Found::new(head, now, None);
     for since in &need.counters {
         let rows = sqlx::query(
-            "SELECT opened, used, held FROM counter \
+            "SELECT opened, version, used, held FROM counter \
              WHERE tenant_id = ? AND counter = ? AND dimension_values = ? AND (opened >= ? OR opened = ?)",
         )
         .bind(tenant.to_owned())
@@ -53,8 +53,23 @@ async fn read_rows(
                 counter: since.counter,
                 values: since.values.clone(),
                 opened: row.try_get(0)?,
-                total: Total { used: amount(&row, 1)?, held: amount(&row, 2)? },
+                version: row.try_get(1)?,
+                total: Total { used: amount(&row, 2)?, held: amount(&row, 3)? },
             });
+        }
+    }
+    for key in &need.latest {
+        let row = sqlx::query(
+            "SELECT version, totals FROM latest WHERE tenant_id = ? AND per = ? AND dimension_values = ?",
+        )
+        .bind(tenant.to_owned())
+        .bind(key.per.clone())
+        .bind(key.values.clone())
+        .fetch_optional(&mut *connection)
+        .await?;
+        if let Some(row) = row {
+            let (version, totals) = (row.try_get(0)?, totals(row.try_get(1)?)?);
+            found.latest.push(LatestRow { key: key.clone(), version, totals });
         }
     }
     for id in &need.holds {
@@ -163,6 +178,10 @@ async fn read_rows(
         }
     }
     Ok(Some(found))
+}
+
+pub fn totals(text: &str) -> Result<Vec<(i64, Instant, Total)>, sqlx::Error> {
+    LatestRow::read(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 pub fn amount(row: &SqliteRow, column: usize) -> Result<Decimal, sqlx::Error> {

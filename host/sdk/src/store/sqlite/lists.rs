@@ -7,9 +7,11 @@ use sqlx::{Row, SqlitePool};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use super::found::amount;
+use super::found::{amount, totals};
 use crate::store::Tenant;
-use crate::store::rows::{CounterRow, EntryRow, HoldRow, Place, RunRow, Since, Total, UsageRow};
+use crate::store::rows::{
+    CounterRow, EntryRow, HoldRow, LatestKey, LatestRow, Place, RunRow, Since, Total, UsageRow,
+};
 
 pub async fn usages(
     pool: &SqlitePool,
@@ -155,7 +157,7 @@ pub async fn counters(
     limit: u32,
 ) -> Result<Vec<CounterRow>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT counter, dimension_values, opened, used, held FROM counter \
+        "SELECT counter, dimension_values, opened, version, used, held FROM counter \
          WHERE tenant_id = ?1 AND (counter, dimension_values, opened) > (?2, ?3, ?4) \
          ORDER BY counter, dimension_values, opened LIMIT ?5",
     )
@@ -171,7 +173,35 @@ pub async fn counters(
             counter: row.try_get(0)?,
             values: row.try_get(1)?,
             opened: row.try_get(2)?,
-            total: Total { used: amount(&row, 3)?, held: amount(&row, 4)? },
+            version: row.try_get(3)?,
+            total: Total { used: amount(&row, 4)?, held: amount(&row, 5)? },
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+pub async fn latest(
+    pool: &SqlitePool,
+    tenant: &Tenant,
+    after: &LatestKey,
+    limit: u32,
+) -> Result<Vec<LatestRow>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT per, dimension_values, version, totals FROM latest \
+         WHERE tenant_id = ?1 AND (per, dimension_values) > (?2, ?3) \
+         ORDER BY per, dimension_values LIMIT ?4",
+    )
+    .bind(tenant.as_str().to_owned())
+    .bind(after.per.clone())
+    .bind(after.values.clone())
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let row = |row: SqliteRow| {
+        Ok(LatestRow {
+            key: LatestKey { per: row.try_get(0)?, values: row.try_get(1)? },
+            version: row.try_get(2)?,
+            totals: totals(row.try_get(3)?)?,
         })
     };
     rows.into_iter().map(row).collect()

@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::postgres::Durability;
 use super::rows::{
-    CounterRow, EntryRow, Found, HoldRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow,
-    Write,
+    CounterRow, EntryRow, Found, HoldRow, LatestKey, LatestRow, Need, Place, RollUp, RollUpRow,
+    RunRow, Since, UsageRow, Write,
 };
 use super::{Clock, Locked, Store, StoreError, Tenant, Written, migrator};
 use found::read;
@@ -148,6 +148,15 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<Vec<(Place, EntryRow)>, StoreError> {
         lists::entries(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
+    }
+
+    async fn latest(
+        &self,
+        tenant: &Tenant,
+        after: &LatestKey,
+        limit: u32,
+    ) -> Result<Vec<LatestRow>, StoreError> {
+        lists::latest(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
     }
 
     async fn counters(

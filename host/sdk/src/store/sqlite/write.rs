@@ -74,12 +74,25 @@ async fn totals(connection: &mut SqliteConnection, write: &Write) -> Result<(), 
     each!(
         connection,
         write,
+        &write.latest,
+        "INSERT INTO latest (tenant_id, per, dimension_values, version, totals) VALUES (?, ?, ?, ?, ?) \
+         ON CONFLICT DO UPDATE SET version = excluded.version, totals = excluded.totals",
+        |row| row.key.per.clone(),
+        row.key.values.clone(),
+        version,
+        row.written()
+    );
+    each!(
+        connection,
+        write,
         &write.counters,
-        "INSERT INTO counter (tenant_id, counter, dimension_values, opened, used, held) VALUES (?, ?, ?, ?, ?, ?) \
-         ON CONFLICT DO UPDATE SET used = excluded.used, held = excluded.held",
+        "INSERT INTO counter (tenant_id, counter, dimension_values, opened, version, used, held) \
+         VALUES (?, ?, ?, ?, ?, ?, ?) \
+         ON CONFLICT DO UPDATE SET version = excluded.version, used = excluded.used, held = excluded.held",
         |row| row.counter,
         row.values.clone(),
         row.opened,
+        version,
         row.total.used.to_string(),
         row.total.held.to_string()
     );
@@ -196,22 +209,12 @@ async fn events(connection: &mut SqliteConnection, write: &Write) -> Result<(), 
         connection,
         write,
         std::iter::once(write),
-        "INSERT INTO batch (tenant_id, at, version, stamp, body) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO batch (tenant_id, at, version, stamp, allowed, denied, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
         |row| at,
         version,
         row.next.stamp,
-        row.body.clone()
-    );
-    each!(
-        connection,
-        write,
-        (0_i64..).zip(&write.decisions),
-        "INSERT INTO decision (tenant_id, at, id, version, ordinal, allowed, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        |(ordinal, row)| at,
-        row.id,
-        version,
-        ordinal,
-        row.allowed,
+        serde_json::to_string(&row.allowed).unwrap_or_default(),
+        serde_json::to_string(&row.denied).unwrap_or_default(),
         row.body.clone()
     );
     each!(
