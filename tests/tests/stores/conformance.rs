@@ -108,10 +108,10 @@ async fn committed<S: Store>(store: &S, write: Write) -> Head {
 fn full(tenant: &Tenant) -> Write {
     Write {
         counters: vec![counter("[\"ana\"]", 100, 3, 4), counter("[\"ana\"]", i64::MIN, 0, 5)],
-        latest: vec![latest("0.000000000001")],
-        holds: vec![hold(1), hold(2)],
+        new_latest: vec![latest("0.000000000001")],
+        new_holds: vec![hold(1), hold(2)],
         closures: vec![closure(3, Closure::Settled, false)],
-        accounts: vec![account("-0.000000000001", "7")],
+        new_accounts: vec![account("-0.000000000001", "7")],
         runs: vec![run(6, "ana", 40, None)],
         keys: vec![key("a key")],
         records: vec![record("sdr", Some("{}"))],
@@ -203,7 +203,8 @@ pub async fn what_is_due_is_found_in_the_order_of_its_time<S: Store>(store: &S) 
     let tenant = born(store, "acme").await;
     let hold = |number, expires_at| HoldRow { expires_at, ..hold(number) };
     let holds = vec![hold(1, 30), hold(2, 10), hold(3, 20), hold(4, 40)];
-    let head = committed(store, Write { holds, ..write(&tenant, BORN, 1) }).await;
+    let new_holds = holds;
+    let head = committed(store, Write { new_holds, ..write(&tenant, BORN, 1) }).await;
     let due = async |due| {
         let need = Need { due: Some(due), ..Need::head(tenant.clone()) };
         let found = store.read(&[need]).await.expect("found").remove(0);
@@ -271,7 +272,7 @@ pub async fn lists_hold_what_was_written_and_no_other_tenants<S: Store>(store: &
     let (tenant, other) = (born(store, "acme").await, born(store, "zen").await);
     let runs = vec![run(1, "ana", 10, None), run(2, "ben", 20, None), run(3, "ana", 30, None)];
     let holds = vec![hold(5), hold(3), hold(4)];
-    let head = committed(store, Write { runs, holds, ..write(&tenant, BORN, 1) }).await;
+    let head = committed(store, Write { runs, new_holds: holds, ..write(&tenant, BORN, 1) }).await;
     let ended = vec![run(1, "ana", 10, Some(25))];
     committed(store, Write { runs: ended, ..write(&tenant, head, 2) }).await;
     let ids = async |tenant, user, began| {
@@ -300,11 +301,11 @@ pub async fn a_second_write_of_a_counter_replaces_the_first<S: Store>(store: &S)
     let head = committed(store, second).await;
     let row = CounterRow { version: 2, ..counter("[]", 100, 8, 0) };
     assert_eq!(find(store, &tenant, "[]", &[]).await.counters, [row]);
-    for used in ["3", "-4.5"] {
-        let head = find(store, &tenant, "[]", &[]).await.head;
-        committed(store, Write { latest: vec![latest(used)], ..write(&tenant, head, 3) }).await;
-    }
-    let row = LatestRow { version: head.version + 2, ..latest("-4.5") };
+    let new = Write { new_latest: vec![latest("3")], ..write(&tenant, head, 3) };
+    let head = committed(store, new).await;
+    let moved = Write { latest: vec![latest("-4.5")], ..write(&tenant, head, 4) };
+    let head = committed(store, moved).await;
+    let row = LatestRow { version: head.version, ..latest("-4.5") };
     assert_eq!(find(store, &tenant, "[\"ana\"]", &[]).await.latest, [row.clone()]);
     // Page by page.
     let beginning = LatestKey { per: String::new(), values: String::new() };
@@ -312,9 +313,36 @@ pub async fn a_second_write_of_a_counter_replaces_the_first<S: Store>(store: &S)
     assert_eq!(store.latest(&tenant, &latest_key(), 9).await, Ok(vec![]));
 }
 
+pub async fn what_is_new_and_what_is_known_are_not_taken_for_each_other<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let beside = || vec![counter("[]", 100, 1, 1)];
+    let new: [fn(Write) -> Write; 3] = [
+        |write| Write { new_latest: vec![latest("1")], ..write },
+        |write| Write { new_accounts: vec![account("1", "0")], ..write },
+        |write| Write { new_holds: vec![hold(1)], ..write },
+    ];
+    let known: [fn(Write) -> Write; 3] = [
+        |write| Write { latest: vec![latest("1")], ..write },
+        |write| Write { accounts: vec![account("1", "0")], ..write },
+        |write| Write { holds: vec![hold(1)], ..write },
+    ];
+    let mut head = BORN;
+    for (new, known) in new.into_iter().zip(known) {
+        let batch = |head, stamp| Write { counters: beside(), ..write(&tenant, head, stamp) };
+        let refused = written(store, known(batch(head, 1))).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        assert_eq!(find(store, &tenant, "[]", &[]).await.head, head);
+        head = committed(store, new(batch(head, 2))).await;
+        let refused = written(store, new(batch(head, 3))).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        head = committed(store, known(batch(head, 4))).await;
+    }
+}
+
 pub async fn what_ends_is_no_longer_open_and_ends_once<S: Store>(store: &S) {
     let tenant = born(store, "acme").await;
-    let head = committed(store, Write { holds: vec![hold(1)], ..write(&tenant, BORN, 1) }).await;
+    let opened = Write { new_holds: vec![hold(1)], ..write(&tenant, BORN, 1) };
+    let head = committed(store, opened).await;
     let end = |how, held, head, stamp| Write {
         closures: vec![closure(1, how, held)],
         counters: vec![counter("[]", 100, 1, 1)],
@@ -404,7 +432,7 @@ pub async fn one_that_missed_harms_no_other<S: Store>(store: &S) {
         let tenant = born(store, &format!("tenant-{number}")).await;
         let expected = Head { stamp: i64::from(number == 7), ..BORN };
         let counters = vec![counter("[]", 100, number, 0)];
-        writes.push(Write { counters, holds: vec![hold(1)], ..write(&tenant, expected, 2) });
+        writes.push(Write { counters, new_holds: vec![hold(1)], ..write(&tenant, expected, 2) });
     }
     let results = store.write(&writes).await;
     for (number, (result, write)) in (0..).zip(results.iter().zip(&writes)) {

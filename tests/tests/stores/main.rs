@@ -38,6 +38,7 @@ on_both! {
     a_batch_of_another_version_or_stamp_writes_nothing,
     a_second_write_of_a_counter_replaces_the_first,
     decisions_alone_leave_the_head_where_it_stands,
+    what_is_new_and_what_is_known_are_not_taken_for_each_other,
     what_is_due_is_found_in_the_order_of_its_time,
     what_expired_may_still_be_settled_and_nothing_else,
     history_is_read_in_order_page_by_page,

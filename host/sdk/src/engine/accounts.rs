@@ -24,14 +24,17 @@ pub struct Account {
 pub struct Accounts {
     all: BTreeMap<Name, Account>,
     moved: BTreeSet<Name>,
+    /// Those that the store has.
+    stored: BTreeSet<Name>,
 }
 
 impl Accounts {
     pub fn load(&mut self, rows: &[AccountRow]) {
         for AccountRow { account, currency, balance, held } in rows {
             if let Ok(currency) = currency.parse() {
-                let account = (account.clone(), currency);
-                self.all.insert(account, Account { balance: *balance, held: *held });
+                let name = (account.clone(), currency);
+                self.stored.insert(name.clone());
+                self.all.insert(name, Account { balance: *balance, held: *held });
             }
         }
     }
@@ -67,14 +70,15 @@ impl Accounts {
         }
     }
 
-    /// The accounts that moved since this was last asked.
-    pub fn take_moved(&mut self) -> Vec<AccountRow> {
-        let moved = std::mem::take(&mut self.moved);
-        let row = |name: Name| {
+    /// The accounts that moved since this was last asked: those that are new, and all others.
+    pub fn take_moved(&mut self) -> (Vec<AccountRow>, Vec<AccountRow>) {
+        let (mut new, mut known) = (Vec::new(), Vec::new());
+        for name in std::mem::take(&mut self.moved) {
             let Account { balance, held } = self.all.get(&name).copied().unwrap_or_default();
-            let (account, currency) = (name.0, name.1.code().to_owned());
-            AccountRow { account, currency, balance, held }
-        };
-        moved.into_iter().map(row).collect()
+            let (account, currency) = (name.0.clone(), name.1.code().to_owned());
+            let rows = if self.stored.insert(name) { &mut new } else { &mut known };
+            rows.push(AccountRow { account, currency, balance, held });
+        }
+        (new, known)
     }
 }

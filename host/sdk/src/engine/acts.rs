@@ -13,7 +13,7 @@ use super::accounts::COST;
 use super::alerts::Occasion;
 use super::amounts::{Amounts, cost};
 use super::body::{self, Charged, ExpiredBody, HoldBody, RunBody};
-use super::book::{Book, Ended, Held, run_of};
+use super::book::{Batch, Book, Ended, Held, run_of};
 use super::booking::Booking;
 use super::decided::Asked;
 use super::host::HostError;
@@ -99,8 +99,10 @@ impl Book {
         if run_ttl_ms.is_some() {
             self.write_run(id, &held, now, None)?;
         }
-        self.write_hold(id, &held)?;
-        self.batch_mut()?.fresh.insert(id);
+        let row = self.hold_row(id, &held);
+        let batch = self.batch_mut()?;
+        batch.write.new_holds.push(row);
+        batch.fresh.insert(id);
         self.open.insert(id, held);
         self.watch(expires_at);
         let granted = judgement.call.quantities.clone();
@@ -351,7 +353,7 @@ impl Book {
         Ok(())
     }
 
-    fn write_hold(&mut self, id: Uuid, held: &Held) -> Result<(), HostError> {
+    fn hold_row(&self, id: Uuid, held: &Held) -> HoldRow {
         let apart = held.is_extended.then(|| KeptParts::of(&held.parts, &self.judge.tally));
         let hold = HoldBody {
             call: &*held.call,
@@ -360,11 +362,17 @@ impl Book {
             quote: held.quote.as_ref(),
             run_ttl_ms: held.run_ttl_ms,
         };
-        let row = HoldRow { id, expires_at: held.expires_at, body: body::write(&hold) };
-        let holds = &mut self.batch_mut()?.write.holds;
-        match holds.iter_mut().rfind(|own| own.id == id) {
+        HoldRow { id, expires_at: held.expires_at, body: body::write(&hold) }
+    }
+
+    /// Writes a reservation that has changed.
+    fn write_hold(&mut self, id: Uuid, held: &Held) -> Result<(), HostError> {
+        let row = self.hold_row(id, held);
+        let Batch { write, fresh, .. } = self.batch_mut()?;
+        let rows = if fresh.contains(&id) { &mut write.new_holds } else { &mut write.holds };
+        match rows.iter_mut().rfind(|own| own.id == id) {
             Some(own) => *own = row,
-            None => holds.push(row),
+            None => rows.push(row),
         }
         Ok(())
     }
@@ -398,8 +406,9 @@ impl Book {
         self.ended.insert(id, Ended::As(how));
         let batch = self.batch_mut()?;
         let held = !batch.fresh.remove(&id);
-        // One that was changed in this batch needs no more writing.
-        batch.write.holds.retain(|hold| hold.id != id);
+        // One that opened or was changed in this batch needs no more writing.
+        let rows = if held { &mut batch.write.holds } else { &mut batch.write.new_holds };
+        rows.retain(|hold| hold.id != id);
         batch.write.closures.push(ClosureRow { id, how, held, body });
         Ok(())
     }

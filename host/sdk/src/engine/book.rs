@@ -270,6 +270,15 @@ impl Book {
         (stale || !need.is_head()).then_some(need)
     }
 
+    /// Whether a question about these can be answered without the store.
+    pub fn knows_enough(&mut self, dimensions: &[Dimension], at: Instant) -> bool {
+        let mut wanted = BTreeMap::new();
+        let learnt = self.missing_for(dimensions, at, &mut wanted).is_ok() && wanted.is_empty();
+        let quiet = self.due.is_empty() && self.next_due > at;
+        let fresh = at.saturating_sub(self.as_of) <= FRESH_MS;
+        learnt && quiet && fresh && !self.spoilt && !self.lacks(&[])
+    }
+
     fn missing_of(
         &mut self,
         operation: &Operation,
@@ -547,8 +556,9 @@ impl Book {
     /// Hands out what was judged: to be written, and answered once it stands.
     pub fn take_batch(&mut self) -> Option<(Sealed, Answers)> {
         let Batch { mut write, answers, decided, .. } = self.batch.take()?;
-        Moved { latest: write.latest, counters: write.counters } = self.judge.tally.take_moved();
-        write.accounts = self.judge.accounts.take_moved();
+        let Moved { new_latest, latest, counters } = self.judge.tally.take_moved();
+        (write.new_latest, write.latest, write.counters) = (new_latest, latest, counters);
+        (write.new_accounts, write.accounts) = self.judge.accounts.take_moved();
         write.records = self.judge.records.take_changed();
         self.before = Some(self.head);
         self.head = write.leaves();

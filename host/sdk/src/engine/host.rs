@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +15,7 @@ use tollgate_policy_core::{Decimal, Meter};
 use uuid::Uuid;
 
 use super::ask::{Ask, Look, Seen, Work};
+use super::book::Book;
 use super::builder::{Ahead, HostBuilder, Random};
 use super::feed::Known;
 use super::look::{Account, Checked};
@@ -115,12 +116,29 @@ pub struct Served {
     pub setup: Arc<Setup>,
     /// Whether calls can be priced before their turn comes.
     prices_ahead: bool,
+    /// The books, while they are open. Their shard alone opens, closes and writes them; others may
+    /// look, where they need not wait for that.
+    book: Mutex<Option<Box<Book>>>,
 }
 
 impl Served {
     pub fn new(setup: Arc<Setup>) -> Self {
         let prices_ahead = depends_on_call_alone(&setup);
-        Self { setup, prices_ahead }
+        Self { setup, prices_ahead, book: Mutex::new(None) }
+    }
+
+    pub fn book(&self) -> MutexGuard<'_, Option<Box<Book>>> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer to a question, where it can be had at once.
+    fn glance(
+        &self,
+        look: &Look,
+        priced: &mut Option<Priced>,
+        at: Instant,
+    ) -> Option<Result<Seen, HostError>> {
+        self.book.try_lock().ok()?.as_mut()?.glance(look, priced, at)
     }
 }
 
@@ -259,6 +277,13 @@ impl Host {
         look: Look,
         priced: Option<Priced>,
     ) -> Result<Seen, HostError> {
+        let mut priced = priced;
+        let at = self.0.ahead.heard(&self.0.clock);
+        if let Some(at) = at
+            && let Some(seen) = self.served(tenant)?.glance(&look, &mut priced, at)
+        {
+            return seen;
+        }
         let (reply, answer) = oneshot::channel();
         let work = Work::Look(look, reply);
         self.send(Ask { tenant: tenant.clone(), key: None, priced, work }).await?;

@@ -34,7 +34,6 @@ struct Flight {
 
 pub struct Shard<S> {
     desk: Arc<Desk<S>>,
-    books: HashMap<Tenant, Book>,
     /// Those whose books hold something to be written, and how many requests wait for it.
     staged: BTreeSet<Tenant>,
     waiting: usize,
@@ -50,7 +49,6 @@ impl<S: Store> Shard<S> {
     pub fn new(desk: Arc<Desk<S>>) -> Self {
         Self {
             desk,
-            books: HashMap::new(),
             staged: BTreeSet::new(),
             waiting: 0,
             flight: None,
@@ -112,14 +110,19 @@ impl<S: Store> Shard<S> {
     }
 
     fn judge(&mut self, tenant: Tenant, asks: Vec<Ask>, at: Instant) {
-        let Some(book) = self.books.get_mut(&tenant) else {
+        let desk = Arc::clone(&self.desk);
+        let Some(served) = desk.tenants.get(&tenant) else { return };
+        let mut open = served.book();
+        let Some(book) = open.as_mut() else {
             return self.contend(tenant, asks);
         };
         let before = book.waiting();
-        let left = book.judge_all(asks, at, &self.desk.settings.random);
+        let left = book.judge_all(asks, at, &desk.settings.random);
         self.waiting += book.waiting() - before;
         self.staged.insert(tenant.clone());
-        if book.is_spoilt() {
+        let is_spoilt = book.is_spoilt();
+        drop(open);
+        if is_spoilt {
             let mut asks = self.close(&tenant);
             asks.extend(left);
             self.contend(tenant, asks);
@@ -128,7 +131,8 @@ impl<S: Store> Shard<S> {
 
     /// Closes the books of a tenant; what waited for its batch must be judged anew.
     fn close(&mut self, tenant: &Tenant) -> Vec<Ask> {
-        let Some(book) = self.books.remove(tenant) else { return Vec::new() };
+        let book = self.desk.tenants.get(tenant).and_then(|served| served.book().take());
+        let Some(book) = book else { return Vec::new() };
         self.staged.remove(tenant);
         self.waiting -= book.waiting();
         book.close()
@@ -197,7 +201,8 @@ impl<S: Store> Shard<S> {
         if self.contended.contains_key(tenant) {
             return Prepared::Lock;
         }
-        match self.books.get_mut(tenant) {
+        let Some(served) = self.desk.tenants.get(tenant) else { return Prepared::Lock };
+        match served.book().as_mut() {
             Some(book) if book.lacks(asks) => Prepared::Lock,
             Some(book) => book.need(asks, at).map_or(Prepared::Yes, Prepared::Read),
             None => Prepared::Read(Need { whole: true, ..Need::head(tenant.clone()) }),
@@ -207,15 +212,19 @@ impl<S: Store> Shard<S> {
     fn learn(&mut self, need: Need, found: Found) {
         self.desk.heard(found.now);
         let tenant = need.tenant.clone();
-        if let Some(book) = self.books.get_mut(&tenant) {
-            if !book.learn(need, found) {
-                // Its batch, if any, is of a past that is over as well.
-                let asks = self.close(&tenant);
-                self.contend(tenant, asks);
+        let Some(served) = self.desk.tenants.get(&tenant) else { return };
+        let learnt = match &mut *served.book() {
+            Some(book) => book.learn(need, found),
+            closed => {
+                let book = Book::open(tenant.clone(), Arc::clone(&served.setup), found);
+                *closed = Some(Box::new(book));
+                true
             }
-        } else if let Some(served) = self.desk.tenants.get(&tenant) {
-            let setup = Arc::clone(&served.setup);
-            self.books.insert(tenant.clone(), Book::open(tenant, setup, found));
+        };
+        if !learnt {
+            // Its batch, if any, is of a past that is over as well.
+            let asks = self.close(&tenant);
+            self.contend(tenant, asks);
         }
     }
 
@@ -224,7 +233,9 @@ impl<S: Store> Shard<S> {
         let (mut writes, mut batches, mut doubted) = (Vec::new(), Vec::new(), Vec::new());
         self.waiting = 0;
         for tenant in std::mem::take(&mut self.staged) {
-            let Some(book) = self.books.get_mut(&tenant) else { continue };
+            let Some(served) = self.desk.tenants.get(&tenant) else { continue };
+            let mut open = served.book();
+            let Some(book) = open.as_mut() else { continue };
             let Some((sealed, answers)) = book.take_batch() else { continue };
             let write = &sealed.write;
             if write.is_empty() && answers.iter().any(|(_, outcome)| is_doubtful(outcome)) {
@@ -257,13 +268,12 @@ impl<S: Store> Shard<S> {
         let Some(Flight { batches, sent_at, .. }) = self.flight.take() else { return Vec::new() };
         let mut again = Vec::new();
         for ((tenant, answers, books), written) in batches.into_iter().zip(written) {
-            let full = match self.books.get_mut(&tenant) {
-                Some(book) => {
-                    book.landed(sent_at);
-                    book.is_full()
-                }
-                None => false,
+            let landed = |book: &mut Box<Book>| {
+                book.landed(sent_at);
+                book.is_full()
             };
+            let served = self.desk.tenants.get(&tenant);
+            let full = served.is_some_and(|served| served.book().as_mut().is_some_and(landed));
             match written {
                 Ok(Written::Committed) => {
                     answer(answers);

@@ -330,8 +330,12 @@ fn mend(
                 }
             }
             Difference::Account { account, currency, should, .. } => {
+                let of_it =
+                    |own: &AccountRow| (&own.account, &own.currency) == (&account, &currency);
+                let is_new = !found.accounts.iter().any(of_it);
+                let rows = if is_new { &mut write.new_accounts } else { &mut write.accounts };
                 let (balance, held) = (should.used, should.held);
-                write.accounts.push(AccountRow { account, currency, balance, held });
+                rows.push(AccountRow { account, currency, balance, held });
             }
             Difference::Hold(_) | Difference::Usage(_) => {}
         }

@@ -256,13 +256,19 @@ pub struct Write {
     pub denied: Vec<Uuid>,
     /// What the engine keeps of the batch: why it decided so.
     pub body: Vec<u8>,
-    /// What the latest stretches of counters stand at then.
+    /// What the latest stretches of counters stand at then, of keys that the store has no row of.
+    pub new_latest: Vec<LatestRow>,
+    /// The same, where it has one.
     pub latest: Vec<LatestRow>,
     /// What other stretches stand at then.
     pub counters: Vec<CounterRow>,
-    /// What accounts stand at then.
+    /// What accounts stand at then that the store has no row of.
+    pub new_accounts: Vec<AccountRow>,
+    /// The same, where it has one.
     pub accounts: Vec<AccountRow>,
-    /// Reservations that open, or change.
+    /// Reservations that open.
+    pub new_holds: Vec<HoldRow>,
+    /// Open reservations that change.
     pub holds: Vec<HoldRow>,
     /// Reservations that end.
     pub closures: Vec<ClosureRow>,
@@ -290,9 +296,12 @@ impl Write {
             allowed: Vec::new(),
             denied: Vec::new(),
             body: Vec::new(),
+            new_latest: Vec::new(),
             latest: Vec::new(),
             counters: Vec::new(),
+            new_accounts: Vec::new(),
             accounts: Vec::new(),
+            new_holds: Vec::new(),
             holds: Vec::new(),
             closures: Vec::new(),
             runs: Vec::new(),
@@ -307,8 +316,11 @@ impl Write {
     #[must_use]
     pub fn moves(&self) -> bool {
         !(self.counters.is_empty()
+            && self.new_latest.is_empty()
             && self.latest.is_empty()
+            && self.new_accounts.is_empty()
             && self.accounts.is_empty()
+            && self.new_holds.is_empty()
             && self.holds.is_empty()
             && self.closures.is_empty()
             && self.runs.is_empty()

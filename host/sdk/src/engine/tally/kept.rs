@@ -43,6 +43,8 @@ pub struct Group {
     pub slots: Arc<[usize]>,
     /// Whether it is known what the store has in its row of the latest ones.
     pub known: bool,
+    /// Whether it has one.
+    pub is_stored: bool,
 }
 
 impl List {

@@ -349,7 +349,8 @@ fn group<'a>(
     if !groups.contains_key(values) {
         let values: Arc<str> = values.into();
         let place = |id: &i64| slot(slots, index, (*id, Arc::clone(&values)));
-        let group = Group { slots: counters.iter().map(place).collect(), known: false };
+        let group =
+            Group { slots: counters.iter().map(place).collect(), known: false, is_stored: false };
         groups.insert(Arc::clone(&values), group);
     }
     groups.get_mut(values).expect("it is there")

@@ -12,7 +12,10 @@ use crate::store::{CounterRow, LatestKey, LatestRow, Since};
 /// What moved since this was last asked.
 #[derive(Debug, Default)]
 pub struct Moved {
-    /// For each list of dimensions and their values the latest stretch of each counter.
+    /// For each list of dimensions and their values the latest stretch of each counter, where the
+    /// store has no row of them.
+    pub new_latest: Vec<LatestRow>,
+    /// The same, where it has one.
     pub latest: Vec<LatestRow>,
     /// All other stretches.
     pub counters: Vec<CounterRow>,
@@ -75,8 +78,8 @@ impl Tally {
         latest: Vec<LatestRow>,
         rows: Vec<CounterRow>,
     ) {
-        for LatestRow { key, totals, .. } in latest {
-            for (counter, opened, total) in totals {
+        for LatestRow { key, totals, .. } in &latest {
+            for &(counter, opened, total) in totals {
                 let slot = self.slot(counter, &key.values);
                 let slot = &mut self.slots[slot];
                 slot.kept_as_latest = Some(opened);
@@ -96,9 +99,11 @@ impl Tally {
             self.slots[slot].learnt = Some(opened);
         }
         let Self { lists, slots, index, .. } = self;
-        for LatestKey { per, values } in wanted_latest {
+        for key @ LatestKey { per, values } in wanted_latest {
             if let Some(list) = lists.iter_mut().find(|list| list.name() == *per) {
-                group(list, slots, index, values).known = true;
+                let group = group(list, slots, index, values);
+                group.known = true;
+                group.is_stored |= latest.iter().any(|row| row.key == *key);
             }
         }
     }
@@ -134,12 +139,15 @@ impl Tally {
                 apart.insert((slot, opened));
             }
         }
-        let mut latest = Vec::with_capacity(groups.len());
+        let mut moved = Moved::default();
         for (list, values) in groups {
-            latest.extend(self.latest_row(list, &values, &mut apart));
+            let Some(group) = self.lists[list].groups.get_mut(&values) else { continue };
+            let is_stored = std::mem::replace(&mut group.is_stored, true);
+            let rows = if is_stored { &mut moved.latest } else { &mut moved.new_latest };
+            rows.extend(self.latest_row(list, &values, &mut apart));
         }
-        let counters = apart.into_iter().map(|(slot, opened)| self.row(slot, opened)).collect();
-        Moved { latest, counters }
+        moved.counters = apart.into_iter().map(|(slot, at)| self.row(slot, at)).collect();
+        moved
     }
 
     /// The row of a group. A stretch that gives way in it is one `apart` from now on.

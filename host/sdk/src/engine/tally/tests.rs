@@ -124,7 +124,7 @@ fn the_latest_stretches_stand_together_and_what_gives_way_stands_alone() {
     tally.learn(since, std::slice::from_ref(&key), Vec::new(), Vec::new());
     assert_eq!(tally.unknown_latest(0), None);
     tally.book(5, &places, &tokens(3), &[]).unwrap();
-    let Moved { latest, counters } = tally.take_moved();
+    let Moved { new_latest: latest, counters, .. } = tally.take_moved();
     assert!(counters.is_empty());
     let total = |used: u32| Total { used: used.into(), held: Decimal::ZERO };
     let of = |row: &LatestRow| {
@@ -135,7 +135,7 @@ fn the_latest_stretches_stand_together_and_what_gives_way_stands_alone() {
     assert_eq!(of(&latest[0]), [(i64::MIN, total(3)), (0, total(3))]);
     // The next hour takes the place of this one.
     tally.book(HOUR_MS, &places, &tokens(2), &[]).unwrap();
-    let Moved { latest, counters } = tally.take_moved();
+    let Moved { latest, counters, .. } = tally.take_moved();
     assert_eq!(of(&latest[0]), [(i64::MIN, total(5)), (HOUR_MS, total(2))]);
     assert_eq!(
         counters.iter().map(|row| (row.opened, row.total)).collect::<Vec<_>>(),
@@ -143,7 +143,7 @@ fn the_latest_stretches_stand_together_and_what_gives_way_stands_alone() {
     );
     // What was used before lands where it was used, and in what has no beginning.
     tally.book(5, &places, &tokens(1), &[]).unwrap();
-    let Moved { latest, counters } = tally.take_moved();
+    let Moved { latest, counters, .. } = tally.take_moved();
     assert_eq!(of(&latest[0]), [(i64::MIN, total(6)), (HOUR_MS, total(2))]);
     assert_eq!(
         counters.iter().map(|row| (row.opened, row.total)).collect::<Vec<_>>(),

@@ -43,6 +43,7 @@ columns! {
         latest_per: &'a str,
         latest_values: &'a str,
         latest_totals: String,
+        latest_is_new: bool,
 
         counter_places: i64,
         counters: i64,
@@ -56,11 +57,13 @@ columns! {
         account_currencies: &'a str,
         account_balances: rust_decimal::Decimal,
         account_held: rust_decimal::Decimal,
+        account_is_new: bool,
 
         hold_places: i64,
         hold_ids: Uuid,
         hold_expiries: i64,
         hold_bodies: &'a [u8],
+        hold_is_new: bool,
 
         closure_places: i64,
         closure_ids: Uuid,
@@ -156,11 +159,12 @@ impl<'a> Writes<'a> {
         self.denied.push(array(&write.denied));
         self.bodies.push(&write.body);
         self.row_counts.push(row_count(write));
-        for row in &write.latest {
+        for (row, is_new) in told_apart(&write.new_latest, &write.latest) {
             self.latest_places.push(place);
             self.latest_per.push(&row.key.per);
             self.latest_values.push(&row.key.values);
             self.latest_totals.push(row.written());
+            self.latest_is_new.push(is_new);
         }
         for row in &write.counters {
             self.counter_places.push(place);
@@ -170,18 +174,20 @@ impl<'a> Writes<'a> {
             self.counter_used.push(row.total.used.into());
             self.counter_held.push(row.total.held.into());
         }
-        for row in &write.accounts {
+        for (row, is_new) in told_apart(&write.new_accounts, &write.accounts) {
             self.account_places.push(place);
             self.accounts.push(&row.account);
             self.account_currencies.push(&row.currency);
             self.account_balances.push(row.balance.into());
             self.account_held.push(row.held.into());
+            self.account_is_new.push(is_new);
         }
-        for row in &write.holds {
+        for (row, is_new) in told_apart(&write.new_holds, &write.holds) {
             self.hold_places.push(place);
             self.hold_ids.push(row.id);
             self.hold_expiries.push(row.expires_at);
             self.hold_bodies.push(&row.body);
+            self.hold_is_new.push(is_new);
         }
         for row in &write.closures {
             self.closure_places.push(place);
@@ -239,6 +245,10 @@ impl<'a> Writes<'a> {
     }
 }
 
+fn told_apart<'a, T>(new: &'a [T], known: &'a [T]) -> impl Iterator<Item = (&'a T, bool)> {
+    new.iter().map(|row| (row, true)).chain(known.iter().map(|row| (row, false)))
+}
+
 /// An array as a value of another array, which Postgres reads as text.
 fn array(ids: &[Uuid]) -> String {
     let mut text = String::with_capacity(2 + ids.len() * 37);
@@ -259,9 +269,12 @@ fn row_count(write: &Write) -> i64 {
     let held = write.closures.iter().filter(|closure| closure.held).count();
     let rows = 1
         + usize::from(write.moves())
+        + write.new_latest.len()
         + write.latest.len()
         + write.counters.len()
+        + write.new_accounts.len()
         + write.accounts.len()
+        + write.new_holds.len()
         + write.holds.len()
         + held
         + write.closures.len()

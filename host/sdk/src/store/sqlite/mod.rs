@@ -237,5 +237,10 @@ fn failed(error: &sqlx::Error) -> StoreError {
         .as_database_error()
         .is_some_and(|error| error.is_unique_violation() || error.is_check_violation());
     let words = error.to_string();
-    if refused { StoreError::Refused(words) } else { StoreError::Unavailable(words) }
+    // What is to change and is not there will not be there the next time.
+    if refused || matches!(error, sqlx::Error::RowNotFound) {
+        StoreError::Refused(words)
+    } else {
+        StoreError::Unavailable(words)
+    }
 }

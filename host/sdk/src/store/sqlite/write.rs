@@ -32,15 +32,17 @@ pub async fn in_savepoint(
     }
 }
 
-/// Runs a statement once for each row, with these columns of it after the tenant.
+/// Runs a statement once for each row, with these columns of it after the tenant. It must find what
+/// it is to change.
 macro_rules! each {
     ($connection:ident, $write:ident, $rows:expr, $sql:expr, |$row:pat_param| $($column:expr),* $(,)?) => {
         for $row in $rows {
-            sqlx::query($sql)
+            let done = sqlx::query($sql)
                 .bind($write.tenant.as_str().to_owned())
                 $(.bind($column))*
                 .execute(&mut *$connection)
                 .await?;
+            exactly_one(done.rows_affected())?;
         }
     };
 }
@@ -74,9 +76,18 @@ async fn totals(connection: &mut SqliteConnection, write: &Write) -> Result<(), 
     each!(
         connection,
         write,
+        &write.new_latest,
+        "INSERT INTO latest (tenant_id, per, dimension_values, version, totals) VALUES (?1, ?2, ?3, ?4, ?5)",
+        |row| row.key.per.clone(),
+        row.key.values.clone(),
+        version,
+        row.written()
+    );
+    each!(
+        connection,
+        write,
         &write.latest,
-        "INSERT INTO latest (tenant_id, per, dimension_values, version, totals) VALUES (?, ?, ?, ?, ?) \
-         ON CONFLICT DO UPDATE SET version = excluded.version, totals = excluded.totals",
+        "UPDATE latest SET version = ?4, totals = ?5 WHERE tenant_id = ?1 AND per = ?2 AND dimension_values = ?3",
         |row| row.key.per.clone(),
         row.key.values.clone(),
         version,
@@ -99,9 +110,8 @@ async fn totals(connection: &mut SqliteConnection, write: &Write) -> Result<(), 
     each!(
         connection,
         write,
-        &write.accounts,
-        "INSERT INTO account (tenant_id, account, currency, balance, held) VALUES (?, ?, ?, ?, ?) \
-         ON CONFLICT DO UPDATE SET balance = excluded.balance, held = excluded.held",
+        &write.new_accounts,
+        "INSERT INTO account (tenant_id, account, currency, balance, held) VALUES (?1, ?2, ?3, ?4, ?5)",
         |row| row.account.clone(),
         row.currency.clone(),
         row.balance.to_string(),
@@ -110,11 +120,21 @@ async fn totals(connection: &mut SqliteConnection, write: &Write) -> Result<(), 
     each!(
         connection,
         write,
-        &write.records,
-        "DELETE FROM record WHERE tenant_id = ? AND kind = ? AND name = ?",
-        |row| row.kind.clone(),
-        row.name.clone()
+        &write.accounts,
+        "UPDATE account SET balance = ?4, held = ?5 WHERE tenant_id = ?1 AND account = ?2 AND currency = ?3",
+        |row| row.account.clone(),
+        row.currency.clone(),
+        row.balance.to_string(),
+        row.held.to_string()
     );
+    for row in &write.records {
+        sqlx::query("DELETE FROM record WHERE tenant_id = ? AND kind = ? AND name = ?")
+            .bind(write.tenant.as_str().to_owned())
+            .bind(row.kind.clone())
+            .bind(row.name.clone())
+            .execute(&mut *connection)
+            .await?;
+    }
     each!(
         connection,
         write,
@@ -144,9 +164,17 @@ async fn reservations(connection: &mut SqliteConnection, write: &Write) -> Resul
     each!(
         connection,
         write,
+        &write.new_holds,
+        "INSERT INTO hold (tenant_id, id, expires_at, body) VALUES (?1, ?2, ?3, ?4)",
+        |row| row.id,
+        row.expires_at,
+        row.body.clone()
+    );
+    each!(
+        connection,
+        write,
         &write.holds,
-        "INSERT INTO hold (tenant_id, id, expires_at, body) VALUES (?, ?, ?, ?) \
-         ON CONFLICT DO UPDATE SET expires_at = excluded.expires_at, body = excluded.body",
+        "UPDATE hold SET expires_at = ?3, body = ?4 WHERE tenant_id = ?1 AND id = ?2",
         |row| row.id,
         row.expires_at,
         row.body.clone()
