@@ -12,6 +12,7 @@ mod body;
 mod book;
 mod booking;
 mod builder;
+mod carry;
 mod feed;
 mod host;
 mod judge;
@@ -24,10 +25,13 @@ mod price;
 mod records;
 mod rollup;
 mod shard;
+mod sums;
 mod tally;
+mod upkeep;
 mod verify;
 
 pub use builder::{HostBuilder, Random};
+pub use carry::carry;
 pub use host::{Host, HostError};
 pub use limit::{Limit, LimitKey};
 pub use look::{Account, Checked, Standing};
@@ -38,6 +42,7 @@ pub use operation::{
 pub use records::{Agent, Author, Disabled};
 pub use rollup::{GRAINS_MS, GROUPINGS, LATENCY_BOUNDS_MS, LATENCY_MS, follow, metrics};
 pub use tally::TallyError;
+pub use upkeep::{Retention, upkeep};
 pub use verify::{Difference, verify};
 
 use std::collections::BTreeSet;
