@@ -3,8 +3,11 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
-use tollgate_host::engine::{Binding, Call, Host, HostError, Mode, Operation, Outcome, Setup};
+use tollgate_host::engine::{
+    Binding, Call, Host, HostBuilder, HostError, Mode, Operation, Outcome, Setup,
+};
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Policy, Sandbox, Settings};
 use tollgate_host::store::{Clock, Durability, PostgresStore, SqliteStore, Store, Tenant};
 use tollgate_policy_core::contract::{Dimension, Quantity};
@@ -14,6 +17,8 @@ use uuid::Uuid;
 pub struct House<S> {
     pub store: Arc<S>,
     pub now: Arc<AtomicI64>,
+    /// How to reach the tables; none: it is a file.
+    pub options: Option<PgConnectOptions>,
     _directory: Option<TempDir>,
 }
 
@@ -25,9 +30,10 @@ pub fn acme() -> Tenant {
 
 pub async fn postgres() -> House<PostgresStore> {
     let options = tollgate_tests::postgres::Cluster::shared().database().await;
-    let store = PostgresStore::connect(options, 8, Durability::Required).await.expect("the store");
+    let store = PostgresStore::connect(options.clone(), 8, Durability::Required).await;
     let (now, clock) = clock();
-    House { store: Arc::new(store.with_clock(clock)), now, _directory: None }
+    let store = store.expect("the store").with_clock(clock);
+    House { store: Arc::new(store), now, options: Some(options), _directory: None }
 }
 
 pub async fn sqlite() -> House<SqliteStore> {
@@ -35,7 +41,7 @@ pub async fn sqlite() -> House<SqliteStore> {
     let (now, clock) = clock();
     let path = directory.path().join("ledger.db");
     let store = SqliteStore::open(&path, Durability::Required, clock).await.expect("the store");
-    House { store: Arc::new(store), now, _directory: Some(directory) }
+    House { store: Arc::new(store), now, options: None, _directory: Some(directory) }
 }
 
 /// A clock that the test sets.
@@ -97,6 +103,10 @@ impl<S: Store> House<S> {
 
     /// A host with books of its own.
     pub async fn host(&self, setup: &Arc<Setup>) -> Host {
+        self.builder(setup).start().await.expect("a host")
+    }
+
+    pub fn builder(&self, setup: &Arc<Setup>) -> HostBuilder<S> {
         static DRAWN: AtomicU64 = AtomicU64::new(1);
         // No two numbers alike, spread over all bits.
         let random = || {
@@ -107,9 +117,6 @@ impl<S: Store> House<S> {
         let clock = Arc::new(move || now.load(Ordering::Relaxed));
         Host::builder(Arc::clone(&self.store), clock, Arc::new(random))
             .tenant(acme(), Arc::clone(setup))
-            .start()
-            .await
-            .expect("a host")
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod hosts;
 mod house;
+mod keeping;
 mod model;
 mod operations;
 mod rules;
@@ -78,6 +79,15 @@ on_both! {
 
     verifying:
     what_stands_otherwise_than_what_happened_is_found_and_put_right;
+
+    keeping:
+    what_was_carried_forward_still_adds_up,
+    a_counter_that_is_new_is_kept_from_the_carried_instant_on,
+    hosts_that_keep_up_at_the_same_time_carry_once,
+    what_is_not_rolled_up_is_not_carried,
+    keys_are_forgotten_in_their_time,
+    a_month_in_which_an_open_reservation_began_stays,
+    a_host_keeps_up_by_itself;
 }
 
 /// Whatever a test does: what stands afterwards is what happened.

@@ -8,23 +8,23 @@ use tollgate_host::store::{
 use tollgate_policy_core::Decimal;
 use uuid::Uuid;
 
-const BORN: Head = Head { version: 0, stamp: 0, at: 0 };
+pub const BORN: Head = Head { version: 0, stamp: 0, at: 0 };
 
 fn tenant(name: &str) -> Tenant {
     name.parse().expect("a name")
 }
 
-async fn born<S: Store>(store: &S, name: &str) -> Tenant {
+pub async fn born<S: Store>(store: &S, name: &str) -> Tenant {
     let tenant = tenant(name);
     store.create(&tenant).await.expect("created");
     tenant
 }
 
-fn write(tenant: &Tenant, expected: Head, stamp: i64) -> Write {
+pub fn write(tenant: &Tenant, expected: Head, stamp: i64) -> Write {
     Write::new(tenant.clone(), expected, stamp, expected.at + 10)
 }
 
-fn id(number: u128) -> Uuid {
+pub fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
@@ -42,15 +42,15 @@ fn latest_key() -> LatestKey {
     LatestKey { per: "[\"user\"]".into(), values: "[\"ana\"]".into() }
 }
 
-fn hold(number: u128) -> HoldRow {
+pub fn hold(number: u128) -> HoldRow {
     HoldRow { id: id(number), expires_at: 99, body: b"held\0".to_vec() }
 }
 
-fn closure(number: u128, how: Closure, held: bool) -> ClosureRow {
+pub fn closure(number: u128, how: Closure, held: bool) -> ClosureRow {
     ClosureRow { id: id(number), how, held, body: b"ended".to_vec() }
 }
 
-fn key(name: &str) -> KeyRow {
+pub fn key(name: &str) -> KeyRow {
     KeyRow {
         operation: "reserve".into(),
         key: name.into(),
@@ -64,7 +64,7 @@ fn record(name: &str, body: Option<&str>) -> RecordRow {
     RecordRow { kind: "agent".into(), name: name.into(), body }
 }
 
-fn account(balance: &str, held: &str) -> AccountRow {
+pub fn account(balance: &str, held: &str) -> AccountRow {
     let amount = |text: &str| text.parse().expect("an amount");
     let (account, currency) = ("cost".into(), "USD".into());
     AccountRow { account, currency, balance: amount(balance), held: amount(held) }
@@ -75,14 +75,14 @@ fn run(number: u128, user: &str, started_at: i64, ended_at: Option<i64>) -> RunR
 }
 
 /// Its identifier begins with when it was booked.
-fn usage(at: u128, number: u128) -> UsageRow {
+pub fn usage(at: u128, number: u128) -> UsageRow {
     let (id, body) = (Uuid::from_u128(at << 80 | number), b"what".to_vec());
     let reservation = Some(Uuid::from_u128(number));
     UsageRow { id, reservation, used_at: 5, late: true, overshoot: false, body }
 }
 
 /// All that a tenant has of counter 1 under these values, of these holds and keys.
-async fn find<S: Store>(store: &S, tenant: &Tenant, values: &str, holds: &[u128]) -> Found {
+pub async fn find<S: Store>(store: &S, tenant: &Tenant, values: &str, holds: &[u128]) -> Found {
     let need = Need {
         counters: vec![Since { counter: 1, values: values.into(), opened: 0 }],
         latest: vec![LatestKey { values: values.into(), ..latest_key() }],
@@ -98,14 +98,14 @@ async fn written<S: Store>(store: &S, write: Write) -> Result<Written, StoreErro
     store.write(&[write]).await.remove(0)
 }
 
-async fn committed<S: Store>(store: &S, write: Write) -> Head {
+pub async fn committed<S: Store>(store: &S, write: Write) -> Head {
     let next = write.leaves();
     assert_eq!(written(store, write).await, Ok(Written::Committed));
     next
 }
 
 /// A batch with a row of each kind.
-fn full(tenant: &Tenant) -> Write {
+pub fn full(tenant: &Tenant) -> Write {
     Write {
         counters: vec![counter("[\"ana\"]", 100, 3, 4), counter("[\"ana\"]", i64::MIN, 0, 5)],
         new_latest: vec![latest("0.000000000001")],

@@ -1,6 +1,8 @@
 //! What every store must do, on each of them.
 
 mod conformance;
+mod keeping;
+mod months;
 mod plans;
 
 use std::sync::Arc;
@@ -9,31 +11,32 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tollgate_host::store::{Durability, PostgresStore, SqliteStore};
 use tollgate_tests::run;
 
-/// Runs each of `conformance` on both stores.
+/// Runs each test on both stores.
 macro_rules! on_both {
-    ($($test:ident),* $(,)?) => {
+    ($($module:ident: $($test:ident),* $(,)?;)*) => {
         mod postgres {
-            $(#[test]
+            $($(#[test]
             fn $test() {
                 super::run(async {
-                    super::conformance::$test(&super::postgres_store().await).await;
+                    super::$module::$test(&super::postgres_store().await).await;
                 });
-            })*
+            })*)*
         }
 
         mod sqlite {
-            $(#[test]
+            $($(#[test]
             fn $test() {
                 super::run(async {
                     let directory = tempfile::tempdir().expect("a directory");
-                    super::conformance::$test(&super::sqlite_store(directory.path()).await).await;
+                    super::$module::$test(&super::sqlite_store(directory.path()).await).await;
                 });
-            })*
+            })*)*
         }
     };
 }
 
 on_both! {
+    conformance:
     a_batch_is_found_as_it_was_written,
     a_batch_of_another_version_or_stamp_writes_nothing,
     a_second_write_of_a_counter_replaces_the_first,
@@ -52,7 +55,13 @@ on_both! {
     a_locked_head_is_written_or_let_go,
     many_writers_lose_nothing,
     many_lockers_lose_nothing,
-    the_least_and_the_greatest_are_kept,
+    the_least_and_the_greatest_are_kept;
+
+    keeping:
+    history_is_carried_forward_once_from_where_it_was_carried_to,
+    what_is_forgotten_is_of_its_tenant_its_kind_and_its_time,
+    a_reservation_is_forgotten_by_when_it_ended,
+    minutes_are_forgotten_and_quarters_stay;
 }
 
 async fn postgres_store() -> PostgresStore {

@@ -14,7 +14,7 @@ const FILL: &str = "
     INSERT INTO counter SELECT 'tenant-' || n % 10000, n, '[]', 0, 1, 1, 1 FROM generate_series(1, 60000) AS n;
     INSERT INTO latest SELECT 'tenant-' || n, '[\"user\"]', '[]', 1, '[[1,0,1,1]]' FROM generate_series(1, 10000) AS n;
     INSERT INTO hold SELECT 'tenant-' || n % 10000, gen_random_uuid(), n, '' FROM generate_series(1, 20000) AS n;
-    INSERT INTO closure SELECT 'tenant-' || n % 10000, gen_random_uuid(), n, 1, '' FROM generate_series(1, 20000) AS n;
+    INSERT INTO closure SELECT 'tenant-' || n % 10000, gen_random_uuid(), n, 1, n, '' FROM generate_series(1, 20000) AS n;
     INSERT INTO idempotency SELECT 'tenant-' || n % 10000, 'reserve', n, '', '', 1 FROM generate_series(1, 20000) AS n;
     INSERT INTO record SELECT 'tenant-' || n % 10000, 'agent', n, '' FROM generate_series(1, 20000) AS n;
     INSERT INTO account SELECT 'tenant-' || n, 'cost', 'USD', 1, 1 FROM generate_series(1, 10000) AS n;

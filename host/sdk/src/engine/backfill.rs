@@ -24,11 +24,12 @@ pub struct History {
 }
 
 impl History {
-    /// Nothing is read yet.
+    /// Nothing is read yet. What was booked before `carried` may be gone.
     pub fn of(
         counters: Vec<Counter>,
         calendar: TenantCalendar,
         at: Instant,
+        carried: Instant,
     ) -> Result<Self, HostError> {
         let begins = |counter: &Counter| match counter.window {
             Window::Request | Window::InFlight => Ok(at),
@@ -39,7 +40,7 @@ impl History {
         };
         let begins = counters.iter().map(begins).collect::<Result<Vec<_>, _>>();
         let begins = begins.map_err(TallyError::from)?;
-        let since = begins.into_iter().min().unwrap_or(at);
+        let since = begins.into_iter().min().unwrap_or(at).max(carried);
         let mut tally = Tally::new(calendar);
         tally.subscribe(&counters);
         Ok(Self { counters, since, tally, read_to: Place::before(since) })

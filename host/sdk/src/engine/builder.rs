@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tollgate_policy_core::window::Instant;
 
 use super::Setup;
@@ -14,6 +14,7 @@ use super::host::{Host, HostError, Served, WeakHost};
 use super::operation::Operation;
 use super::rollup::follow;
 use super::shard::Shard;
+use super::upkeep::{Retention, make_months, upkeep};
 use crate::store::{Clock, Store, Tenant};
 
 /// Draws a random number.
@@ -69,6 +70,8 @@ pub struct Settings {
     pub locks_max: usize,
     pub sweep: Duration,
     pub roll_up: Duration,
+    pub upkeep: Duration,
+    pub retention: Retention,
     pub clock: Clock,
     pub random: Random,
 }
@@ -100,6 +103,8 @@ impl<S: Store> HostBuilder<S> {
             locks_max: 4,
             sweep: Duration::from_secs(5),
             roll_up: Duration::from_secs(1),
+            upkeep: Duration::from_secs(3_600),
+            retention: Retention::default(),
             clock,
             random,
         };
@@ -150,6 +155,21 @@ impl<S: Store> HostBuilder<S> {
         self
     }
 
+    /// How long what happened is kept; what decides and the ledger for ever unless said otherwise.
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.settings.retention = retention;
+        self
+    }
+
+    /// How often months are made and what is old enough goes; at the start and every hour unless
+    /// said otherwise.
+    #[must_use]
+    pub fn upkeep(mut self, every: Duration) -> Self {
+        self.settings.upkeep = every;
+        self
+    }
+
     /// Starts it, on the runtime that this is called on.
     pub async fn start(self) -> Result<Host, HostError> {
         let Self { store, tenants, settings } = self;
@@ -159,6 +179,9 @@ impl<S: Store> HostBuilder<S> {
             store.create(&tenant).await?;
             served.insert(tenant, Served::new(setup));
         }
+        // Before anything is written that would stand outside of its month. What cannot be made now
+        // is made by upkeep.
+        let _ = make_months(&*store).await;
         // What was booked before and is not rolled up is found at the start.
         let booked = Mutex::new(served.keys().cloned().collect());
         let desk = Arc::new(Desk {
@@ -175,9 +198,11 @@ impl<S: Store> HostBuilder<S> {
             sender
         });
         let (tenants, clock) = (Arc::clone(&desk.tenants), Arc::clone(&desk.settings.clock));
-        let host = Host::new(shards.collect(), tenants, clock, desk.ahead.clone());
+        let (here, gone) = watch::channel(());
+        let host = Host::new(shards.collect(), tenants, clock, desk.ahead.clone(), here);
         tokio::spawn(sweep(Arc::clone(&desk), host.downgrade()));
-        tokio::spawn(roll_up(desk, host.downgrade()));
+        tokio::spawn(roll_up(Arc::clone(&desk), host.downgrade()));
+        tokio::spawn(keep_up(desk, gone));
         Ok(host)
     }
 }
@@ -222,5 +247,20 @@ async fn roll_up<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
         if last {
             return;
         }
+    }
+}
+
+/// Upkeep at the start and then now and then, until the host is gone.
+async fn keep_up<S: Store>(desk: Arc<Desk<S>>, mut gone: watch::Receiver<()>) {
+    let Settings { retention, random, upkeep: every, .. } = &desk.settings;
+    let mut ticks = tokio::time::interval((*every).max(Duration::from_millis(10)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = gone.changed() => return,
+        }
+        // What cannot be done now is done at the next tick.
+        let _ = upkeep(&*desk.store, retention, random).await;
     }
 }

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tollgate_policy_core::contract::Quantity;
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
@@ -65,7 +65,7 @@ pub enum HostError {
     /// There never was such a reservation.
     #[error("there is no reservation `{0}`")]
     UnknownReservation(Uuid),
-    /// There never was such a usage, or it undoes another one.
+    /// There is no such usage, any more or ever was, or it undoes another one.
     #[error("there is no usage `{0}` that can be undone")]
     UnknownUsage(Uuid),
     /// It ended before.
@@ -151,6 +151,8 @@ struct Inner {
     tenants: Arc<HashMap<Tenant, Served>>,
     clock: Clock,
     ahead: Ahead,
+    /// Tells those who wait for long that the host is gone.
+    _here: watch::Sender<()>,
 }
 
 /// A host as its own tasks know it.
@@ -175,8 +177,9 @@ impl Host {
         tenants: Arc<HashMap<Tenant, Served>>,
         clock: Clock,
         ahead: Ahead,
+        here: watch::Sender<()>,
     ) -> Self {
-        Self(Arc::new(Inner { shards, tenants, clock, ahead }))
+        Self(Arc::new(Inner { shards, tenants, clock, ahead, _here: here }))
     }
 
     pub(super) fn downgrade(&self) -> WeakHost {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tollgate_policy_core::window::Instant;
 
 use super::ask::{Ask, answer, refuse};
 use super::backfill::{History, holds};
@@ -81,7 +82,7 @@ impl<S: Store> Locked<S> {
     /// Takes the head, and lets nobody else write until these are answered.
     async fn locked(&mut self, mut asks: Vec<Ask>) -> Result<(), Failed> {
         let desk = Arc::clone(&self.desk);
-        let Ok(_permit) = desk.locks.acquire().await else {
+        let Ok(permit) = desk.locks.acquire().await else {
             return Err((asks, HostError::Stopped));
         };
         let history = match self.history(&asks).await {
@@ -93,6 +94,11 @@ impl<S: Store> Locked<S> {
             Err(error) => return Err((asks, error.into())),
         };
         let learnt = self.learn(&mut locked, &mut asks, history).await;
+        if matches!(learnt, Ok(Learnt::Anew)) {
+            locked.release().await;
+            drop(permit);
+            return Box::pin(self.locked(asks)).await;
+        }
         let Some(book) = self.book.as_mut() else {
             let error = learnt.err().unwrap_or(HostError::Stopped);
             return Err((asks, error));
@@ -106,6 +112,7 @@ impl<S: Store> Locked<S> {
             let mut again = self.book.take().map(Book::close).unwrap_or_default();
             again.extend(left);
             locked.release().await;
+            drop(permit);
             return Box::pin(self.locked_again(again)).await;
         }
         let batch = book
@@ -166,7 +173,8 @@ impl<S: Store> Locked<S> {
             return Ok(None);
         }
         let Some(served) = desk.tenants.get(&self.tenant) else { return Ok(None) };
-        let mut history = History::of(counters, served.setup.calendar, at)?;
+        let carried = self.book.as_ref().map_or(Instant::MIN, |book| book.judge.records.carried());
+        let mut history = History::of(counters, served.setup.calendar, at, carried)?;
         history.read_on(&*desk.store, &self.tenant).await?;
         Ok(Some(history))
     }
@@ -177,9 +185,8 @@ impl<S: Store> Locked<S> {
         locked: &mut S::Locked<'_>,
         asks: &mut Vec<Ask>,
         history: Option<History>,
-    ) -> Result<(), HostError> {
+    ) -> Result<Learnt, HostError> {
         let mut left_at: Option<Head> = self.book.as_ref().map(|book| book.head);
-        let mut history = history;
         loop {
             let at = self.desk.now();
             let need = match &mut self.book {
@@ -212,13 +219,24 @@ impl<S: Store> Locked<S> {
                 self.book = None;
             }
         }
-        let Some(book) = &mut self.book else { return Ok(()) };
-        if let Some(mut history) = history.take() {
+        let Some(book) = &mut self.book else { return Ok(Learnt::All) };
+        if let Some(mut history) = history {
+            if history.since < book.judge.records.carried() {
+                return Ok(Learnt::Anew);
+            }
             history.read_on(&*self.desk.store, &self.tenant).await?;
             let holds = holds(&*self.desk.store, &self.tenant).await?;
             book.begin(self.desk.now(), &self.desk.settings.random);
             book.adopt(history, holds)?;
         }
-        Ok(())
+        Ok(Learnt::All)
     }
+}
+
+/// How far the books are brought up.
+enum Learnt {
+    /// As far as the requests need.
+    All,
+    /// Of the history that was read some is carried forward meanwhile: it must be read anew.
+    Anew,
 }

@@ -12,6 +12,7 @@ mod body;
 mod book;
 mod booking;
 mod builder;
+mod carry;
 mod decided;
 mod feed;
 mod host;
@@ -25,10 +26,14 @@ mod price;
 mod records;
 mod rollup;
 mod shard;
+mod stands;
+mod sums;
 mod tally;
+mod upkeep;
 mod verify;
 
 pub use builder::{HostBuilder, Random};
+pub use carry::carry;
 pub use host::{Host, HostError};
 pub use limit::{Limit, LimitKey};
 pub use look::{Account, Checked, Standing};
@@ -39,6 +44,7 @@ pub use operation::{
 pub use records::{Agent, Author, Disabled};
 pub use rollup::{GRAINS_MS, GROUPINGS, LATENCY_BOUNDS_MS, LATENCY_MS, follow, metrics};
 pub use tally::TallyError;
+pub use upkeep::{Retention, upkeep};
 pub use verify::{Difference, verify};
 
 use std::collections::BTreeSet;

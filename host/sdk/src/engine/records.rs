@@ -1,5 +1,5 @@
 //! What is known of a tenant by name, and changes at once: agents, limits, disablements, which
-//! notices were told, which counters are kept.
+//! notices were told, which counters are kept, and from when on history is whole.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -20,6 +20,7 @@ const LIMIT: &str = "limit";
 const DISABLEMENT: &str = "disablement";
 const TOLD: &str = "told";
 const COUNTERS: &str = "counters";
+const CARRIED: &str = "carried";
 const CONTEXT: &str = "context";
 
 /// An agent: its settings are fed to policies that read them.
@@ -101,6 +102,7 @@ pub struct Records {
     told: HashSet<Told>,
     counters: BTreeMap<i64, KeptCounter>,
     contexts: HashSet<String>,
+    carried: Option<Instant>,
     changed: BTreeMap<(&'static str, String), Option<Vec<u8>>>,
 }
 
@@ -115,6 +117,7 @@ impl Records {
                 DISABLEMENT => self.disabled.extend(named(name, body)),
                 TOLD => self.told.extend(read::<Told>(name.as_bytes())),
                 COUNTERS => self.counters = read(body).unwrap_or_default(),
+                CARRIED => self.carried = read(body),
                 CONTEXT => {
                     self.contexts.insert(name.clone());
                 }
@@ -226,6 +229,16 @@ impl Records {
     /// They stand in one record, since a tenant that is new has all of them at once.
     fn change_counters(&mut self) {
         self.changed.insert((COUNTERS, String::new()), Some(json(&self.counters)));
+    }
+
+    /// What was booked before then is carried forward, and may be gone.
+    pub fn carried(&self) -> Instant {
+        self.carried.unwrap_or(Instant::MIN)
+    }
+
+    pub fn carry(&mut self, until: Instant) {
+        self.carried = Some(until);
+        self.changed.insert((CARRIED, String::new()), Some(json(&until)));
     }
 
     /// What batches were judged with is kept once.

@@ -1,6 +1,8 @@
 //! What is kept durably, and how it moves: whole batches, each of one tenant, each only where the
 //! tenant's head still stands where the writer saw it. Knows no policies.
 
+mod month;
+mod past;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -14,11 +16,13 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
+pub use month::Month;
+pub use past::Past;
 pub use postgres::{Durability, PostgresStore};
 pub use rows::{
-    AccountRow, Closure, ClosureRow, CounterRow, DUE_MAX, EntryRow, Found, Head, HoldRow,
+    AccountRow, Carry, Closure, ClosureRow, CounterRow, DUE_MAX, EntryRow, Found, Head, HoldRow,
     HoldState, KeyRow, LatestKey, LatestRow, Need, Place, RecordRow, RollUp, RollUpRow, RunRow,
-    Since, Total, UsageRow, Write, instant_of,
+    Since, Total, UsageRow, Write, first_id_of, instant_of,
 };
 pub use sqlite::SqliteStore;
 pub use tenant::{Tenant, TenantError};
@@ -164,6 +168,58 @@ pub trait Store: Send + Sync + 'static {
         &self,
         tenants: &[Tenant],
     ) -> impl Future<Output = Result<Vec<Tenant>, StoreError>> + Send;
+
+    /// The store's clock.
+    fn now(&self) -> impl Future<Output = Result<Instant, StoreError>> + Send;
+
+    /// Up to where a tenant's usages and entries were carried forward; [`Instant::MIN`]: they never
+    /// were.
+    fn carried_until(
+        &self,
+        tenant: &Tenant,
+    ) -> impl Future<Output = Result<Instant, StoreError>> + Send;
+
+    /// What was carried of counters, in the order of their keys, after one of them: a page.
+    fn carried_counters(
+        &self,
+        tenant: &Tenant,
+        after: &Since,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<CounterRow>, StoreError>> + Send;
+
+    /// What was carried of accounts.
+    fn carried_accounts(
+        &self,
+        tenant: &Tenant,
+    ) -> impl Future<Output = Result<Vec<AccountRow>, StoreError>> + Send;
+
+    /// Carries forward, if what was carried still ends where it began; false: it does not.
+    fn carry(&self, carry: &Carry) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Makes room for history of these months, where a store divides it. What cannot be made in a
+    /// moment is left for another time.
+    fn make_months(&self, months: &[Month]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The months of which this can be dropped whole.
+    fn months(&self, past: Past) -> impl Future<Output = Result<Vec<Month>, StoreError>> + Send;
+
+    /// Drops all of a month, of all tenants. What cannot be dropped in a moment is left for another
+    /// time.
+    fn drop_month(
+        &self,
+        past: Past,
+        month: Month,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Deletes a few rows of a stretch of time that are in no month that can be dropped whole.
+    /// Whether there may be more.
+    fn forget(
+        &self,
+        tenant: &Tenant,
+        past: Past,
+        gone: Range<Instant>,
+        limit: u32,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
 /// A locked head.

@@ -499,8 +499,30 @@ pub struct RollUp {
     pub rows: Vec<RollUpRow>,
 }
 
+/// What a tenant's usages and entries come to that were booked before an instant, so that they may
+/// go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carry {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Up to where it was carried before; [`Instant::MIN`]: it never was.
+    pub from: Instant,
+    /// Up to where it is then.
+    pub until: Instant,
+    /// What counters come to, of those that moved; nothing is held.
+    pub counters: Vec<CounterRow>,
+    /// What accounts come to; nothing is held.
+    pub accounts: Vec<AccountRow>,
+}
+
 /// The instant with which an identifier begins.
 #[must_use]
 pub fn instant_of(id: Uuid) -> Instant {
     i64::try_from(id.as_u128() >> 80).unwrap_or_default()
+}
+
+/// What no identifier that begins with an earlier instant comes after.
+#[must_use]
+pub fn first_id_of(at: Instant) -> Uuid {
+    Uuid::from_u128(u128::from(at.clamp(0, (1 << 48) - 1).unsigned_abs()) << 80)
 }

@@ -59,6 +59,7 @@ CREATE TABLE closure (
     id uuid NOT NULL,
     version bigint NOT NULL,
     how smallint NOT NULL,
+    at bigint NOT NULL,
     body bytea NOT NULL,
     PRIMARY KEY (tenant_id, id)
 );
@@ -85,6 +86,9 @@ CREATE TABLE idempotency (
     at bigint NOT NULL,
     PRIMARY KEY (tenant_id, operation, key)
 );
+-- To forget old ones. A BRIN index costs nothing to write, but reaches no tenant by itself, and no
+-- longer tells old from new once the pages of what was forgotten are used again.
+CREATE INDEX idempotency_at ON idempotency (tenant_id, at);
 
 -- What is known by name: agents, limits, disablements, the counters that are kept.
 CREATE TABLE record (
@@ -166,7 +170,29 @@ CREATE TABLE rolled_up (
     ordinal integer NOT NULL
 );
 
--- For what falls between the partitions there are: nothing is refused for its time.
+-- What was used and booked before `until`, added up so that its rows may go.
+CREATE TABLE carried (
+    tenant_id text PRIMARY KEY,
+    until bigint NOT NULL
+);
+CREATE TABLE carried_counter (
+    tenant_id text NOT NULL,
+    counter bigint NOT NULL,
+    dimension_values text NOT NULL,
+    opened bigint NOT NULL,
+    used numeric NOT NULL,
+    PRIMARY KEY (tenant_id, counter, dimension_values, opened)
+);
+CREATE TABLE carried_account (
+    tenant_id text NOT NULL,
+    account text NOT NULL,
+    currency text NOT NULL,
+    balance numeric NOT NULL,
+    PRIMARY KEY (tenant_id, account, currency)
+);
+
+-- Partitions are made month by month. For what falls between those there are: nothing is refused
+-- for its time.
 CREATE TABLE batch_default PARTITION OF batch DEFAULT;
 CREATE TABLE usage_default PARTITION OF usage DEFAULT;
 CREATE TABLE entry_default PARTITION OF entry DEFAULT;

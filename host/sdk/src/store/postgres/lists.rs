@@ -214,3 +214,9 @@ pub async fn tenants(pool: &PgPool) -> Result<Vec<Tenant>, sqlx::Error> {
     let tenant = |name: String| name.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)));
     names.into_iter().map(tenant).collect::<Result<_, sqlx::Error>>()
 }
+
+pub async fn now(pool: &PgPool) -> Result<Instant, sqlx::Error> {
+    sqlx::query_scalar("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+        .fetch_one(pool)
+        .await
+}

@@ -1,9 +1,11 @@
 //! The store on Postgres: any number of hosts, one statement a commit.
 
 mod arrays;
+mod carried;
 mod found;
 mod lists;
 mod locked;
+mod months;
 mod rollups;
 
 use std::collections::HashSet;
@@ -17,10 +19,10 @@ use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::rows::{
-    CounterRow, EntryRow, Found, HoldRow, LatestKey, LatestRow, Need, Place, RollUp, RollUpRow,
-    RunRow, Since, UsageRow, Write,
+    AccountRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey, LatestRow, Need, Place,
+    RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
 };
-use super::{Clock, Store, StoreError, Tenant, Written, migrator};
+use super::{Clock, Month, Past, Store, StoreError, Tenant, Written, migrator};
 use arrays::Writes;
 use locked::PostgresLocked;
 
@@ -330,6 +332,60 @@ impl Store for PostgresStore {
     async fn overdue(&self, tenants: &[Tenant]) -> Result<Vec<Tenant>, StoreError> {
         let now = self.clock.as_ref().map(|clock| clock());
         in_time(lists::overdue(&self.pool, tenants, now)).await.map_err(|error| unwritten(&error))
+    }
+
+    async fn now(&self) -> Result<Instant, StoreError> {
+        match &self.clock {
+            Some(clock) => Ok(clock()),
+            None => in_time(lists::now(&self.pool)).await.map_err(|error| unwritten(&error)),
+        }
+    }
+
+    async fn carried_until(&self, tenant: &Tenant) -> Result<Instant, StoreError> {
+        in_time(carried::until(&self.pool, tenant)).await.map_err(|error| unwritten(&error))
+    }
+
+    async fn carried_counters(
+        &self,
+        tenant: &Tenant,
+        after: &Since,
+        limit: u32,
+    ) -> Result<Vec<CounterRow>, StoreError> {
+        in_time(carried::counters(&self.pool, tenant, after, limit))
+            .await
+            .map_err(|error| unwritten(&error))
+    }
+
+    async fn carried_accounts(&self, tenant: &Tenant) -> Result<Vec<AccountRow>, StoreError> {
+        in_time(carried::accounts(&self.pool, tenant)).await.map_err(|error| unwritten(&error))
+    }
+
+    async fn carry(&self, carry: &Carry) -> Result<bool, StoreError> {
+        in_time(carried::carry(&self.pool, carry)).await.map_err(|error| unwritten(&error))
+    }
+
+    async fn make_months(&self, months: &[Month]) -> Result<(), StoreError> {
+        months::make(&self.pool, months).await.map_err(|error| unwritten(&error))
+    }
+
+    async fn months(&self, past: Past) -> Result<Vec<Month>, StoreError> {
+        in_time(months::list(&self.pool, past)).await.map_err(|error| unwritten(&error))
+    }
+
+    async fn drop_month(&self, past: Past, month: Month) -> Result<(), StoreError> {
+        months::drop(&self.pool, past, month).await.map_err(|error| unwritten(&error))
+    }
+
+    async fn forget(
+        &self,
+        tenant: &Tenant,
+        past: Past,
+        gone: Range<Instant>,
+        limit: u32,
+    ) -> Result<bool, StoreError> {
+        in_time(months::forget(&self.pool, tenant, past, gone, limit))
+            .await
+            .map_err(|error| unwritten(&error))
     }
 }
 

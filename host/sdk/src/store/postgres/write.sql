@@ -84,13 +84,13 @@ WITH sent AS (
         AND hold.tenant_id = taken.tenant_id AND hold.id = sent.id
     RETURNING 1
 ), closures AS (
-    INSERT INTO closure (tenant_id, id, version, how, body)
-    SELECT taken.tenant_id, sent.id, taken.version, sent.how, sent.body
+    INSERT INTO closure (tenant_id, id, version, how, at, body)
+    SELECT taken.tenant_id, sent.id, taken.version, sent.how, taken.at, sent.body
     FROM unnest($33::bigint[], $34::uuid[], $36::smallint[], $37::bytea[]) AS sent (place, id, how, body)
     JOIN taken ON taken.place = sent.place
     -- What expired may still be settled; nothing else ends twice.
     ON CONFLICT (tenant_id, id) DO UPDATE
-        SET version = excluded.version, how = excluded.how, body = excluded.body
+        SET version = excluded.version, how = excluded.how, at = excluded.at, body = excluded.body
         WHERE closure.how = 3 AND excluded.how = 1
     RETURNING 1
 ), runs AS (

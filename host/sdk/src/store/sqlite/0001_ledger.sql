@@ -53,6 +53,7 @@ CREATE TABLE closure (
     id BLOB NOT NULL,
     version INTEGER NOT NULL,
     how INTEGER NOT NULL,
+    at INTEGER NOT NULL,
     body BLOB NOT NULL,
     PRIMARY KEY (tenant_id, id)
 ) STRICT, WITHOUT ROWID;
@@ -77,6 +78,7 @@ CREATE TABLE idempotency (
     at INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, operation, key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_at ON idempotency (tenant_id, at);
 
 CREATE TABLE record (
     tenant_id TEXT NOT NULL,
@@ -153,4 +155,26 @@ CREATE TABLE rolled_up (
     at INTEGER NOT NULL,
     version INTEGER NOT NULL,
     ordinal INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE carried (
+    tenant_id TEXT NOT NULL PRIMARY KEY,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE carried_counter (
+    tenant_id TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    dimension_values TEXT NOT NULL,
+    opened INTEGER NOT NULL,
+    used TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, counter, dimension_values, opened)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE carried_account (
+    tenant_id TEXT NOT NULL,
+    account TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    balance TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, account, currency)
 ) STRICT, WITHOUT ROWID;

@@ -1,5 +1,7 @@
 //! The store in one file, for one host: the same tables and the same protocol as on Postgres.
 
+mod carried;
+mod forget;
 mod found;
 mod lists;
 mod rollups;
@@ -16,10 +18,10 @@ use uuid::Uuid;
 
 use super::postgres::Durability;
 use super::rows::{
-    CounterRow, EntryRow, Found, HoldRow, LatestKey, LatestRow, Need, Place, RollUp, RollUpRow,
-    RunRow, Since, UsageRow, Write,
+    AccountRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey, LatestRow, Need, Place,
+    RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
 };
-use super::{Clock, Locked, Store, StoreError, Tenant, Written, migrator};
+use super::{Clock, Locked, Month, Past, Store, StoreError, Tenant, Written, migrator};
 use found::read;
 
 /// The store in one file.
@@ -206,6 +208,55 @@ impl Store for SqliteStore {
     async fn overdue(&self, tenants: &[Tenant]) -> Result<Vec<Tenant>, StoreError> {
         let now = (self.clock)();
         lists::overdue(&self.readers, tenants, now).await.map_err(|error| failed(&error))
+    }
+
+    async fn now(&self) -> Result<Instant, StoreError> {
+        Ok((self.clock)())
+    }
+
+    async fn carried_until(&self, tenant: &Tenant) -> Result<Instant, StoreError> {
+        carried::until(&self.readers, tenant).await.map_err(|error| failed(&error))
+    }
+
+    async fn carried_counters(
+        &self,
+        tenant: &Tenant,
+        after: &Since,
+        limit: u32,
+    ) -> Result<Vec<CounterRow>, StoreError> {
+        carried::counters(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
+    }
+
+    async fn carried_accounts(&self, tenant: &Tenant) -> Result<Vec<AccountRow>, StoreError> {
+        carried::accounts(&self.readers, tenant).await.map_err(|error| failed(&error))
+    }
+
+    async fn carry(&self, carry: &Carry) -> Result<bool, StoreError> {
+        let transaction = self.begin().await?;
+        carried::carry(transaction, carry).await.map_err(|error| failed(&error))
+    }
+
+    /// A file is not divided.
+    async fn make_months(&self, _: &[Month]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn months(&self, _: Past) -> Result<Vec<Month>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn drop_month(&self, _: Past, _: Month) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn forget(
+        &self,
+        tenant: &Tenant,
+        past: Past,
+        gone: Range<Instant>,
+        limit: u32,
+    ) -> Result<bool, StoreError> {
+        forget::forget(&self.pool, tenant, past, gone, limit).await.map_err(|error| failed(&error))
     }
 }
 

@@ -191,14 +191,16 @@ async fn reservations(connection: &mut SqliteConnection, write: &Write) -> Resul
         }
         // What expired may still be settled; nothing else ends twice.
         let closed = sqlx::query(
-            "INSERT INTO closure (tenant_id, id, version, how, body) VALUES (?, ?, ?, ?, ?) \
-             ON CONFLICT DO UPDATE SET version = excluded.version, how = excluded.how, body = excluded.body \
+            "INSERT INTO closure (tenant_id, id, version, how, at, body) VALUES (?, ?, ?, ?, ?, ?) \
+             ON CONFLICT DO UPDATE SET version = excluded.version, how = excluded.how, \
+                 at = excluded.at, body = excluded.body \
              WHERE closure.how = 3 AND excluded.how = 1",
         )
         .bind(tenant())
         .bind(row.id)
         .bind(version)
         .bind(row.how.code())
+        .bind(at)
         .bind(row.body.clone())
         .execute(&mut *connection)
         .await?;
