@@ -25,6 +25,8 @@ pub struct Cluster {
     /// Where its data is, if not on the machine's own disk.
     disk: Option<SmallDisk>,
     settings: Vec<String>,
+    /// Who hears what it logs.
+    log: Option<mpsc::Sender<String>>,
     server: Mutex<Server>,
     databases: AtomicUsize,
 }
@@ -45,7 +47,14 @@ impl Cluster {
     /// One of its own, with settings like `fsync=off`.
     #[must_use]
     pub fn start(settings: &[&str]) -> Self {
-        Self::initialised(directory(), None, settings)
+        Self::initialised(directory(), None, settings, None)
+    }
+
+    /// One of its own that tells each line of its log.
+    #[must_use]
+    pub fn logged(settings: &[&str]) -> (Self, mpsc::Receiver<String>) {
+        let (log, lines) = mpsc::channel();
+        (Self::initialised(directory(), None, settings, Some(log)), lines)
     }
 
     /// One of its own on a disk that can be filled. An error says why this machine has none.
@@ -57,10 +66,15 @@ impl Cluster {
         if let Some((user, group)) = demoted() {
             chown(disk.outside(), Some(user), Some(group)).expect("chown");
         }
-        Ok(Self::initialised(directory, Some(disk), settings))
+        Ok(Self::initialised(directory, Some(disk), settings, None))
     }
 
-    fn initialised(directory: TempDir, disk: Option<SmallDisk>, settings: &[&str]) -> Self {
+    fn initialised(
+        directory: TempDir,
+        disk: Option<SmallDisk>,
+        settings: &[&str],
+        log: Option<mpsc::Sender<String>>,
+    ) -> Self {
         let data = directory.path().join("data");
         let made = command(disk.as_ref(), "initdb")
             .args(["--username", USER, "--auth", "trust", "--no-sync", "--encoding", "UTF8"])
@@ -70,8 +84,8 @@ impl Cluster {
             .expect("initdb");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let server = Mutex::new(serve(disk.as_ref(), directory.path(), &settings));
-        Self { directory, disk, settings, server, databases: AtomicUsize::new(0) }
+        let server = Mutex::new(serve(disk.as_ref(), directory.path(), &settings, log.clone()));
+        Self { directory, disk, settings, log, server, databases: AtomicUsize::new(0) }
     }
 
     /// How to connect to a new and empty database of it.
@@ -144,7 +158,8 @@ impl Cluster {
 
     /// Starts the server again that was killed or stopped, on the data that it left.
     pub fn restart(&self) {
-        *self.server() = serve(self.disk.as_ref(), self.directory.path(), &self.settings);
+        let log = self.log.clone();
+        *self.server() = serve(self.disk.as_ref(), self.directory.path(), &self.settings, log);
     }
 
     fn server(&self) -> MutexGuard<'_, Server> {
@@ -164,7 +179,12 @@ fn directory() -> TempDir {
 
 /// Starts the server in a thread that lives as long as it does, at most as long as the process:
 /// with the thread's end the kernel ends the server.
-fn serve(disk: Option<&SmallDisk>, directory: &Path, settings: &[String]) -> Server {
+fn serve(
+    disk: Option<&SmallDisk>,
+    directory: &Path,
+    settings: &[String],
+    hears: Option<mpsc::Sender<String>>,
+) -> Server {
     let mut server = command(disk, "postgres");
     server
         .arg("-D")
@@ -185,6 +205,9 @@ fn serve(disk: Option<&SmallDisk>, directory: &Path, settings: &[String]) -> Ser
         for line in log.lines().map_while(Result::ok) {
             if line.contains("ready to accept connections") {
                 let _ = ready.send(child.id());
+            }
+            if let Some(hears) = &hears {
+                let _ = hears.send(line);
             }
         }
         let _ = child.wait();

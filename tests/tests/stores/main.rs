@@ -1,5 +1,6 @@
 //! What every store must do, on each of them.
 
+mod apart;
 mod conformance;
 mod keeping;
 mod months;

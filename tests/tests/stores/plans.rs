@@ -59,6 +59,26 @@ fn statements_that_decide_scan_no_table() {
     });
 }
 
+#[test]
+fn text_is_ordered_by_its_bytes_whatever_the_locale_of_the_database() {
+    super::run(async {
+        let options = Cluster::shared().database().await;
+        let store = PostgresStore::connect(options.clone(), 1, Durability::Required).await;
+        store.expect("the store");
+        let mut connection = PgConnection::connect_with(&options).await.expect("a connection");
+        let others: Vec<String> = sqlx::query_scalar(
+            "SELECT attrelid::regclass || '.' || attname FROM pg_attribute \
+             JOIN pg_class ON pg_class.oid = attrelid JOIN pg_collation ON pg_collation.oid = attcollation \
+             WHERE relnamespace = 'public'::regnamespace AND relname <> '_sqlx_migrations' \
+                 AND attnum > 0 AND collname <> 'C'",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .expect("columns");
+        assert!(others.is_empty(), "{others:?}");
+    });
+}
+
 /// Whatever a caller left behind on a connection: the next one starts outside of any transaction.
 #[test]
 fn a_connection_that_was_left_in_a_transaction_is_cleaned_before_it_serves() {

@@ -1,9 +1,10 @@
 -- Every table begins with the tenant, and every statement reaches it by the tenant: so the schema
--- can be distributed by tenant_id.
+-- can be distributed by tenant_id. Text is compared by its bytes, which is quick and in the same
+-- order in whatever locale the database is.
 
 -- Where a tenant stands. Half of each page stays free, so that an update stays on its page.
 CREATE TABLE head (
-    tenant_id text PRIMARY KEY,
+    tenant_id text COLLATE "C" PRIMARY KEY,
     version bigint NOT NULL,
     stamp bigint NOT NULL,
     at bigint NOT NULL
@@ -13,9 +14,9 @@ CREATE TABLE head (
 -- values: twelve rows took seven times as long. A list of lists, each of a counter, when the stretch
 -- begins, what is used and what is held.
 CREATE TABLE latest (
-    tenant_id text NOT NULL,
-    per text NOT NULL,
-    dimension_values text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
+    per text COLLATE "C" NOT NULL,
+    dimension_values text COLLATE "C" NOT NULL,
     version bigint NOT NULL,
     totals json NOT NULL,
     PRIMARY KEY (tenant_id, per, dimension_values)
@@ -23,9 +24,9 @@ CREATE TABLE latest (
 
 -- What other stretches of counters stand at.
 CREATE TABLE counter (
-    tenant_id text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
     counter bigint NOT NULL,
-    dimension_values text NOT NULL,
+    dimension_values text COLLATE "C" NOT NULL,
     opened bigint NOT NULL,
     version bigint NOT NULL,
     used numeric NOT NULL,
@@ -35,9 +36,9 @@ CREATE TABLE counter (
 
 -- What each account of the ledger stands at: the sum of its entries, and what is held against it.
 CREATE TABLE account (
-    tenant_id text NOT NULL,
-    account text NOT NULL,
-    currency text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
+    account text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
     balance numeric NOT NULL,
     held numeric NOT NULL,
     PRIMARY KEY (tenant_id, account, currency)
@@ -45,7 +46,7 @@ CREATE TABLE account (
 
 -- Reservations that are open.
 CREATE TABLE hold (
-    tenant_id text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
     expires_at bigint NOT NULL,
     body bytea NOT NULL,
@@ -55,7 +56,7 @@ CREATE INDEX hold_expires_at ON hold (tenant_id, expires_at);
 
 -- What ended: each once, but that what expired may still be settled.
 CREATE TABLE closure (
-    tenant_id text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
     version bigint NOT NULL,
     how smallint NOT NULL,
@@ -66,9 +67,9 @@ CREATE TABLE closure (
 
 -- Runs, open and ended.
 CREATE TABLE run (
-    tenant_id text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
-    user_value text NOT NULL,
+    user_value text COLLATE "C" NOT NULL,
     started_at bigint NOT NULL,
     ended_at bigint,
     body bytea NOT NULL,
@@ -78,9 +79,9 @@ CREATE INDEX run_started_at ON run (tenant_id, user_value, started_at);
 
 -- What was answered under an idempotency key. Not partitioned, since a key holds at any time.
 CREATE TABLE idempotency (
-    tenant_id text NOT NULL,
-    operation text NOT NULL,
-    key text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
+    operation text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
     hash bytea NOT NULL,
     answer bytea NOT NULL,
     at bigint NOT NULL,
@@ -92,18 +93,18 @@ CREATE INDEX idempotency_at ON idempotency (tenant_id, at);
 
 -- What is known by name: agents, limits, disablements, the counters that are kept.
 CREATE TABLE record (
-    tenant_id text NOT NULL,
-    kind text NOT NULL,
-    name text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
     body bytea NOT NULL,
     PRIMARY KEY (tenant_id, kind, name)
 );
 
 -- How records came to be what they are; without a body: gone.
 CREATE TABLE change (
-    tenant_id text NOT NULL,
-    kind text NOT NULL,
-    name text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
     version bigint NOT NULL,
     at bigint NOT NULL,
     body bytea,
@@ -114,7 +115,7 @@ CREATE TABLE change (
 -- depend on leaves the version as it is. Identifiers begin with `at`, so that a row is found by
 -- its identifier alone.
 CREATE TABLE batch (
-    tenant_id text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
     at bigint NOT NULL,
     version bigint NOT NULL,
     stamp bigint NOT NULL,
@@ -125,7 +126,7 @@ CREATE TABLE batch (
     PRIMARY KEY (tenant_id, at, version, stamp)
 ) PARTITION BY RANGE (at);
 CREATE TABLE usage (
-    tenant_id text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
     at bigint NOT NULL,
     id uuid NOT NULL,
     version bigint NOT NULL,
@@ -138,33 +139,33 @@ CREATE TABLE usage (
     PRIMARY KEY (tenant_id, at, id)
 ) PARTITION BY RANGE (at);
 CREATE TABLE entry (
-    tenant_id text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
     at bigint NOT NULL,
     id uuid NOT NULL,
     version bigint NOT NULL,
     ordinal integer NOT NULL,
     usage_id uuid,
-    account text NOT NULL,
-    kind text NOT NULL,
+    account text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
     amount numeric NOT NULL,
-    currency text NOT NULL,
+    currency text COLLATE "C" NOT NULL,
     body bytea NOT NULL,
     PRIMARY KEY (tenant_id, at, id)
 ) PARTITION BY RANGE (at);
 
 -- What was used, added up by stretches of time and dimensions, and to where it is.
 CREATE TABLE rollup (
-    tenant_id text NOT NULL,
-    grouping_name text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
+    grouping_name text COLLATE "C" NOT NULL,
     grain_ms bigint NOT NULL,
     opened bigint NOT NULL,
-    dimension_values text NOT NULL,
-    meter text NOT NULL,
+    dimension_values text COLLATE "C" NOT NULL,
+    meter text COLLATE "C" NOT NULL,
     amount numeric NOT NULL,
     PRIMARY KEY (tenant_id, grouping_name, grain_ms, opened, dimension_values, meter)
 );
 CREATE TABLE rolled_up (
-    tenant_id text PRIMARY KEY,
+    tenant_id text COLLATE "C" PRIMARY KEY,
     at bigint NOT NULL,
     version bigint NOT NULL,
     ordinal integer NOT NULL
@@ -172,21 +173,21 @@ CREATE TABLE rolled_up (
 
 -- What was used and booked before `until`, added up so that its rows may go.
 CREATE TABLE carried (
-    tenant_id text PRIMARY KEY,
+    tenant_id text COLLATE "C" PRIMARY KEY,
     until bigint NOT NULL
 );
 CREATE TABLE carried_counter (
-    tenant_id text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
     counter bigint NOT NULL,
-    dimension_values text NOT NULL,
+    dimension_values text COLLATE "C" NOT NULL,
     opened bigint NOT NULL,
     used numeric NOT NULL,
     PRIMARY KEY (tenant_id, counter, dimension_values, opened)
 );
 CREATE TABLE carried_account (
-    tenant_id text NOT NULL,
-    account text NOT NULL,
-    currency text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
+    account text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
     balance numeric NOT NULL,
     PRIMARY KEY (tenant_id, account, currency)
 );

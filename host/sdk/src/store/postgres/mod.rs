@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgPool, Postgres, Row};
 use tollgate_policy_core::window::Instant;
@@ -51,6 +52,8 @@ pub enum Durability {
 pub struct PostgresStore {
     pool: PgPool,
     clock: Option<Clock>,
+    /// Whether no statement touches two tenants.
+    apart: bool,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -108,13 +111,27 @@ impl PostgresStore {
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let _ = session.close().await;
-        Ok(Self { pool, clock: None })
+        Ok(Self { pool, clock: None, apart: false })
     }
 
     /// Goes by another clock than the database's: to simulate.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock: Some(clock), ..self }
+    }
+
+    /// Has no statement touch two tenants: for a database whose tables are distributed by them, and
+    /// which may not write to several of its parts in one statement. Slower with many tenants.
+    #[must_use]
+    pub fn one_tenant_a_statement(self) -> Self {
+        Self { apart: true, ..self }
+    }
+
+    /// Waits for all, some of them at a time; the answers are in the order of what was asked.
+    async fn some_at_a_time<A>(&self, asked: Vec<impl Future<Output = A>>) -> Vec<A> {
+        // Others need connections as well.
+        let lanes = self.pool.options().get_max_connections().div_ceil(2).max(1);
+        stream::iter(asked).buffered(usize::try_from(lanes).unwrap_or(1)).collect().await
     }
 
     async fn read_on<'c>(
@@ -147,6 +164,37 @@ impl PostgresStore {
         let row = in_time(write.fetch_one(connection)).await?;
         let places: Vec<i64> = row.try_get("places")?;
         Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
+    }
+
+    /// Writes in one statement; where that fails as a whole, one by one.
+    async fn write_all(&self, writes: &[Write]) -> Vec<Result<Written, StoreError>> {
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => connection,
+            Err(error) => return writes.iter().map(|_| Err(unwritten(&error))).collect(),
+        };
+        let error = match Self::attempt(&mut *connection, writes).await {
+            Ok(places) => {
+                let written = |place| match places.contains(&place) {
+                    true => Written::Committed,
+                    false => Written::Missed,
+                };
+                return (0..writes.len()).map(|place| Ok(written(place))).collect();
+            }
+            Err(error) => error,
+        };
+        drop(connection);
+        let error = failed(&error);
+        let (lost, deadline) = (matches!(error, StoreError::Lost(_)), settling());
+        // One by one, so that one that is refused harms no other.
+        let mut results = Vec::with_capacity(writes.len());
+        for write in writes {
+            results.push(match &error {
+                // The callers of all of them have waited together.
+                error if lost && tokio::time::Instant::now() >= deadline => Err(error.clone()),
+                _ => self.again(write, lost, deadline).await,
+            });
+        }
+        results
     }
 
     /// Writes once more what failed, or whose answer was `lost`: until the deadline it asks until
@@ -201,37 +249,20 @@ impl Store for PostgresStore {
     }
 
     async fn read(&self, needs: &[Need]) -> Result<Vec<Found>, StoreError> {
-        self.read_on(&self.pool, needs).await
+        if !self.apart {
+            return self.read_on(&self.pool, needs).await;
+        }
+        let one = |need| self.read_on(&self.pool, need);
+        let found = self.some_at_a_time(needs.chunks(1).map(one).collect()).await;
+        Ok(found.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     async fn write(&self, writes: &[Write]) -> Vec<Result<Written, StoreError>> {
-        let mut connection = match self.pool.acquire().await {
-            Ok(connection) => connection,
-            Err(error) => return writes.iter().map(|_| Err(unwritten(&error))).collect(),
-        };
-        let error = match Self::attempt(&mut *connection, writes).await {
-            Ok(places) => {
-                let written = |place| match places.contains(&place) {
-                    true => Written::Committed,
-                    false => Written::Missed,
-                };
-                return (0..writes.len()).map(|place| Ok(written(place))).collect();
-            }
-            Err(error) => error,
-        };
-        drop(connection);
-        let error = failed(&error);
-        let (lost, deadline) = (matches!(error, StoreError::Lost(_)), settling());
-        // One by one, so that one that is refused harms no other.
-        let mut results = Vec::with_capacity(writes.len());
-        for write in writes {
-            results.push(match &error {
-                // The callers of all of them have waited together.
-                error if lost && tokio::time::Instant::now() >= deadline => Err(error.clone()),
-                _ => self.again(write, lost, deadline).await,
-            });
+        if !self.apart {
+            return self.write_all(writes).await;
         }
-        results
+        let one = |write| self.write_all(write);
+        self.some_at_a_time(writes.chunks(1).map(one).collect()).await.concat()
     }
 
     async fn lock(&self, tenant: &Tenant) -> Result<PostgresLocked<'_>, StoreError> {
@@ -331,7 +362,13 @@ impl Store for PostgresStore {
 
     async fn overdue(&self, tenants: &[Tenant]) -> Result<Vec<Tenant>, StoreError> {
         let now = self.clock.as_ref().map(|clock| clock());
-        in_time(lists::overdue(&self.pool, tenants, now)).await.map_err(|error| unwritten(&error))
+        let overdue = |tenants| in_time(lists::overdue(&self.pool, tenants, now));
+        let overdue = match self.apart {
+            true => self.some_at_a_time(tenants.chunks(1).map(overdue).collect()).await,
+            false => vec![overdue(tenants).await],
+        };
+        let overdue = overdue.into_iter().collect::<Result<Vec<_>, _>>();
+        Ok(overdue.map_err(|error| unwritten(&error))?.concat())
     }
 
     async fn now(&self) -> Result<Instant, StoreError> {
