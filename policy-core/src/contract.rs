@@ -208,7 +208,7 @@ pub struct Tier {
 }
 
 /// The price of one meter of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     /// What it prices.
     pub meter: Meter,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Meters are open: any name of this form works. Token classes are disjoint, so that
 /// `llm_tokens` is their sum and a cached token is counted once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct Meter(String);
 
 /// Not a meter's name.

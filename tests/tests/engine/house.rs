@@ -1,7 +1,8 @@
 //! A store, a clock that a test sets, and hosts on both.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
@@ -19,6 +20,8 @@ pub struct House<S> {
     pub now: Arc<AtomicI64>,
     /// How to reach the tables; none: it is a file.
     pub options: Option<PgConnectOptions>,
+    /// With what hosts judged, by the names that batches know it by.
+    setups: Mutex<HashMap<String, Arc<Setup>>>,
     _directory: Option<TempDir>,
 }
 
@@ -33,7 +36,8 @@ pub async fn postgres() -> House<PostgresStore> {
     let store = PostgresStore::connect(options.clone(), 8, Durability::Required).await;
     let (now, clock) = clock();
     let store = store.expect("the store").with_clock(clock);
-    House { store: Arc::new(store), now, options: Some(options), _directory: None }
+    let (store, setups) = (Arc::new(store), Mutex::default());
+    House { store, now, setups, options: Some(options), _directory: None }
 }
 
 pub async fn sqlite() -> House<SqliteStore> {
@@ -41,7 +45,8 @@ pub async fn sqlite() -> House<SqliteStore> {
     let (now, clock) = clock();
     let path = directory.path().join("ledger.db");
     let store = SqliteStore::open(&path, Durability::Required, clock).await.expect("the store");
-    House { store: Arc::new(store), now, options: None, _directory: Some(directory) }
+    let (store, setups) = (Arc::new(store), Mutex::default());
+    House { store, now, setups, options: None, _directory: Some(directory) }
 }
 
 /// A clock that the test sets.
@@ -101,6 +106,12 @@ impl<S: Store> House<S> {
         self.now.fetch_add(ms, Ordering::Relaxed);
     }
 
+    /// With what a batch was judged.
+    pub fn setup_of(&self, context: &str) -> Arc<Setup> {
+        let setups = self.setups.lock().expect("the setups");
+        Arc::clone(setups.get(context).expect("a setup of this test"))
+    }
+
     /// A host with books of its own.
     pub async fn host(&self, setup: &Arc<Setup>) -> Host {
         self.builder(setup).start().await.expect("a host")
@@ -113,6 +124,8 @@ impl<S: Store> House<S> {
             let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
             u128::from(drawn).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
         };
+        let mut setups = self.setups.lock().expect("the setups");
+        setups.insert(setup.context_name(), Arc::clone(setup));
         let now = Arc::clone(&self.now);
         let clock = Arc::new(move || now.load(Ordering::Relaxed));
         Host::builder(Arc::clone(&self.store), clock, Arc::new(random))

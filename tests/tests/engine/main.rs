@@ -11,8 +11,8 @@ mod verifying;
 use std::sync::Arc;
 
 use house::House;
-use tollgate_host::engine::verify;
-use tollgate_host::store::Store;
+use tollgate_host::engine::{context_of, decisions, verify};
+use tollgate_host::store::{BatchKey, BatchRow, Store};
 use tollgate_tests::run;
 
 /// Runs each test on both stores.
@@ -90,11 +90,28 @@ on_both! {
     a_host_keeps_up_by_itself;
 }
 
-/// Whatever a test does: what stands afterwards is what happened.
+/// Whatever a test does: what stands afterwards is what happened, and follows from it.
 async fn checked<S: Store>(house: &House<S>, test: impl AsyncFn(&House<S>)) {
     test(house).await;
     let differences = verify(&*house.store, &house::acme(), None).await;
     assert_eq!(differences, Ok(Vec::new()));
+    judged_again(house).await;
+}
+
+/// Whatever was decided is decided again by the same policies, from what was recorded.
+async fn judged_again<S: Store>(house: &House<S>) {
+    let beginning = BatchKey::before(i64::MIN);
+    let batches = house.store.batches(&house::acme(), beginning, 99_999).await.expect("batches");
+    let decided = |batch: &BatchRow| !(batch.allowed.is_empty() && batch.denied.is_empty());
+    for batch in batches.into_iter().filter(decided) {
+        let context = context_of(&batch).expect("a context");
+        let setup = house.setup_of(&context);
+        let decisions = decisions(&batch, &setup).expect("decisions");
+        assert_eq!(decisions.len(), batch.allowed.len() + batch.denied.len());
+        for decision in decisions {
+            assert_eq!(decision.judge_again(&setup), Vec::<usize>::new(), "{decision:?}");
+        }
+    }
 }
 
 /// A tenant's house on one Postgres, for several hosts.

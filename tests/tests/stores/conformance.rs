@@ -1,9 +1,9 @@
 //! What every store must do.
 
 use tollgate_host::store::{
-    AccountRow, Closure, ClosureRow, CounterRow, EntryRow, Found, Head, HoldRow, HoldState, KeyRow,
-    LatestKey, LatestRow, Locked, Need, Place, RecordRow, RunRow, Since, Store, StoreError, Tenant,
-    Total, UsageRow, Write, Written,
+    AccountRow, BatchKey, BatchRow, Closure, ClosureRow, CounterRow, EntryRow, Found, Head,
+    HoldRow, HoldState, KeyRow, LatestKey, LatestRow, Locked, Need, Place, RecordRow, RunRow,
+    Since, Store, StoreError, Tenant, Total, UsageRow, Write, Written,
 };
 use tollgate_policy_core::Decimal;
 use uuid::Uuid;
@@ -151,6 +151,11 @@ pub async fn a_batch_is_found_as_it_was_written<S: Store>(store: &S) {
     assert_eq!(found.records, [record("sdr", Some("{}"))]);
     assert_eq!(found.accounts, [account("-0.000000000001", "7")]);
     assert_eq!(found.next_expiry, Some(99));
+    let key = BatchKey { at: 10, version: 1, stamp: 77 };
+    let (allowed, denied) = (vec![id(1), id(2)], vec![id(5)]);
+    let batch = BatchRow { key, allowed, denied, body: b"why".to_vec() };
+    assert_eq!(store.batches(&tenant, BatchKey::before(10), 9).await, Ok(vec![batch]));
+    assert_eq!(store.batches(&tenant, key, 9).await, Ok(Vec::new()));
     // Of an earlier stretch, of other values and of another tenant nothing is told.
     let later = Need {
         counters: vec![

@@ -16,7 +16,7 @@ use super::{Call, Setup};
 use crate::store::instant_of;
 
 /// The form of all bodies below.
-const FORM: u8 = 1;
+pub const FORM: u8 = 1;
 
 pub fn write(body: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);

@@ -5,14 +5,17 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::Decimal;
-use tollgate_policy_core::contract::{Denial, Fact, Quote, Reading, Refusal, Verdict};
+use tollgate_policy_core::contract::{Denial, Fact, Quote, Rate, Reading, Refusal, Verdict};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use super::Call;
+use super::amounts::Amounts;
 use super::body;
-use super::judge::Judgement;
+use super::judge::{Judged, Judgement};
+use super::price::Priced;
+use super::{Call, Setup};
 use crate::sandbox::Fault;
+use crate::store::BatchRow;
 
 /// The form in which they are packed.
 const PACKED: u8 = 1;
@@ -47,6 +50,7 @@ impl Decided {
         let priced = priced.as_ref().map(|priced| PricedBody {
             binding: priced.binding,
             at: priced.at,
+            rates: &priced.rates,
             facts: &priced.facts,
             outcome: &priced.outcome,
             fuel: priced.fuel,
@@ -76,6 +80,117 @@ struct DecisionBody<'a> {
     denial: Option<&'a Denial>,
 }
 
+/// A decision as it was recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionRecord {
+    /// The reservation's, or one of its own.
+    pub id: Uuid,
+    /// When it was taken.
+    pub at: Instant,
+    /// What was asked for.
+    pub asked: Asked,
+    /// The call, or what was granted of it.
+    pub call: Call,
+    /// Whether less would do.
+    pub partial: bool,
+    /// What the pricing policy was fed beside the call, and what it said.
+    pub priced: Option<Priced>,
+    /// What the quota policies were fed and said.
+    pub judged: Vec<Judged>,
+    /// Why not, if not.
+    pub denial: Option<Denial>,
+}
+
+/// The name of what a batch was judged with, among the tenant's records.
+#[must_use]
+pub fn context_of(batch: &BatchRow) -> Option<String> {
+    Some(postcard::take_from_bytes(&unpack(&batch.body)?).ok()?.0)
+}
+
+/// What was decided in a batch. The setup must be the one that it was judged with. None where it
+/// was written by a later engine.
+#[must_use]
+pub fn decisions(batch: &BatchRow, setup: &Setup) -> Option<Vec<DecisionRecord>> {
+    let bytes = unpack(&batch.body)?;
+    let (_, mut rest): (String, _) = postcard::take_from_bytes(&bytes).ok()?;
+    let (mut allowed, mut denied) = (batch.allowed.iter(), batch.denied.iter());
+    let mut fed: HashMap<usize, Vec<Reading>> = HashMap::new();
+    let mut decisions = Vec::new();
+    while !rest.is_empty() {
+        let (body, after): (OwnedBody, _) = postcard::take_from_bytes(rest).ok()?;
+        rest = after;
+        let (asked, call, partial, priced, judged, denial) = body;
+        let priced = priced.map(|(binding, at, rates, facts, outcome, fuel)| Priced {
+            binding,
+            at,
+            rates,
+            facts,
+            outcome,
+            fuel,
+        });
+        let quote = priced.as_ref().and_then(|own| own.outcome.as_ref().ok()?.as_ref().ok());
+        let asks = Amounts::of_call(&call.quantities, quote).ok()?;
+        let judged = judged.into_iter().map(|(binding, bodies, facts, outcome, fuel)| {
+            let counters = &setup.bindings.get(binding)?.policy.manifest().counters;
+            let before = fed.entry(binding).or_default();
+            let readings =
+                bodies.iter().zip(counters).enumerate().map(|(index, (body, counter))| {
+                    body.reading(asks.of(counter.meter.as_str()), before.get(index))
+                });
+            let readings = readings.collect::<Option<Vec<Reading>>>()?;
+            before.clone_from(&readings);
+            Some(Judged { binding, readings, facts, outcome, fuel })
+        });
+        let judged = judged.collect::<Option<Vec<Judged>>>()?;
+        let id = *if denial.is_none() { allowed.next() } else { denied.next() }?;
+        let at = batch.key.at;
+        decisions.push(DecisionRecord { id, at, asked, call, partial, priced, judged, denial });
+    }
+    Some(decisions)
+}
+
+fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
+    let (form, packed) = packed.split_first()?;
+    let bytes = lz4_flex::decompress_size_prepended(packed).ok()?;
+    let (inner, bytes) = bytes.split_first()?;
+    ((*form, *inner) == (PACKED, body::FORM)).then(|| bytes.to_vec())
+}
+
+impl DecisionRecord {
+    /// Judges it again, fed as it was: the places of the policies that now answer otherwise. What
+    /// the host itself cut short says nothing.
+    #[must_use]
+    pub fn judge_again(&self, setup: &Setup) -> Vec<usize> {
+        let mut others = Vec::new();
+        if let Some(priced) = &self.priced
+            && !priced.outcome.as_ref().is_err_and(Fault::is_hosts)
+        {
+            let answer = priced.again(setup, &self.call);
+            if answer.is_none_or(|own| own != (priced.outcome.clone(), priced.fuel)) {
+                others.push(priced.binding);
+            }
+        }
+        let quote = self.priced.as_ref().and_then(|own| own.outcome.as_ref().ok()?.as_ref().ok());
+        let asks = Amounts::of_call(&self.call.quantities, quote).unwrap_or_default();
+        for judged in &self.judged {
+            if judged.outcome.as_ref().is_err_and(Fault::is_hosts) {
+                continue;
+            }
+            let answer = judged.again(setup, &self.call, &asks, self.at, self.partial);
+            if answer.is_none_or(|own| own != (judged.outcome.clone(), judged.fuel)) {
+                others.push(judged.binding);
+            }
+        }
+        others
+    }
+}
+
+/// The body below, as it is read.
+type OwnedBody = (Asked, Call, bool, Option<OwnedPriced>, Vec<OwnedJudged>, Option<Denial>);
+type OwnedPriced =
+    (usize, Instant, Vec<Rate>, Vec<Fact>, Result<Result<Quote, Refusal>, Fault>, u64);
+type OwnedJudged = (usize, Vec<ReadingBody>, Vec<Fact>, Result<Verdict, Fault>, u64);
+
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Asked {
@@ -91,6 +206,7 @@ struct PricedBody<'a> {
     /// Its place among the bindings of the batch.
     binding: usize,
     at: Instant,
+    rates: &'a [Rate],
     facts: &'a [Fact],
     outcome: &'a Result<Result<Quote, Refusal>, Fault>,
     fuel: u64,
@@ -133,7 +249,6 @@ impl ReadingBody {
     }
 
     /// The reading itself; none where it was never one.
-    #[cfg(test)]
     fn reading(&self, asked: Decimal, before: Option<&Reading>) -> Option<Reading> {
         let zero = Reading::default();
         let before = before.unwrap_or(&zero);

@@ -17,7 +17,7 @@ use super::price::{Priced, failure, price};
 use super::records::{Author, Disabled, Records};
 use super::tally::{Places, Subscription, Tally, TallyError, id_of};
 use super::{Binding, Call, DISABLED, Failing, Setup};
-use crate::sandbox::{Ability, Fault};
+use crate::sandbox::{Ability, Fault, Policy};
 
 /// A call that is cut down to what policies grant is judged again; so often at the most.
 const GRANTS_MAX: usize = 3;
@@ -47,14 +47,53 @@ pub struct Judgement {
 }
 
 /// What a quota policy was fed beside the call, and what it said.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
     /// Its place among the bindings.
     pub binding: usize,
+    /// In the order of its manifest's counters.
     pub readings: Vec<Reading>,
+    /// What else was known.
     pub facts: Vec<Fact>,
+    /// Its verdict, or how it failed.
     pub outcome: Result<Verdict, Fault>,
+    /// What that took.
     pub fuel: u64,
+}
+
+impl Judged {
+    /// What is said to the same call now.
+    pub(super) fn again(
+        &self,
+        setup: &Setup,
+        call: &Call,
+        asks: &Amounts,
+        at: Instant,
+        partial: bool,
+    ) -> Option<(Result<Verdict, Fault>, u64)> {
+        let policy = &setup.bindings.get(self.binding)?.policy;
+        let answer = policy.check(self.request(policy, call, asks, at, partial));
+        Some((answer.outcome, answer.fuel))
+    }
+
+    fn request(
+        &self,
+        policy: &Policy,
+        call: &Call,
+        asks: &Amounts,
+        at: Instant,
+        partial: bool,
+    ) -> Request {
+        let feed = Feed::new(&policy.manifest().reads);
+        Request {
+            at,
+            dimensions: feed.dimensions(&call.dimensions),
+            asks: feed.asks(asks),
+            readings: self.readings.clone(),
+            facts: self.facts.clone(),
+            partial,
+        }
+    }
 }
 
 impl Judgement {
@@ -215,17 +254,11 @@ impl Judge {
         let binding = &self.setup.bindings[index];
         let feed = Feed::new(&binding.policy.manifest().reads);
         let facts = feed.facts(&self.setup, self.known(), call, self.now, &[]);
-        let request = Request {
-            at: self.now,
-            dimensions: feed.dimensions(&call.dimensions),
-            asks: feed.asks(asks),
-            readings: readings.clone(),
-            facts: facts.clone(),
-            partial,
-        };
+        let unjudged = Err(Fault::Busy);
+        let judged = Judged { binding: index, readings, facts, outcome: unjudged, fuel: 0 };
+        let request = judged.request(&binding.policy, call, asks, self.now, partial);
         let answer = binding.policy.check(request);
-        let (outcome, fuel) = (answer.outcome, answer.fuel);
-        Ok(Judged { binding: index, readings, facts, outcome, fuel })
+        Ok(Judged { outcome: answer.outcome, fuel: answer.fuel, ..judged })
     }
 
     pub fn readings(

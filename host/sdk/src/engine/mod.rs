@@ -34,13 +34,16 @@ mod verify;
 
 pub use builder::{HostBuilder, Random};
 pub use carry::carry;
+pub use decided::{Asked, DecisionRecord, context_of, decisions};
 pub use host::{Host, HostError};
+pub use judge::Judged;
 pub use limit::{Limit, LimitKey};
 pub use look::{Account, Checked, Standing};
 pub use operation::{
     AgentText, Denied, Entry, EntryKind, Mode, Operation, Outcome, Recorded, Report, Reserved, Run,
     RunState, Subject,
 };
+pub use price::Priced;
 pub use records::{Agent, Author, Disabled};
 pub use rollup::{GRAINS_MS, GROUPINGS, LATENCY_BOUNDS_MS, LATENCY_MS, follow, metrics};
 pub use tally::TallyError;
@@ -145,6 +148,12 @@ pub enum SetupError {
 }
 
 impl Setup {
+    /// Under which name batches say that they were judged with it.
+    #[must_use]
+    pub fn context_name(&self) -> String {
+        body::context(self).0
+    }
+
     pub(crate) fn check(&self) -> Result<(), SetupError> {
         let mut pricing =
             self.bindings.iter().filter(|binding| binding.policy.can(Ability::Pricing));

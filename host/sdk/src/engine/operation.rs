@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::contract::{Denial, Dimension, Finding, Quantity, Quote};
 use tollgate_policy_core::window::Instant;
-use tollgate_policy_core::{Currency, Meter, Money};
+use tollgate_policy_core::{Currency, Decimal, Meter, Money};
 use uuid::Uuid;
 
+use super::amounts::Amounts;
 use super::host::HostError;
 use super::limit::{Limit, LimitKey};
 use super::records::{Agent, Author};
@@ -339,6 +340,11 @@ fn check_quantities(quantities: &[Quantity], setup: &Setup) -> Result<(), HostEr
         if !setup.meters.as_ref().is_none_or(known) {
             return Err(HostError::UnknownMeter(meter.clone()));
         }
+    }
+    // What fits all together fits by meter as well.
+    let all = quantities.iter().try_fold(Decimal::ZERO, |sum, own| sum.checked_add(own.amount));
+    if all.is_err() {
+        Amounts::of_call(quantities, None)?;
     }
     Ok(())
 }

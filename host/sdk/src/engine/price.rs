@@ -1,6 +1,6 @@
 //! What a call costs, by the policy that prices.
 
-use tollgate_policy_core::contract::{Denial, Fact, Quote, Read, Refusal, Usage, dimension};
+use tollgate_policy_core::contract::{Denial, Fact, Quote, Rate, Read, Refusal, Usage, dimension};
 use tollgate_policy_core::window::Instant;
 
 use super::feed::{Feed, Known};
@@ -8,17 +8,48 @@ use super::{Binding, Call, EngineError, Setup};
 use crate::sandbox::{Ability, Fault};
 
 /// What a pricing policy was fed beside the call, and what it said.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Priced {
     /// Its place among the bindings.
     pub binding: usize,
+    /// By the clock of whoever priced it.
     pub at: Instant,
+    /// The rates that the tenant's catalog had for the model.
+    pub rates: Vec<Rate>,
+    /// What else was known.
     pub facts: Vec<Fact>,
+    /// The quote, or why there is none.
     pub outcome: Result<Result<Quote, Refusal>, Fault>,
+    /// What that took.
     pub fuel: u64,
 }
 
 impl Priced {
+    /// What is said to the same call now.
+    pub(super) fn again(
+        &self,
+        setup: &Setup,
+        call: &Call,
+    ) -> Option<(Result<Result<Quote, Refusal>, Fault>, u64)> {
+        let policy = &setup.bindings.get(self.binding)?.policy;
+        let feed = Feed::new(&policy.manifest().reads);
+        let usage = self.usage(&feed, call);
+        let answer = policy.price(usage);
+        Some((answer.outcome, answer.fuel))
+    }
+
+    fn usage(&self, feed: &Feed, call: &Call) -> Usage {
+        Usage {
+            at: self.at,
+            dimensions: feed.dimensions(&call.dimensions),
+            quantities: call.quantities.clone(),
+            rates: self.rates.clone(),
+            readings: Vec::new(),
+            currency: None,
+            facts: self.facts.clone(),
+        }
+    }
+
     /// The quote, or why a call cannot go ahead without one: what nobody can price nobody can
     /// limit.
     pub fn quote(&self, setup: &Setup) -> Result<&Quote, Denial> {
@@ -73,16 +104,10 @@ pub fn price(setup: &Setup, known: Known, call: &Call, at: Instant) -> Option<Pr
     let feed = Feed::new(&binding.policy.manifest().reads);
     let model = dimension(&call.dimensions, "model");
     let rates = setup.catalog.as_ref().and_then(|catalog| catalog.rates(model).ok());
+    let rates = rates.unwrap_or_default();
     let facts = feed.facts(setup, known, call, at, &[]);
-    let usage = Usage {
-        at,
-        dimensions: feed.dimensions(&call.dimensions),
-        quantities: call.quantities.clone(),
-        rates: rates.unwrap_or_default(),
-        readings: Vec::new(),
-        currency: None,
-        facts: facts.clone(),
-    };
-    let answer = binding.policy.price(usage);
-    Some(Priced { binding: place, at, facts, outcome: answer.outcome, fuel: answer.fuel })
+    let unpriced = Err(Fault::Busy);
+    let priced = Priced { binding: place, at, rates, facts, outcome: unpriced, fuel: 0 };
+    let answer = binding.policy.price(priced.usage(&feed, call));
+    Some(Priced { outcome: answer.outcome, fuel: answer.fuel, ..priced })
 }

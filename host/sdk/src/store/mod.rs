@@ -20,9 +20,9 @@ pub use month::Month;
 pub use past::Past;
 pub use postgres::{Durability, PostgresStore};
 pub use rows::{
-    AccountRow, Carry, Closure, ClosureRow, CounterRow, DUE_MAX, EntryRow, Found, Head, HoldRow,
-    HoldState, KeyRow, LatestKey, LatestRow, Need, Place, RecordRow, RollUp, RollUpRow, RunRow,
-    Since, Total, UsageRow, Write, first_id_of, instant_of,
+    AccountRow, BatchKey, BatchRow, Carry, Closure, ClosureRow, CounterRow, DUE_MAX, EntryRow,
+    Found, Head, HoldRow, HoldState, KeyRow, LatestKey, LatestRow, Need, Place, RecordRow, RollUp,
+    RollUpRow, RunRow, Since, Total, UsageRow, Write, first_id_of, instant_of,
 };
 pub use sqlite::SqliteStore;
 pub use tenant::{Tenant, TenantError};
@@ -88,6 +88,14 @@ pub trait Store: Send + Sync + 'static {
         &self,
         tenant: &Tenant,
     ) -> impl Future<Output = Result<Self::Locked<'_>, StoreError>> + Send;
+
+    /// What was decided, batch by batch, after one of them: a page.
+    fn batches(
+        &self,
+        tenant: &Tenant,
+        after: BatchKey,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<BatchRow>, StoreError>> + Send;
 
     /// What was used, in order, after a place: a page of at most so many. Who holds the head's lock
     /// reads all there is.

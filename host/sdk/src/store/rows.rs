@@ -205,6 +205,39 @@ pub struct RecordRow {
     pub body: Option<Vec<u8>>,
 }
 
+/// A batch as it was written: what was decided in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchRow {
+    /// Which.
+    pub key: BatchKey,
+    /// What was allowed, in order.
+    pub allowed: Vec<Uuid>,
+    /// What was denied, in order.
+    pub denied: Vec<Uuid>,
+    /// What the engine keeps of it: why.
+    pub body: Vec<u8>,
+}
+
+/// A batch of a tenant, in the order in which they were written; of those that left the head where
+/// it stood in any order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BatchKey {
+    /// Its instant.
+    pub at: Instant,
+    /// The version that it led to.
+    pub version: i64,
+    /// Its writer's stamp.
+    pub stamp: i64,
+}
+
+impl BatchKey {
+    /// Before all batches from an instant on.
+    #[must_use]
+    pub fn before(at: Instant) -> Self {
+        Self { at, version: i64::MIN, stamp: i64::MIN }
+    }
+}
+
 /// Something that was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRow {

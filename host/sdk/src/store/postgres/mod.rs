@@ -20,8 +20,8 @@ use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::rows::{
-    AccountRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey, LatestRow, Need, Place,
-    RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
+    AccountRow, BatchKey, BatchRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey,
+    LatestRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
 };
 use super::{Clock, Month, Past, Store, StoreError, Tenant, Written, migrator};
 use arrays::Writes;
@@ -267,6 +267,17 @@ impl Store for PostgresStore {
 
     async fn lock(&self, tenant: &Tenant) -> Result<PostgresLocked<'_>, StoreError> {
         PostgresLocked::take(self, tenant).await
+    }
+
+    async fn batches(
+        &self,
+        tenant: &Tenant,
+        after: BatchKey,
+        limit: u32,
+    ) -> Result<Vec<BatchRow>, StoreError> {
+        in_time(lists::batches(&self.pool, tenant, after, limit))
+            .await
+            .map_err(|error| unwritten(&error))
     }
 
     async fn usages(

@@ -10,8 +10,42 @@ use uuid::Uuid;
 use super::found::{amount, totals};
 use crate::store::Tenant;
 use crate::store::rows::{
-    CounterRow, EntryRow, HoldRow, LatestKey, LatestRow, Place, RunRow, Since, Total, UsageRow,
+    BatchKey, BatchRow, CounterRow, EntryRow, HoldRow, LatestKey, LatestRow, Place, RunRow, Since,
+    Total, UsageRow,
 };
+
+pub async fn batches(
+    pool: &SqlitePool,
+    tenant: &Tenant,
+    after: BatchKey,
+    limit: u32,
+) -> Result<Vec<BatchRow>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT at, version, stamp, allowed, denied, body FROM batch \
+         WHERE tenant_id = ?1 AND at >= ?2 AND (at, version, stamp) > (?2, ?3, ?4) \
+         ORDER BY at, version, stamp LIMIT ?5",
+    )
+    .bind(tenant.as_str().to_owned())
+    .bind(after.at)
+    .bind(after.version)
+    .bind(after.stamp)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let row = |row: SqliteRow| {
+        Ok(BatchRow {
+            key: BatchKey { at: row.try_get(0)?, version: row.try_get(1)?, stamp: row.try_get(2)? },
+            allowed: identifiers(row.try_get(3)?)?,
+            denied: identifiers(row.try_get(4)?)?,
+            body: row.try_get(5)?,
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+fn identifiers(list: &str) -> Result<Vec<Uuid>, sqlx::Error> {
+    serde_json::from_str(list).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
 
 pub async fn usages(
     pool: &SqlitePool,

@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use super::postgres::Durability;
 use super::rows::{
-    AccountRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey, LatestRow, Need, Place,
-    RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
+    AccountRow, BatchKey, BatchRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey,
+    LatestRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
 };
 use super::{Clock, Locked, Month, Past, Store, StoreError, Tenant, Written, migrator};
 use found::read;
@@ -123,6 +123,15 @@ impl Store for SqliteStore {
         let mut transaction = self.begin().await?;
         read(&mut transaction, &Need::head(tenant.clone()), 0).await?;
         Ok(SqliteLocked { store: self, transaction })
+    }
+
+    async fn batches(
+        &self,
+        tenant: &Tenant,
+        after: BatchKey,
+        limit: u32,
+    ) -> Result<Vec<BatchRow>, StoreError> {
+        lists::batches(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
     }
 
     async fn usages(
