@@ -12,8 +12,8 @@ use tollgate_host::engine::{
     Retention, Setup, carry, follow, upkeep, verify,
 };
 use tollgate_host::store::{
-    Carry, CounterRow, LatestKey, LatestRow, Locked, Month, Need, Past, Place, RecordRow, Since,
-    Store, UsageRow, Write, first_id_of,
+    Carry, Closure, CounterRow, LatestKey, LatestRow, Locked, Month, Need, Past, Place, RecordRow,
+    RollUp, Since, Store, Tenant, UsageRow, Write, first_id_of,
 };
 use tollgate_policy_core::{Currency, Money};
 use uuid::Uuid;
@@ -197,8 +197,8 @@ pub async fn a_counter_that_is_new_is_kept_from_the_carried_instant_on<S: Store>
 pub async fn hosts_that_keep_up_at_the_same_time_carry_once<S: Store>(house: &House<S>) {
     let host = house.host(&of_each_kind().into()).await;
     // In several steps.
-    for number in 0..25 {
-        record(&host, (0..100).map(|seats| use_of("ana", number, seats)).collect()).await;
+    for number in 0..30 {
+        record(&host, (0..70).map(|seats| use_of("ana", number, seats)).collect()).await;
         house.advance(1 + i64::from(number) % 2);
     }
     five_months(house, &host).await;
@@ -220,26 +220,50 @@ pub async fn what_is_not_rolled_up_is_not_carried<S: Store>(house: &House<S>) {
     let setup = of_each_kind().into();
     let host = house.builder(&setup).roll_up(Duration::from_millis(10)).start().await;
     let host = host.expect("a host");
-    record(&host, vec![use_of("ana", 0, 0)]).await;
+    record(&host, vec![use_of("ana", 40, 2)]).await;
     let (place, row) = usages(house).await.remove(0);
     // The host has followed what it booked, and does not know of what comes behind its back.
     while house.store.rolled_up(&acme()).await.expect("a place") != Some(place) {
         tokio::task::yield_now().await;
     }
-    house.advance(1);
-    let need = Need::head(acme());
-    let head = house.store.read(&[need]).await.expect("found").remove(0).head;
-    let id = Uuid::from_u128(first_id_of(house.at()).as_u128() + 1);
-    let unfollowed = UsageRow { id, ..row };
-    let write = Write { usages: vec![unfollowed], ..Write::new(acme(), head, 7, house.at()) };
-    house.store.write(&[write]).await.remove(0).expect("written");
+    drop(host);
+    for _ in 0..30 {
+        unfollowed(house, &row).await;
+    }
+    verify(&*house.store, &acme(), Some(&random())).await.expect("put right");
     house.advance(100 * DAY_MS);
     let (before, random) = (kept_from(house), random());
-    assert_eq!(carry(&*house.store, &acme(), before, &random).await, Ok(i64::MIN));
-    assert_eq!(house.store.carried_until(&acme()).await, Ok(i64::MIN));
+    let carry = async || carry(&*house.store, &acme(), before, &random).await;
+    assert_eq!(carry().await, Ok(i64::MIN));
+    // Roll-ups follow half of the way, and so does what is carried, by whole instants.
+    let half = usages(house).await[1_000].0;
+    let (tenant, from) = (acme(), Some(place));
+    let rollup = RollUp { tenant, from, to: half, rows: Vec::new() };
+    assert_eq!(house.store.roll_up(&rollup).await, Ok(true));
+    let until = carry().await.expect("an instant");
+    assert!(place.at < until && until <= half.at, "{until}");
+    assert_eq!(house.store.carried_until(&acme()).await, Ok(until));
+    differs_in_nothing(house).await;
+    // What is to go, even if it is still there, fills no new counter.
+    let total = r#"[{"meter":"llm_tokens","period":"total","limit":50,"per":["user","model"]}]"#;
+    let new = house.host(&limited(total).into()).await;
+    assert!(reserved(&new, use_of("ana", 50, 0), 1_000).await.is_some());
+    house.advance(1_000);
+    differs_in_nothing(house).await;
     follow(&*house.store, &acme()).await.expect("followed");
-    assert_eq!(carry(&*house.store, &acme(), before, &random).await, Ok(before));
+    assert_eq!(carry().await, Ok(before));
     assert_eq!(house.store.carried_until(&acme()).await, Ok(before));
+}
+
+/// The same used 70 times more, which no host knows of.
+async fn unfollowed<S: Store>(house: &House<S>, row: &UsageRow) {
+    house.advance(1);
+    let at = house.at();
+    let head = house.store.read(&[Need::head(acme())]).await.expect("found").remove(0).head;
+    let id = |number| Uuid::from_u128(first_id_of(at).as_u128() + number);
+    let usages = (1..=70).map(|number| UsageRow { id: id(number), used_at: at, ..row.clone() });
+    let write = Write { usages: usages.collect(), ..Write::new(acme(), head, 7, at) };
+    house.store.write(&[write]).await.remove(0).expect("written");
 }
 
 pub async fn keys_are_forgotten_in_their_time<S: Store>(house: &House<S>) {
@@ -297,6 +321,45 @@ pub async fn a_host_keeps_up_by_itself<S: Store>(house: &House<S>) {
     while house.store.carried_until(&acme()).await != Ok(kept_from(house)) {
         tokio::task::yield_now().await;
     }
+}
+
+/// A month stays as long as one tenant's history cannot be carried.
+#[test]
+fn what_was_undone_stays_undone_as_long_as_its_usage_is_there() {
+    run(async {
+        let house = shared().await;
+        let setup = of_each_kind().into();
+        let host = house.host(&setup).await;
+        let usage = record(&host, vec![use_of("ana", 40, 2)]).await[0].usage;
+        void(&host, usage).await.expect("undone");
+        let (_, row) = usages(&house).await.remove(0);
+        let other: Tenant = "zen".parse().expect("a name");
+        house.store.create(&other).await.expect("created");
+        let unreadable = UsageRow { body: b"of a later form".to_vec(), ..row };
+        let head = house.store.read(&[Need::head(other.clone())]).await.expect("found")[0].head;
+        let write = Write::new(other, head, 7, house.at());
+        let write = Write { usages: vec![unreadable], ..write };
+        house.store.write(&[write]).await.remove(0).expect("written");
+        house.advance(100 * DAY_MS);
+        keep_up(&house, &two_months()).await;
+        let again = house.host(&setup).await;
+        let ended = HostError::Ended { id: usage, how: Closure::Voided };
+        assert_eq!(void(&again, usage).await, Err(ended));
+        differs_in_nothing(&house).await;
+    });
+}
+
+/// So that nothing stands outside of its month.
+#[test]
+fn months_are_made_before_a_host_serves() {
+    run(async {
+        let house = shared().await;
+        let _host = house.host(&of_each_kind().into()).await;
+        let months = house.store.months(Past::Ledger).await.expect("months");
+        let names: Vec<String> = months.iter().map(Month::to_string).collect();
+        assert_eq!(names, ["2001_09", "2001_10", "2001_11"]);
+        assert_eq!(house.store.months(Past::Decisions).await, Ok(months));
+    });
 }
 
 /// A counter is about to be filled from what goes meanwhile.

@@ -49,7 +49,7 @@ async fn do_all(store: &PostgresStore, tenants: &[Tenant], heads: &[Head]) -> Ve
     let found = store.read(&needs).await.expect("found");
     assert!(found.iter().map(|found| found.head).eq(heads.iter().copied()));
     let one = |(tenant, head): (&Tenant, &Head)| Write {
-        holds: vec![hold(77)],
+        new_holds: vec![hold(77)],
         keys: vec![key("another")],
         ..write(tenant, *head, 5)
     };
@@ -111,7 +111,7 @@ fn no_statement_names_two_tenants_where_they_stand_apart() {
         together.read(&needs).await.expect("found");
         together.overdue(&tenants).await.expect("an answer");
         let next = |(tenant, head): (&Tenant, &Head)| Write {
-            holds: vec![hold(78)],
+            new_holds: vec![hold(78)],
             ..write(tenant, *head, 6)
         };
         let writes: Vec<Write> = tenants.iter().zip(&heads).map(next).collect();

@@ -311,7 +311,7 @@ pub async fn a_second_write_of_a_counter_replaces_the_first<S: Store>(store: &S)
     let moved = Write { latest: vec![latest("-4.5")], ..write(&tenant, head, 4) };
     let head = committed(store, moved).await;
     let row = LatestRow { version: head.version, ..latest("-4.5") };
-    assert_eq!(find(store, &tenant, "[\"ana\"]", &[]).await.latest, [row.clone()]);
+    assert_eq!(find(store, &tenant, "[\"ana\"]", &[]).await.latest, std::slice::from_ref(&row));
     // Page by page.
     let beginning = LatestKey { per: String::new(), values: String::new() };
     assert_eq!(store.latest(&tenant, &beginning, 9).await, Ok(vec![row]));

@@ -155,7 +155,7 @@ impl<S: Store> HostBuilder<S> {
         self
     }
 
-    /// How long what happened is kept; what decides and the ledger for ever unless said otherwise.
+    /// How long what happened is kept; history for ever unless said otherwise.
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
         self.settings.retention = retention;

@@ -45,8 +45,8 @@ impl Default for Retention {
     }
 }
 
-/// Does what there is to do, by the store's clock. Where something fails, the rest is done
-/// nevertheless, and the last error is told.
+/// Does what there is to do, by the store's clock. Where one thing cannot be done, others are, and
+/// an error is told.
 pub async fn upkeep<S: Store>(
     store: &S,
     retention: &Retention,

@@ -26,13 +26,13 @@ pub async fn make(pool: &PgPool, months: &[Month]) -> Result<(), sqlx::Error> {
     let all = tables().flat_map(|table| months.iter().map(move |month| (table, *month)));
     let all: Vec<(&Table, Month)> = all.collect();
     let names: Vec<String> = all.iter().map(|(table, month)| name(table, *month)).collect();
-    let missing: Vec<i64> = sqlx::query_scalar(
+    let missing = sqlx::query_scalar(
         "SELECT place FROM unnest($1::text[]) WITH ORDINALITY AS sent (name, place) \
          WHERE to_regclass(name) IS NULL",
     )
     .bind(names)
-    .fetch_all(pool)
-    .await?;
+    .fetch_all(pool);
+    let missing: Vec<i64> = in_time(missing).await?;
     for place in missing.into_iter().filter_map(|place| usize::try_from(place - 1).ok()) {
         let (table, month) = all[place];
         another_time(in_time(make_one(pool, table, month)).await)?;
