@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use sqlx::{AssertSqlSafe, Executor, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, Transaction};
 use tollgate_policy_core::window::Instant;
 
 use super::in_time;
@@ -40,24 +40,31 @@ pub async fn make(pool: &PgPool, months: &[Month]) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+async fn make_one(pool: &PgPool, table: &Table, month: Month) -> Result<(), sqlx::Error> {
+    let mut transaction = turn(pool).await?;
+    let made = attach(&mut transaction, table, month).await;
+    end(transaction, made).await
+}
+
 /// It is made by itself and only then becomes a part of its table, which asks for no lock that
 /// writers would wait for, but on the default partition.
-async fn make_one(pool: &PgPool, table: &Table, month: Month) -> Result<(), sqlx::Error> {
-    let Some(mut transaction) = turn(pool).await? else { return Ok(()) };
+async fn attach(
+    connection: &mut PgConnection,
+    table: &Table,
+    month: Month,
+) -> Result<(), sqlx::Error> {
     let (Range { start, end }, part, table) = (month.span(), name(table, month), table.name);
     // What stands there already is not moved.
     let late =
         format!("SELECT EXISTS (SELECT FROM {table}{DEFAULT} WHERE at >= {start} AND at < {end})");
-    let late: bool = sqlx::query_scalar(AssertSqlSafe(late)).fetch_one(&mut *transaction).await?;
-    if late {
-        return transaction.rollback().await;
+    if sqlx::query_scalar(AssertSqlSafe(late)).fetch_one(&mut *connection).await? {
+        return Ok(());
     }
     let statements = format!(
         "CREATE TABLE {part} (LIKE {table} INCLUDING ALL); \
          ALTER TABLE {table} ATTACH PARTITION {part} FOR VALUES FROM ({start}) TO ({end})"
     );
-    transaction.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await?;
-    transaction.commit().await
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.map(|_| ())
 }
 
 pub async fn list(pool: &PgPool, past: Past) -> Result<Vec<Month>, sqlx::Error> {
@@ -88,11 +95,11 @@ pub async fn drop(pool: &PgPool, past: Past, month: Month) -> Result<(), sqlx::E
 }
 
 async fn drop_one(pool: &PgPool, table: &Table, month: Month) -> Result<(), sqlx::Error> {
-    let Some(mut transaction) = turn(pool).await? else { return Ok(()) };
+    let mut transaction = turn(pool).await?;
     let (part, table) = (name(table, month), table.name);
     let statements = format!("ALTER TABLE {table} DETACH PARTITION {part}; DROP TABLE {part}");
-    transaction.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await?;
-    transaction.commit().await
+    let dropped = transaction.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await;
+    end(transaction, dropped.map(|_| ())).await
 }
 
 /// Rows of the default partition, or of what is not divided.
@@ -120,19 +127,28 @@ pub async fn forget(
     Ok(more)
 }
 
-/// A transaction that waits for a moment only; none: it is another host's turn.
-async fn turn(pool: &PgPool) -> Result<Option<Transaction<'static, Postgres>>, sqlx::Error> {
+/// A transaction that waits for a moment only, also for its turn.
+async fn turn(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut transaction = pool.begin().await?;
     transaction.execute(SHORTLY).await?;
-    let turn: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
-        .bind(TURN)
-        .fetch_one(&mut *transaction)
-        .await?;
-    if turn {
-        return Ok(Some(transaction));
+    let turn = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(TURN);
+    turn.execute(&mut *transaction).await?;
+    Ok(transaction)
+}
+
+/// Ends it now, whatever came of it: one that is dropped ends somewhat later, and keeps its turn
+/// for as long.
+async fn end(
+    transaction: Transaction<'static, Postgres>,
+    done: Result<(), sqlx::Error>,
+) -> Result<(), sqlx::Error> {
+    match done {
+        Ok(()) => transaction.commit().await,
+        Err(error) => {
+            transaction.rollback().await?;
+            Err(error)
+        }
     }
-    transaction.rollback().await?;
-    Ok(None)
 }
 
 /// What the database does not allow just now is left for another time.
