@@ -162,22 +162,19 @@ impl DecisionRecord {
     #[must_use]
     pub fn judge_again(&self, setup: &Setup) -> Vec<usize> {
         let mut others = Vec::new();
-        if let Some(priced) = &self.priced
-            && !priced.outcome.as_ref().is_err_and(Fault::is_hosts)
-        {
-            let answer = priced.again(setup, &self.call);
-            if answer.is_none_or(|own| own != (priced.outcome.clone(), priced.fuel)) {
+        let mut quote = None;
+        if let Some(priced) = &self.priced {
+            quote = priced.outcome.as_ref().ok().and_then(|outcome| outcome.as_ref().ok());
+            let is_hosts = priced.outcome.as_ref().is_err_and(Fault::is_hosts);
+            if !(is_hosts || priced.is_said_again(setup, &self.call)) {
                 others.push(priced.binding);
             }
         }
-        let quote = self.priced.as_ref().and_then(|own| own.outcome.as_ref().ok()?.as_ref().ok());
         let asks = Amounts::of_call(&self.call.quantities, quote).unwrap_or_default();
         for judged in &self.judged {
-            if judged.outcome.as_ref().is_err_and(Fault::is_hosts) {
-                continue;
-            }
-            let answer = judged.again(setup, &self.call, &asks, self.at, self.partial);
-            if answer.is_none_or(|own| own != (judged.outcome.clone(), judged.fuel)) {
+            let is_hosts = judged.outcome.as_ref().is_err_and(Fault::is_hosts);
+            let same = || judged.is_said_again(setup, &self.call, &asks, self.at, self.partial);
+            if !(is_hosts || same()) {
                 others.push(judged.binding);
             }
         }

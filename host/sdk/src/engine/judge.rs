@@ -62,18 +62,18 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// What is said to the same call now.
-    pub(super) fn again(
+    /// Whether the same is said to the same call again.
+    pub(super) fn is_said_again(
         &self,
         setup: &Setup,
         call: &Call,
         asks: &Amounts,
         at: Instant,
         partial: bool,
-    ) -> Option<(Result<Verdict, Fault>, u64)> {
-        let policy = &setup.bindings.get(self.binding)?.policy;
+    ) -> bool {
+        let Some(Binding { policy, .. }) = setup.bindings.get(self.binding) else { return false };
         let answer = policy.check(self.request(policy, call, asks, at, partial));
-        Some((answer.outcome, answer.fuel))
+        (&answer.outcome, answer.fuel) == (&self.outcome, self.fuel)
     }
 
     fn request(

@@ -25,17 +25,11 @@ pub struct Priced {
 }
 
 impl Priced {
-    /// What is said to the same call now.
-    pub(super) fn again(
-        &self,
-        setup: &Setup,
-        call: &Call,
-    ) -> Option<(Result<Result<Quote, Refusal>, Fault>, u64)> {
-        let policy = &setup.bindings.get(self.binding)?.policy;
-        let feed = Feed::new(&policy.manifest().reads);
-        let usage = self.usage(&feed, call);
-        let answer = policy.price(usage);
-        Some((answer.outcome, answer.fuel))
+    /// Whether the same is said to the same call again.
+    pub(super) fn is_said_again(&self, setup: &Setup, call: &Call) -> bool {
+        let Some(Binding { policy, .. }) = setup.bindings.get(self.binding) else { return false };
+        let answer = policy.price(self.usage(&Feed::new(&policy.manifest().reads), call));
+        (&answer.outcome, answer.fuel) == (&self.outcome, self.fuel)
     }
 
     fn usage(&self, feed: &Feed, call: &Call) -> Usage {
