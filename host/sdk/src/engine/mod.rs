@@ -20,6 +20,7 @@ mod judge;
 mod limit;
 mod locked;
 mod look;
+mod needs;
 mod operation;
 mod part;
 mod price;

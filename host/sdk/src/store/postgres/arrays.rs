@@ -6,7 +6,7 @@ use sqlx::query::Query;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use crate::store::rows::{DUE_MAX, LatestKey, Need, Write, instant_of};
+use crate::store::rows::{DUE_MAX, LatestKey, Need, Write};
 
 type Statement<'a> = Query<'a, Postgres, PgArguments>;
 
@@ -132,10 +132,6 @@ columns! {
         key_places: i64,
         key_operations: &'a str,
         keys: &'a str,
-
-        usage_places: i64,
-        usage_ids: Uuid,
-        usage_instants: i64,
     }
 }
 
@@ -312,11 +308,6 @@ pub fn bind_needs<'a>(needs: &'a [Need], statement: Statement<'a>) -> Statement<
             columns.key_places.push(place);
             columns.key_operations.push(operation);
             columns.keys.push(key);
-        }
-        for id in &need.usages {
-            columns.usage_places.push(place);
-            columns.usage_ids.push(*id);
-            columns.usage_instants.push(instant_of(*id));
         }
     }
     columns.bind(statement).bind(i64::try_from(DUE_MAX).unwrap_or(i64::MAX))

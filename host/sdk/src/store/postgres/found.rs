@@ -1,32 +1,69 @@
 //! What `read.sql` brings.
 
 use sqlx::postgres::PgRow;
-use sqlx::{Executor, Postgres, Row};
+use sqlx::{PgConnection, Row};
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
 
 use super::arrays::bind_needs;
 use super::{in_time, unwritten};
-use crate::store::StoreError;
 use crate::store::rows::{
     AccountRow, Closure, CounterRow, Found, Head, HoldRow, HoldState, KeyRow, LatestKey, LatestRow,
-    Need, RecordRow, Total, UsageRow,
+    Need, RecordRow, Total, UsageRow, instant_of,
 };
+use crate::store::{StoreError, Tenant};
 
 const READ: &str = include_str!("read.sql");
 
-pub async fn read<'c>(
-    connection: impl Executor<'c, Database = Postgres>,
-    needs: &[Need],
-) -> Result<Vec<Found>, StoreError> {
+pub async fn read(connection: &mut PgConnection, needs: &[Need]) -> Result<Vec<Found>, StoreError> {
     let read = bind_needs(needs, sqlx::query(READ));
-    let rows = in_time(read.fetch_all(connection)).await.map_err(|error| unwritten(&error))?;
+    let rows =
+        in_time(read.fetch_all(&mut *connection)).await.map_err(|error| unwritten(&error))?;
     let mut found: Vec<Option<Found>> = needs.iter().map(|_| None).collect();
     for row in &rows {
         sort_in(row, &mut found).map_err(|error| unwritten(&error))?;
     }
     let unknown = |need: &Need| StoreError::UnknownTenant(need.tenant.clone());
-    found.into_iter().zip(needs).map(|(found, need)| found.ok_or_else(|| unknown(need))).collect()
+    let found = found.into_iter().zip(needs);
+    let mut found: Vec<Found> =
+        found.map(|(found, need)| found.ok_or_else(|| unknown(need))).collect::<Result<_, _>>()?;
+    for (found, need) in found.iter_mut().zip(needs) {
+        for id in &need.usages {
+            let usage = in_time(usage(&mut *connection, &need.tenant, *id)).await;
+            found.usages.extend(usage.map_err(|error| unwritten(&error))?);
+        }
+    }
+    Ok(found)
+}
+
+/// Apart from all else, which would have to look at each month's usages as well. It never changes,
+/// so that it need not be of the same snapshot.
+async fn usage(
+    connection: &mut PgConnection,
+    tenant: &Tenant,
+    id: Uuid,
+) -> Result<Option<UsageRow>, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT reservation, used_at, late, overshoot, body FROM usage \
+         WHERE tenant_id = $1 AND at = $2 AND id = $3",
+    )
+    .bind(tenant.as_str())
+    .bind(instant_of(id))
+    .bind(id)
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        Ok(UsageRow {
+            id,
+            reservation: row.try_get(0)?,
+            used_at: row.try_get(1)?,
+            late: row.try_get(2)?,
+            overshoot: row.try_get(3)?,
+            body: row.try_get(4)?,
+        })
+    })
+    .transpose()
 }
 
 /// Puts a row of `read.sql` where it belongs. Heads come first.
@@ -84,18 +121,10 @@ fn sort_in(row: &PgRow, found: &mut [Option<Found>]) -> Result<(), sqlx::Error> 
             held: amount(row, "n")?,
         }),
         7 => found.due.push(hold(row)?),
-        9 => found.latest.push(LatestRow {
+        _ => found.latest.push(LatestRow {
             key: LatestKey { per: row.try_get("s")?, values: row.try_get("t")? },
             version: row.try_get("a")?,
             totals: totals(&String::from_utf8_lossy(row.try_get("x")?))?,
-        }),
-        _ => found.usages.push(UsageRow {
-            id: row.try_get("id")?,
-            reservation: row.try_get::<Option<String>, _>("s")?.and_then(|id| id.parse().ok()),
-            used_at: row.try_get("a")?,
-            late: row.try_get::<i64, _>("b")? == 1,
-            overshoot: row.try_get::<i64, _>("c")? == 1,
-            body: row.try_get("x")?,
         }),
     }
     Ok(())

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgPool, Postgres, Row};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Row};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
@@ -134,9 +134,9 @@ impl PostgresStore {
         stream::iter(asked).buffered(usize::try_from(lanes).unwrap_or(1)).collect().await
     }
 
-    async fn read_on<'c>(
+    async fn read_on(
         &self,
-        connection: impl Executor<'c, Database = Postgres>,
+        connection: &mut PgConnection,
         needs: &[Need],
     ) -> Result<Vec<Found>, StoreError> {
         let mut found = found::read(connection, needs).await?;
@@ -144,6 +144,11 @@ impl PostgresStore {
             found.iter_mut().for_each(|found| found.now = clock());
         }
         Ok(found)
+    }
+
+    async fn read_some(&self, needs: &[Need]) -> Result<Vec<Found>, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(|error| unwritten(&error))?;
+        self.read_on(&mut connection, needs).await
     }
 
     /// Hands a connection back in the middle of a transaction, as a cancelled caller does to it.
@@ -250,9 +255,9 @@ impl Store for PostgresStore {
 
     async fn read(&self, needs: &[Need]) -> Result<Vec<Found>, StoreError> {
         if !self.apart {
-            return self.read_on(&self.pool, needs).await;
+            return self.read_some(needs).await;
         }
-        let one = |need| self.read_on(&self.pool, need);
+        let one = |need| self.read_some(need);
         let found = self.some_at_a_time(needs.chunks(1).map(one).collect()).await;
         Ok(found.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
     }

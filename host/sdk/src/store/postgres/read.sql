@@ -54,16 +54,10 @@ SELECT 7, need.place, due.expires_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 
 FROM need, LATERAL (
     SELECT hold.expires_at, hold.id, hold.body FROM hold
     WHERE hold.tenant_id = need.tenant_id AND hold.expires_at <= need.due
-    ORDER BY hold.expires_at LIMIT $19
+    ORDER BY hold.expires_at LIMIT $16
 ) AS due
 UNION ALL
-SELECT 8, wanted.place, usage.used_at, usage.late::integer, usage.overshoot::integer, NULL, NULL,
-    usage.reservation::text, NULL, NULL, NULL, usage.id, usage.body, NULL
-FROM unnest($16::bigint[], $17::uuid[], $18::bigint[]) AS wanted (place, id, at)
-    JOIN need ON need.place = wanted.place
-    JOIN usage ON usage.tenant_id = need.tenant_id AND usage.at = wanted.at AND usage.id = wanted.id
-UNION ALL
-SELECT 9, wanted.place, latest.version, NULL, NULL, NULL, NULL,
+SELECT 8, wanted.place, latest.version, NULL, NULL, NULL, NULL,
     latest.per, latest.dimension_values, NULL, NULL, NULL, convert_to(latest.totals::text, 'UTF8'), NULL
 FROM unnest($8::bigint[], $9::text[], $10::text[]) AS wanted (place, per, dimension_values)
     JOIN need ON need.place = wanted.place
