@@ -64,7 +64,7 @@ impl<'a> PostgresLocked<'a> {
 impl Locked for PostgresLocked<'_> {
     async fn read(&mut self, need: &Need) -> Result<Found, StoreError> {
         let needs = std::slice::from_ref(need);
-        let mut found = self.store.read_on(&mut *self.transaction, needs).await?;
+        let mut found = self.store.read_on(&mut self.transaction, needs).await?;
         found.pop().ok_or_else(|| StoreError::UnknownTenant(need.tenant.clone()))
     }
 
