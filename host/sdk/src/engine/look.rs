@@ -92,8 +92,12 @@ impl Book {
         if !self.knows_enough(look.dimensions(), at) {
             return None;
         }
-        self.judge.now = self.judge.now.max(at);
-        Some(self.look(look, priced.take()))
+        // A batch may have begun, and all of it happens at its own instant.
+        let now = self.judge.now;
+        self.judge.now = now.max(at);
+        let seen = self.look(look, priced.take());
+        self.judge.now = now;
+        Some(seen)
     }
 
     fn check(
@@ -196,5 +200,39 @@ fn account(
         name: name.to_owned(),
         balance: Money::new(account.balance, currency),
         held: Money::new(account.held, currency),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Found, Head};
+
+    /// Identifiers begin with the batch's instant, and what a reservation holds follows from it.
+    #[test]
+    fn a_look_leaves_a_batch_that_has_begun_at_its_instant() {
+        let found = Found {
+            head: Head { version: 0, stamp: 0, at: 0 },
+            now: 1_000,
+            counters: Vec::new(),
+            latest: Vec::new(),
+            holds: Vec::new(),
+            keys: Vec::new(),
+            usages: Vec::new(),
+            due: Vec::new(),
+            next_expiry: None,
+            records: Vec::new(),
+            accounts: Vec::new(),
+        };
+        let mut book = Book::open("acme".parse().unwrap(), Arc::default(), found);
+        let random: crate::engine::Random = Arc::new(|| 7);
+        book.begin(1_000, &random);
+        let look = Look::Check(Call::default(), Mode::All);
+        let Some(Ok(Seen::Checked(checked))) = book.glance(&look, &mut None, 1_500) else {
+            panic!("it knows enough");
+        };
+        assert_eq!(checked.at, 1_500);
+        book.begin(1_600, &random);
+        assert_eq!(book.at(), 1_000);
     }
 }
