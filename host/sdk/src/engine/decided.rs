@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::Decimal;
-use tollgate_policy_core::contract::{Denial, Fact, Quote, Rate, Reading, Refusal, Verdict};
+use tollgate_policy_core::contract::{Denial, Fact, Reading, Verdict};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
@@ -47,15 +47,7 @@ impl Decided {
             bodies.push(JudgedBody { binding, readings, facts, outcome: &own.outcome, fuel });
             self.fed.entry(own.binding).or_default().clone_from(&own.readings);
         }
-        let priced = priced.as_ref().map(|priced| PricedBody {
-            binding: priced.binding,
-            at: priced.at,
-            rates: &priced.rates,
-            facts: &priced.facts,
-            outcome: &priced.outcome,
-            fuel: priced.fuel,
-        });
-        let denial = outcome.as_ref().err();
+        let (call, priced, denial) = (&**call, priced.as_ref(), outcome.as_ref().err());
         let body = DecisionBody { asked, call, partial, priced, judged: bodies, denial };
         body::append(&mut self.bytes, &body);
     }
@@ -68,16 +60,27 @@ impl Decided {
     }
 }
 
-/// Of a decision: all that it takes to judge it again.
-#[derive(Debug, Serialize)]
-struct DecisionBody<'a> {
+/// Of a decision: all that it takes to judge it again; written from what is borrowed.
+#[derive(Debug, Serialize, Deserialize)]
+struct DecisionBody<C = Call, P = Priced, J = JudgedBody, D = Denial> {
     asked: Asked,
-    call: &'a Call,
+    call: C,
     partial: bool,
-    priced: Option<PricedBody<'a>>,
-    judged: Vec<JudgedBody<'a>>,
+    priced: Option<P>,
+    judged: Vec<J>,
     /// Why not, where that was not a policy's word alone.
-    denial: Option<&'a Denial>,
+    denial: Option<D>,
+}
+
+/// What a quota policy was fed beside the call, and what it said.
+#[derive(Debug, Serialize, Deserialize)]
+struct JudgedBody<F = Vec<Fact>, O = Result<Verdict, Fault>> {
+    /// Its place among the bindings of the batch.
+    binding: usize,
+    readings: Vec<ReadingBody>,
+    facts: F,
+    outcome: O,
+    fuel: u64,
 }
 
 /// A decision as it was recorded.
@@ -117,20 +120,13 @@ pub fn decisions(batch: &BatchRow, setup: &Setup) -> Option<Vec<DecisionRecord>>
     let mut fed: HashMap<usize, Vec<Reading>> = HashMap::new();
     let mut decisions = Vec::new();
     while !rest.is_empty() {
-        let (body, after): (OwnedBody, _) = postcard::take_from_bytes(rest).ok()?;
+        let (body, after): (DecisionBody, _) = postcard::take_from_bytes(rest).ok()?;
         rest = after;
-        let (asked, call, partial, priced, judged, denial) = body;
-        let priced = priced.map(|(binding, at, rates, facts, outcome, fuel)| Priced {
-            binding,
-            at,
-            rates,
-            facts,
-            outcome,
-            fuel,
-        });
+        let DecisionBody { asked, call, partial, priced, judged, denial } = body;
         let quote = priced.as_ref().and_then(|own| own.outcome.as_ref().ok()?.as_ref().ok());
         let asks = Amounts::of_call(&call.quantities, quote).ok()?;
-        let judged = judged.into_iter().map(|(binding, bodies, facts, outcome, fuel)| {
+        let judged = judged.into_iter().map(|own| {
+            let JudgedBody { binding, readings: bodies, facts, outcome, fuel } = own;
             let counters = &setup.bindings.get(binding)?.policy.manifest().counters;
             let before = fed.entry(binding).or_default();
             let readings =
@@ -182,12 +178,6 @@ impl DecisionRecord {
     }
 }
 
-/// The body below, as it is read.
-type OwnedBody = (Asked, Call, bool, Option<OwnedPriced>, Vec<OwnedJudged>, Option<Denial>);
-type OwnedPriced =
-    (usize, Instant, Vec<Rate>, Vec<Fact>, Result<Result<Quote, Refusal>, Fault>, u64);
-type OwnedJudged = (usize, Vec<ReadingBody>, Vec<Fact>, Result<Verdict, Fault>, u64);
-
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Asked {
@@ -195,29 +185,6 @@ pub enum Asked {
     Reserve,
     /// More for this reservation.
     Extend(Uuid),
-}
-
-/// What a pricing policy was fed beside the call, and what it said.
-#[derive(Debug, Serialize)]
-struct PricedBody<'a> {
-    /// Its place among the bindings of the batch.
-    binding: usize,
-    at: Instant,
-    rates: &'a [Rate],
-    facts: &'a [Fact],
-    outcome: &'a Result<Result<Quote, Refusal>, Fault>,
-    fuel: u64,
-}
-
-/// What a quota policy was fed beside the call, and what it said.
-#[derive(Debug, Serialize)]
-struct JudgedBody<'a> {
-    /// Its place among the bindings of the batch.
-    binding: usize,
-    readings: Vec<ReadingBody>,
-    facts: &'a [Fact],
-    outcome: &'a Result<Verdict, Fault>,
-    fuel: u64,
 }
 
 /// A reading, as what it differs by from the same counter's reading in the batch's decision before;

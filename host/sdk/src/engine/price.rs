@@ -1,5 +1,6 @@
 //! What a call costs, by the policy that prices.
 
+use serde::{Deserialize, Serialize};
 use tollgate_policy_core::contract::{Denial, Fact, Quote, Rate, Read, Refusal, Usage, dimension};
 use tollgate_policy_core::window::Instant;
 
@@ -8,7 +9,7 @@ use super::{Binding, Call, EngineError, Setup};
 use crate::sandbox::{Ability, Fault};
 
 /// What a pricing policy was fed beside the call, and what it said.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Priced {
     /// Its place among the bindings.
     pub binding: usize,

@@ -11,7 +11,7 @@ use tollgate_policy_core::window::Instant;
 use super::ask::{Answers, Ask, answer, refuse};
 use super::book::{Book, Sealed};
 use super::builder::Desk;
-use super::host::HostError;
+use super::host::{HostError, Served};
 use super::locked::{Locked, Quiet};
 use super::operation::Outcome;
 use crate::store::{Closure, Found, Need, Store, StoreError, Tenant, Write, Written};
@@ -111,9 +111,8 @@ impl<S: Store> Shard<S> {
 
     fn judge(&mut self, tenant: Tenant, asks: Vec<Ask>, at: Instant) {
         let desk = Arc::clone(&self.desk);
-        let Some(served) = desk.tenants.get(&tenant) else { return };
-        let mut open = served.book();
-        let Some(book) = open.as_mut() else {
+        let mut open = desk.tenants.get(&tenant).map(Served::book);
+        let Some(book) = open.as_mut().and_then(|open| open.as_mut()) else {
             return self.contend(tenant, asks);
         };
         let before = book.waiting();

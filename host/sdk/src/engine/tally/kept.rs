@@ -32,6 +32,8 @@ pub struct Kept {
 #[derive(Debug)]
 pub struct List {
     pub per: Vec<String>,
+    /// What the store knows it by.
+    pub name: String,
     pub counters: Vec<i64>,
     /// Their places, by values.
     pub groups: HashMap<Arc<str>, Group>,
@@ -49,12 +51,8 @@ pub struct Group {
 
 impl List {
     pub fn new(per: Vec<String>) -> Self {
-        Self { per, counters: Vec::new(), groups: HashMap::new() }
-    }
-
-    /// What the store knows it by.
-    pub fn name(&self) -> String {
-        serde_json::to_string(&self.per).unwrap_or_default()
+        let name = serde_json::to_string(&per).unwrap_or_default();
+        Self { per, name, counters: Vec::new(), groups: HashMap::new() }
     }
 }
 

@@ -66,7 +66,7 @@ impl Tally {
         let (counter, values) = &self.slots[slot].key;
         let list = &self.lists[self.kept.iter().find(|kept| kept.id == *counter)?.list];
         let known = list.groups.get(values).is_some_and(|group| group.known);
-        (!known).then(|| LatestKey { per: list.name(), values: values.as_ref().to_owned() })
+        (!known).then(|| LatestKey { per: list.name.clone(), values: values.as_ref().to_owned() })
     }
 
     /// Takes in what the store has of what is not known yet: what is known may have moved since, on
@@ -100,7 +100,7 @@ impl Tally {
         }
         let Self { lists, slots, index, .. } = self;
         for key @ LatestKey { per, values } in wanted_latest {
-            if let Some(list) = lists.iter_mut().find(|list| list.name() == *per) {
+            if let Some(list) = lists.iter_mut().find(|list| list.name == *per) {
                 let group = group(list, slots, index, values);
                 group.known = true;
                 group.is_stored |= latest.iter().any(|row| row.key == *key);
@@ -166,7 +166,7 @@ impl Tally {
             let before = self.slots[slot].kept_as_latest.replace(latest.opened);
             apart.extend(before.filter(|before| *before != latest.opened).map(|at| (slot, at)));
         }
-        let key = LatestKey { per: self.lists[list].name(), values: values.to_owned() };
+        let key = LatestKey { per: self.lists[list].name.clone(), values: values.to_owned() };
         Some(LatestRow { key, version: 0, totals })
     }
 

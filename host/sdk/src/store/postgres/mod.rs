@@ -280,9 +280,7 @@ impl Store for PostgresStore {
         after: BatchKey,
         limit: u32,
     ) -> Result<Vec<BatchRow>, StoreError> {
-        in_time(lists::batches(&self.pool, tenant, after, limit))
-            .await
-            .map_err(|error| unwritten(&error))
+        asked(lists::batches(&self.pool, tenant, after, limit)).await
     }
 
     async fn usages(
@@ -291,9 +289,7 @@ impl Store for PostgresStore {
         after: Place,
         limit: u32,
     ) -> Result<Vec<(Place, UsageRow)>, StoreError> {
-        in_time(lists::usages(&self.pool, tenant, after, limit))
-            .await
-            .map_err(|error| unwritten(&error))
+        asked(lists::usages(&self.pool, tenant, after, limit)).await
     }
 
     async fn holds(
@@ -302,9 +298,7 @@ impl Store for PostgresStore {
         after: Uuid,
         limit: u32,
     ) -> Result<Vec<HoldRow>, StoreError> {
-        in_time(lists::holds(&self.pool, tenant, after, limit))
-            .await
-            .map_err(|error| unwritten(&error))
+        asked(lists::holds(&self.pool, tenant, after, limit)).await
     }
 
     async fn entries(
@@ -313,9 +307,7 @@ impl Store for PostgresStore {
         after: Place,
         limit: u32,
     ) -> Result<Vec<(Place, EntryRow)>, StoreError> {
-        in_time(lists::entries(&self.pool, tenant, after, limit))
-            .await
-            .map_err(|error| unwritten(&error))
+        asked(lists::entries(&self.pool, tenant, after, limit)).await
     }
 
     async fn latest(
@@ -324,9 +316,7 @@ impl Store for PostgresStore {
         after: &LatestKey,
         limit: u32,
     ) -> Result<Vec<LatestRow>, StoreError> {
-        in_time(lists::latest(&self.pool, tenant, after, limit))
-            .await
-            .map_err(|error| unwritten(&error))
+        asked(lists::latest(&self.pool, tenant, after, limit)).await
     }
 
     async fn counters(
@@ -335,13 +325,11 @@ impl Store for PostgresStore {
         after: &Since,
         limit: u32,
     ) -> Result<Vec<CounterRow>, StoreError> {
-        in_time(lists::counters(&self.pool, tenant, after, limit))
-            .await
-            .map_err(|error| unwritten(&error))
+        asked(lists::counters(&self.pool, tenant, after, limit)).await
     }
 
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
-        in_time(lists::tenants(&self.pool)).await.map_err(|error| unwritten(&error))
+        asked(lists::tenants(&self.pool)).await
     }
 
     async fn runs(
@@ -350,17 +338,15 @@ impl Store for PostgresStore {
         user: Option<&str>,
         began: Range<Instant>,
     ) -> Result<Vec<RunRow>, StoreError> {
-        in_time(lists::runs(&self.pool, tenant, user, began))
-            .await
-            .map_err(|error| unwritten(&error))
+        asked(lists::runs(&self.pool, tenant, user, began)).await
     }
 
     async fn rolled_up(&self, tenant: &Tenant) -> Result<Option<Place>, StoreError> {
-        in_time(rollups::rolled_up(&self.pool, tenant)).await.map_err(|error| unwritten(&error))
+        asked(rollups::rolled_up(&self.pool, tenant)).await
     }
 
     async fn roll_up(&self, rollup: &RollUp) -> Result<bool, StoreError> {
-        in_time(rollups::roll_up(&self.pool, rollup)).await.map_err(|error| unwritten(&error))
+        asked(rollups::roll_up(&self.pool, rollup)).await
     }
 
     async fn rollups(
@@ -371,9 +357,7 @@ impl Store for PostgresStore {
         grain_ms: i64,
         began: Range<Instant>,
     ) -> Result<Vec<RollUpRow>, StoreError> {
-        in_time(rollups::rollups(&self.pool, tenant, grouping, values, grain_ms, began))
-            .await
-            .map_err(|error| unwritten(&error))
+        asked(rollups::rollups(&self.pool, tenant, grouping, values, grain_ms, began)).await
     }
 
     async fn overdue(&self, tenants: &[Tenant]) -> Result<Vec<Tenant>, StoreError> {
@@ -390,12 +374,12 @@ impl Store for PostgresStore {
     async fn now(&self) -> Result<Instant, StoreError> {
         match &self.clock {
             Some(clock) => Ok(clock()),
-            None => in_time(lists::now(&self.pool)).await.map_err(|error| unwritten(&error)),
+            None => asked(lists::now(&self.pool)).await,
         }
     }
 
     async fn carried_until(&self, tenant: &Tenant) -> Result<Instant, StoreError> {
-        in_time(carried::until(&self.pool, tenant)).await.map_err(|error| unwritten(&error))
+        asked(carried::until(&self.pool, tenant)).await
     }
 
     async fn carried_counters(
@@ -404,17 +388,15 @@ impl Store for PostgresStore {
         after: &Since,
         limit: u32,
     ) -> Result<Vec<CounterRow>, StoreError> {
-        in_time(carried::counters(&self.pool, tenant, after, limit))
-            .await
-            .map_err(|error| unwritten(&error))
+        asked(carried::counters(&self.pool, tenant, after, limit)).await
     }
 
     async fn carried_accounts(&self, tenant: &Tenant) -> Result<Vec<AccountRow>, StoreError> {
-        in_time(carried::accounts(&self.pool, tenant)).await.map_err(|error| unwritten(&error))
+        asked(carried::accounts(&self.pool, tenant)).await
     }
 
     async fn carry(&self, carry: &Carry) -> Result<bool, StoreError> {
-        in_time(carried::carry(&self.pool, carry)).await.map_err(|error| unwritten(&error))
+        asked(carried::carry(&self.pool, carry)).await
     }
 
     async fn make_months(&self, months: &[Month]) -> Result<(), StoreError> {
@@ -422,7 +404,7 @@ impl Store for PostgresStore {
     }
 
     async fn months(&self, past: Past) -> Result<Vec<Month>, StoreError> {
-        in_time(months::list(&self.pool, past)).await.map_err(|error| unwritten(&error))
+        asked(months::list(&self.pool, past)).await
     }
 
     async fn drop_month(&self, past: Past, month: Month) -> Result<(), StoreError> {
@@ -436,9 +418,7 @@ impl Store for PostgresStore {
         gone: Range<Instant>,
         limit: u32,
     ) -> Result<bool, StoreError> {
-        in_time(months::forget(&self.pool, tenant, past, gone, limit))
-            .await
-            .map_err(|error| unwritten(&error))
+        asked(months::forget(&self.pool, tenant, past, gone, limit)).await
     }
 }
 
@@ -448,6 +428,11 @@ async fn in_time<T>(
 ) -> Result<T, sqlx::Error> {
     let silent = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
     tokio::time::timeout(ANSWERED, answer).await.unwrap_or_else(silent)
+}
+
+/// The same, where nothing is written.
+async fn asked<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    in_time(answer).await.map_err(|error| unwritten(&error))
 }
 
 /// Until when a write whose answer was lost is asked after, from now on.

@@ -1,8 +1,8 @@
 -- Writes batches of different tenants, each only where its head stands as expected and nobody
 -- else holds it. All parts join what the head part returns. Rows are matched to their batch by
 -- its place among those sent. What is known to be new is inserted and what is known to be there is
--- updated: to insert or update, whichever it is, takes nearly twice as long. Where fewer rows are written than were sent, it divides by zero,
--- and nothing at all is written.
+-- updated: to insert or update, whichever it is, takes more than half as long again. Where fewer rows
+-- are written than were sent, it divides by zero, and nothing at all is written.
 WITH sent AS (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[], $7::text[], $8::text[], $9::bytea[], $10::bigint[])
         WITH ORDINALITY AS sent (tenant_id, version, stamp, next_stamp, at, moves, allowed, denied, body, row_count, place)
