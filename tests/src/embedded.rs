@@ -41,6 +41,8 @@ pub enum What {
         amount: Decimal,
         /// Whose.
         agent: String,
+        /// For how long.
+        ttl_ms: i64,
     },
     /// A reservation's tokens were used.
     Settle {
@@ -142,15 +144,14 @@ impl Embedded {
     pub async fn ask(&self, request: &Request) -> Answer {
         let tenant = request.tenant.parse().expect("a tenant's name");
         let operation = match &request.what {
-            What::Reserve { amount, agent } => Operation::Reserve {
+            What::Reserve { amount, agent, ttl_ms } => Operation::Reserve {
                 call: Call {
                     dimensions: [("agent", agent.as_str()), ("model", "gpt-4o")]
                         .map(|(name, value)| Dimension { name: name.into(), value: value.into() })
                         .to_vec(),
                     quantities: tokens(*amount),
                 },
-                // Longer than any test runs.
-                ttl_ms: 7 * 86_400_000,
+                ttl_ms: *ttl_ms,
                 mode: Mode::All,
             },
             What::Settle { id, used } => Operation::Settle { id: *id, used: tokens(*used) },

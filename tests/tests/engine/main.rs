@@ -53,6 +53,7 @@ on_both! {
     a_key_asked_64_times_at_once_has_one_effect,
     what_stood_stands_for_the_next_host,
     a_settlement_after_its_time_is_booked_and_late,
+    what_expires_is_settled_in_the_same_batch,
     a_cancelled_caller_cancels_nothing,
     a_request_that_fails_harms_no_other,
     an_agent_that_is_disabled_stays_so_for_the_next_host,

@@ -1,8 +1,11 @@
 //! What holds on every store.
 
+use std::sync::Arc;
 use std::task::Poll;
 
-use tollgate_host::engine::{Denied, HostError, Operation, Outcome, Recorded, Reserved};
+use tollgate_host::engine::{
+    Denied, Expiring, HostError, Operation, Outcome, Recorded, Reserved, Setup,
+};
 use tollgate_host::store::{Closure, Store};
 use tollgate_policy_core::{Currency, Money};
 use uuid::Uuid;
@@ -105,6 +108,19 @@ pub async fn what_stood_stands_for_the_next_host<S: Store>(house: &House<S>) {
     assert_eq!(reserved(&host, 1).await, None);
     ask(&host, Operation::Release { id: more }).await.expect("released");
     assert!(reserved(&host, 25).await.is_some());
+}
+
+pub async fn what_expires_is_settled_in_the_same_batch<S: Store>(house: &House<S>) {
+    for expiring in [Expiring::GiveBack, Expiring::Charge] {
+        let setup = Arc::new(Setup { expiring, ..(*setup(1_000)).clone() });
+        let host = house.host(&setup).await;
+        let id = reserved(&host, 60).await.expect("allowed");
+        house.advance(60_000);
+        let settled = ask(&host, settle(id, 30)).await.expect("settled");
+        assert!(matches!(settled, Outcome::Settled(Recorded { late: true, .. })), "{settled:?}");
+        let again = ask(&host, settle(id, 30)).await;
+        assert_eq!(again, Err(HostError::Ended { id, how: Closure::Settled }));
+    }
 }
 
 pub async fn a_settlement_after_its_time_is_booked_and_late<S: Store>(house: &House<S>) {

@@ -4,12 +4,16 @@ use tollgate_tests::embedded::{Answer, Trouble, What};
 use tollgate_tests::postgres::Cluster;
 
 use crate::crew::{Crew, reserved};
-use crate::ground::{Ground, reserve, settle};
+use crate::ground::{Ground, reserve_for, settle};
 use crate::judge::judge;
 use crate::sizes::{alone, size};
 
 /// So many reservations are ended at once.
 const AT_ONCE: usize = 50;
+
+/// How long reservations are held, one after the other: some are over before anyone ends them, some
+/// while they are ended, some never.
+const TTLS_MS: [i64; 7] = [10, 25, 50, 100, 200, 400, 7 * 86_400_000];
 
 #[test]
 fn of_all_ends_of_a_reservation_exactly_one_wins() {
@@ -29,14 +33,17 @@ fn of_all_ends_of_a_reservation_on_a_file_exactly_one_wins() {
 }
 
 fn ended(mut crew: Crew, reservations: usize) {
-    let mut won = [0, 0];
+    let (mut won, mut late) = ([0, 0], 0);
     for _ in 0..reservations / AT_ONCE {
-        let opening: Vec<_> =
-            (0..AT_ONCE).map(|host| (host, crew.request(host % 2, None, reserve(10)))).collect();
+        let ttls_ms = TTLS_MS.iter().cycle().take(AT_ONCE);
+        let opening: Vec<_> = ttls_ms
+            .enumerate()
+            .map(|(host, ttl_ms)| (host, crew.request(host % 2, None, reserve_for(10, *ttl_ms))))
+            .collect();
         let ids: Vec<_> = crew.ask(&opening).iter().map(reserved).collect();
         let mut ends = Vec::new();
-        // Of several hosts, and in either order of ways. Where hosts end reservations by themselves
-        // once their time is over, that is one way more.
+        // Of several hosts, and in either order of ways. What expires may be settled all the same,
+        // and nothing else.
         for turn in 0..4 {
             for (place, id) in ids.iter().enumerate() {
                 let settles = (turn + place / 2) % 2 == 0;
@@ -49,7 +56,10 @@ fn ended(mut crew: Crew, reservations: usize) {
             let mut winners = 0;
             for answer in answers.iter().skip(place).step_by(AT_ONCE) {
                 match answer {
-                    Answer::Settled { .. } => won[0] += 1,
+                    Answer::Settled { whole, .. } => {
+                        won[0] += 1;
+                        late += usize::from(whole.contains("\"late\":true"));
+                    }
                     Answer::Released => won[1] += 1,
                     Answer::None(Trouble::Ended, _) => continue,
                     other => panic!("{other:?}"),
@@ -63,4 +73,5 @@ fn ended(mut crew: Crew, reservations: usize) {
     let found = judge(&ground, &mut crew.journal);
     assert_eq!([found.settled, found.released], won, "{found:?}");
     assert!(won.iter().all(|won| *won > 0), "each way wins now and then: {won:?}");
+    assert!(late > 0 && late < won[0], "some expire first: {late} of {won:?}");
 }

@@ -152,8 +152,13 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// A request for tokens of the one agent that most tests have.
+/// Held for longer than any test runs.
 pub fn reserve(amount: u64) -> What {
-    What::Reserve { amount: amount.try_into().expect("an amount"), agent: "sdr".into() }
+    reserve_for(amount, 7 * 86_400_000)
+}
+
+pub fn reserve_for(amount: u64, ttl_ms: i64) -> What {
+    What::Reserve { amount: amount.try_into().expect("an amount"), agent: "sdr".into(), ttl_ms }
 }
 
 pub fn settle(id: Uuid, used: u64) -> What {

@@ -17,7 +17,8 @@ const POISONED: usize = 7;
 const MOST: &str = "999999999999999.999999999999";
 
 fn of_agent(agent: &str, amount: &str) -> What {
-    What::Reserve { agent: agent.into(), amount: amount.parse().expect("an amount") }
+    let amount = amount.parse().expect("an amount");
+    What::Reserve { agent: agent.into(), amount, ttl_ms: 7 * 86_400_000 }
 }
 
 #[test]

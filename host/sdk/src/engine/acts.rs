@@ -195,8 +195,11 @@ impl Book {
         if let Some(Charged { usage, used_at, used }) = expired.charged {
             self.undo(usage, Some(id), used_at, &used, "settled after all")?;
         }
-        let row = ClosureRow { id, how: Closure::Settled, held: false, body: Vec::new() };
-        self.batch_mut()?.write.closures.push(row);
+        let closures = &mut self.batch_mut()?.write.closures;
+        // A batch says once how a reservation ended, also where its time was over in this one.
+        let own = closures.iter().position(|row| row.id == id);
+        let held = own.is_some_and(|place| closures.swap_remove(place).held);
+        closures.push(ClosureRow { id, how: Closure::Settled, held, body: Vec::new() });
         Ok(())
     }
 
