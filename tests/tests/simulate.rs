@@ -434,6 +434,10 @@ fn a_trace_runs_on_a_ledger_that_stays_and_holds() {
         let other = ["--store", store, "--tenant", "other"];
         let other = shell.report(&trace, &[&flags[..], &other].concat());
         assert_eq!(other["cost"], without["cost"]);
+        let erase = ["erase", "--store", store, "--tenant", "other", "--dimension", "model"];
+        let erased = shell.program(&[&erase[..], &["gpt-4o", "--json"]].concat());
+        let told: serde_json::Value = serde_json::from_slice(&erased.stdout).unwrap();
+        assert!(told["pseudonym"].as_str().unwrap().starts_with("erased-"), "{told}");
         let verified = shell.program(&["verify", "--store", store]);
         assert!(verified.status.success());
         assert_eq!(String::from_utf8_lossy(&verified.stdout), "0 differences\n");

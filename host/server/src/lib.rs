@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod components;
+mod erase;
 mod policy;
 mod simulate;
 mod stores;
@@ -29,6 +30,8 @@ enum Verb {
     Simulate(simulate::Arguments),
     /// Recomputes counters, holds and balances from what happened, and prints what differs
     Verify(verify::Arguments),
+    /// Erases a person's name, or another value, from all that is kept: a pseudonym takes its place
+    Erase(erase::Arguments),
     /// Looks at a policy component
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -43,6 +46,7 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Simulate(arguments) => simulate::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::Erase(arguments) => erase::run(&arguments),
         Verb::Policy(verb) => policy::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Worker => return tollgate_host::sandbox::worker_main(),
     };

@@ -1,5 +1,6 @@
 //! The host on a store: exact, durable and repeatable, on each of them.
 
+mod erasing;
 mod hosts;
 mod house;
 mod keeping;
@@ -72,6 +73,7 @@ on_both! {
     a_limit_set_as_data_is_fed_to_the_policy_that_reads_its_counter,
     counters_of_a_new_policy_are_filled_before_it_judges,
     what_a_person_disables_only_a_person_enables,
+    what_one_host_disabled_another_one_enables,
     an_agents_settings_hold_from_the_next_call_on,
     what_can_be_had_is_granted_where_that_is_enough,
     a_check_answers_like_a_reservation_and_holds_nothing,
@@ -80,6 +82,11 @@ on_both! {
 
     verifying:
     what_stands_otherwise_than_what_happened_is_found_and_put_right;
+
+    erasing:
+    what_is_erased_stands_nowhere_and_all_sums_stay,
+    what_is_open_is_not_erased,
+    an_agent_that_is_erased_leaves_no_record;
 
     keeping:
     what_was_carried_forward_still_adds_up,

@@ -369,6 +369,23 @@ pub async fn what_a_person_disables_only_a_person_enables<S: Store>(house: &Hous
     assert!(fits(&host, anas(1)).await, "it ends by itself");
 }
 
+pub async fn what_one_host_disabled_another_one_enables<S: Store>(house: &House<S>) {
+    let setup = setup(1_000);
+    let (host, other) = (house.host(&setup).await, house.host(&setup).await);
+    // The books of both are open, and the other's will be those of before.
+    assert!(fits(&host, anas(1)).await && fits(&other, anas(1)).await);
+    let set = |why: Option<&str>| Operation::Set {
+        subject: Subject::Disabled(
+            Dimension { name: "user".into(), value: "ana".into() },
+            why.map(|why| (why.into(), None)),
+        ),
+        by: Author::Person("the owner".into()),
+    };
+    ask(&host, set(Some("on leave"))).await.expect("done");
+    ask(&other, set(None)).await.expect("done");
+    assert!(fits(&host, anas(1)).await);
+}
+
 pub async fn an_agents_settings_hold_from_the_next_call_on<S: Store>(house: &House<S>) {
     let setup = Setup {
         bindings: vec![binding("pricing", "{}"), binding("quota", r#"{"agent_settings":true}"#)],

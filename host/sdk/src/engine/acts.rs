@@ -32,6 +32,9 @@ impl Book {
         operation: &Operation,
         priced: Option<Priced>,
     ) -> Result<Outcome, HostError> {
+        if let Some(name) = operation.dimensions().find_map(|own| self.judge.records.erasing(own)) {
+            return Err(HostError::Erasing(name.to_owned()));
+        }
         match operation {
             Operation::Reserve { call, ttl_ms, mode } => {
                 self.reserve(call, *ttl_ms, *mode, None, priced)

@@ -7,7 +7,9 @@ use tollgate_policy_core::window::{Instant, Window};
 use uuid::Uuid;
 
 use super::body::{self, KeptUsage};
+use super::erasure::Erasure;
 use super::host::HostError;
+use super::records::Records;
 use super::tally::{Tally, TallyError};
 use crate::store::{HoldRow, Place, Store, Tenant};
 
@@ -20,16 +22,18 @@ pub struct History {
     /// From where on it is read.
     pub since: Instant,
     pub tally: Tally,
+    /// What was being erased when it was begun.
+    pub erasures: Vec<Erasure>,
     read_to: Place,
 }
 
 impl History {
-    /// Nothing is read yet. What was booked before `carried` may be gone.
+    /// Nothing is read yet.
     pub fn of(
         counters: Vec<Counter>,
         calendar: TenantCalendar,
         at: Instant,
-        carried: Instant,
+        records: &Records,
     ) -> Result<Self, HostError> {
         let begins = |counter: &Counter| match counter.window {
             Window::Request | Window::InFlight => Ok(at),
@@ -40,10 +44,16 @@ impl History {
         };
         let begins = counters.iter().map(begins).collect::<Result<Vec<_>, _>>();
         let begins = begins.map_err(TallyError::from)?;
-        let since = begins.into_iter().min().unwrap_or(at).max(carried);
+        let since = begins.into_iter().min().unwrap_or(at).max(records.carried());
         let mut tally = Tally::new(calendar);
         tally.subscribe(&counters);
-        Ok(Self { counters, since, tally, read_to: Place::before(since) })
+        let (erasures, read_to) = (records.erasures().to_vec(), Place::before(since));
+        Ok(Self { counters, since, tally, erasures, read_to })
+    }
+
+    /// Whether it still is history: none of it was carried forward, or is being erased, meanwhile.
+    pub fn holds(&self, records: &Records) -> bool {
+        self.since >= records.carried() && self.erasures == records.erasures()
     }
 
     /// Reads on, to where there is no more.
@@ -53,7 +63,10 @@ impl History {
             let Some((last, _)) = page.last() else { return Ok(()) };
             self.read_to = *last;
             for (_, row) in page {
-                let Some(used) = body::read::<KeptUsage>(&row.body) else { continue };
+                let Some(mut used) = body::read::<KeptUsage>(&row.body) else { continue };
+                for erasure in &self.erasures {
+                    erasure.dimensions(&mut used.dimensions);
+                }
                 let places = self.tally.places(&used.dimensions);
                 self.tally.book(row.used_at, &places, &used.used, &[])?;
             }

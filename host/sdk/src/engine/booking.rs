@@ -132,7 +132,7 @@ impl Book {
         if let Some(Ended::As(how)) = self.ended.get(&usage) {
             return Err(HostError::Ended { id: usage, how: *how });
         }
-        let used = body::read::<KeptUsage>(&row.body).ok_or(HostError::UnknownUsage(usage))?;
+        let used = self.judge.records.usage(&row.body).ok_or(HostError::UnknownUsage(usage))?;
         if used.voids.is_some() {
             return Err(HostError::UnknownUsage(usage));
         }

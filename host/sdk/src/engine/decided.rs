@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::amounts::Amounts;
 use super::body;
+use super::erasure::Erasure;
 use super::judge::{Judged, Judgement};
 use super::price::Priced;
 use super::{Call, Setup};
@@ -48,7 +49,8 @@ impl Decided {
             self.fed.entry(own.binding).or_default().clone_from(&own.readings);
         }
         let (call, priced, denial) = (&**call, priced.as_ref(), outcome.as_ref().err());
-        let body = DecisionBody { asked, call, partial, priced, judged: bodies, denial };
+        let erased = false;
+        let body = DecisionBody { asked, call, partial, priced, judged: bodies, denial, erased };
         body::append(&mut self.bytes, &body);
     }
 
@@ -70,6 +72,8 @@ struct DecisionBody<C = Call, P = Priced, J = JudgedBody, D = Denial> {
     judged: Vec<J>,
     /// Why not, where that was not a policy's word alone.
     denial: Option<D>,
+    /// Whether a value in it gave way to a pseudonym.
+    erased: bool,
 }
 
 /// What a quota policy was fed beside the call, and what it said.
@@ -102,6 +106,9 @@ pub struct DecisionRecord {
     pub judged: Vec<Judged>,
     /// Why not, if not.
     pub denial: Option<Denial>,
+    /// Whether a value in it gave way to a pseudonym: the same is said to that, but what it takes to
+    /// say so may differ.
+    pub erased: bool,
 }
 
 /// The name of what a batch was judged with, among the tenant's records.
@@ -122,7 +129,7 @@ pub fn decisions(batch: &BatchRow, setup: &Setup) -> Option<Vec<DecisionRecord>>
     while !rest.is_empty() {
         let (body, after): (DecisionBody, _) = postcard::take_from_bytes(rest).ok()?;
         rest = after;
-        let DecisionBody { asked, call, partial, priced, judged, denial } = body;
+        let DecisionBody { asked, call, partial, priced, judged, denial, erased } = body;
         let quote = priced.as_ref().and_then(|own| own.outcome.as_ref().ok()?.as_ref().ok());
         let asks = Amounts::of_call(&call.quantities, quote).ok()?;
         let judged = judged.into_iter().map(|own| {
@@ -140,9 +147,43 @@ pub fn decisions(batch: &BatchRow, setup: &Setup) -> Option<Vec<DecisionRecord>>
         let judged = judged.collect::<Option<Vec<Judged>>>()?;
         let id = *if denial.is_none() { allowed.next() } else { denied.next() }?;
         let at = batch.key.at;
-        decisions.push(DecisionRecord { id, at, asked, call, partial, priced, judged, denial });
+        decisions.push(DecisionRecord {
+            id,
+            at,
+            asked,
+            call,
+            partial,
+            priced,
+            judged,
+            denial,
+            erased,
+        });
     }
     Some(decisions)
+}
+
+/// The same batch with a value erased; no body: nothing in it names it. None where a later engine
+/// wrote it.
+pub fn erase(packed: &[u8], erasure: &Erasure) -> Option<Option<Vec<u8>>> {
+    let bytes = unpack(packed)?;
+    let (context, mut rest): (String, _) = postcard::take_from_bytes(&bytes).ok()?;
+    let mut decided = Decided::new(&context);
+    let mut named = false;
+    while !rest.is_empty() {
+        let (mut body, after): (DecisionBody, _) = postcard::take_from_bytes(rest).ok()?;
+        rest = after;
+        if erasure.dimensions(&mut body.call.dimensions) {
+            body.priced.iter_mut().for_each(|priced| erasure.priced(priced));
+            for JudgedBody { facts, outcome, .. } in &mut body.judged {
+                erasure.judged(facts, outcome);
+            }
+            body.denial.iter_mut().for_each(|denial| erasure.denial(denial));
+            body.erased = true;
+            named = true;
+        }
+        body::append(&mut decided.bytes, &body);
+    }
+    Some(named.then(|| decided.pack()))
 }
 
 fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
@@ -162,14 +203,14 @@ impl DecisionRecord {
         if let Some(priced) = &self.priced {
             quote = priced.outcome.as_ref().ok().and_then(|outcome| outcome.as_ref().ok());
             let is_hosts = priced.outcome.as_ref().is_err_and(Fault::is_hosts);
-            if !(is_hosts || priced.is_said_again(setup, &self.call)) {
+            if !(is_hosts || priced.is_said_again(setup, &self.call, self.erased)) {
                 others.push(priced.binding);
             }
         }
         let asks = Amounts::of_call(&self.call.quantities, quote).unwrap_or_default();
         for judged in &self.judged {
             let is_hosts = judged.outcome.as_ref().is_err_and(Fault::is_hosts);
-            let same = || judged.is_said_again(setup, &self.call, &asks, self.at, self.partial);
+            let same = || judged.is_said_again(setup, self, &asks);
             if !(is_hosts || same()) {
                 others.push(judged.binding);
             }

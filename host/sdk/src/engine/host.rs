@@ -85,6 +85,17 @@ pub enum HostError {
     /// What it needs more costs another currency than what it holds.
     #[error("`{0}` holds another currency than what it needs more: reserve that apart")]
     Currency(Uuid),
+    /// A value of this dimension is being erased.
+    #[error("this `{0}` is being erased: ask again once that is done")]
+    Erasing(String),
+    /// So many of its reservations are open.
+    #[error(
+        "{0} of its reservations are open: settle or release them, or wait until their time is over"
+    )]
+    StillOpen(usize),
+    /// Something was written by a later engine.
+    #[error("{0} cannot be read: a later version wrote it")]
+    Unreadable(String),
     /// The host is going down.
     #[error("the host is going down")]
     Stopped,

@@ -11,6 +11,7 @@ use tollgate_policy_core::{Decimal, Meter};
 
 use super::accounts::Accounts;
 use super::amounts::Amounts;
+use super::decided::DecisionRecord;
 use super::feed::{Feed, Known};
 use super::limit::{Limit, LimitKey};
 use super::price::{Priced, failure, price};
@@ -62,18 +63,18 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// Whether the same is said to the same call again.
+    /// Whether the same is said to the same call again, and takes as much; that it need not where
+    /// something in it was erased.
     pub(super) fn is_said_again(
         &self,
         setup: &Setup,
-        call: &Call,
+        decision: &DecisionRecord,
         asks: &Amounts,
-        at: Instant,
-        partial: bool,
     ) -> bool {
         let Some(Binding { policy, .. }) = setup.bindings.get(self.binding) else { return false };
-        let answer = policy.check(self.request(policy, call, asks, at, partial));
-        (&answer.outcome, answer.fuel) == (&self.outcome, self.fuel)
+        let DecisionRecord { call, at, partial, erased, .. } = decision;
+        let answer = policy.check(self.request(policy, call, asks, *at, *partial));
+        answer.outcome == self.outcome && (*erased || answer.fuel == self.fuel)
     }
 
     fn request(

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tollgate_policy_core::window::Instant;
 
 use super::ask::{Ask, answer, refuse};
 use super::backfill::{History, holds};
@@ -173,8 +172,8 @@ impl<S: Store> Locked<S> {
             return Ok(None);
         }
         let Some(served) = desk.tenants.get(&self.tenant) else { return Ok(None) };
-        let carried = self.book.as_ref().map_or(Instant::MIN, |book| book.judge.records.carried());
-        let mut history = History::of(counters, served.setup.calendar, at, carried)?;
+        let Some(book) = &self.book else { return Ok(None) };
+        let mut history = History::of(counters, served.setup.calendar, at, &book.judge.records)?;
         history.read_on(&*desk.store, &self.tenant).await?;
         Ok(Some(history))
     }
@@ -221,7 +220,7 @@ impl<S: Store> Locked<S> {
         }
         let Some(book) = &mut self.book else { return Ok(Learnt::All) };
         if let Some(mut history) = history {
-            if history.since < book.judge.records.carried() {
+            if !history.holds(&book.judge.records) {
                 return Ok(Learnt::Anew);
             }
             history.read_on(&*self.desk.store, &self.tenant).await?;
@@ -237,6 +236,6 @@ impl<S: Store> Locked<S> {
 enum Learnt {
     /// As far as the requests need.
     All,
-    /// Of the history that was read some is carried forward meanwhile: it must be read anew.
+    /// The history that was read is history no longer: it must be read anew.
     Anew,
 }

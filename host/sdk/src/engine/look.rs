@@ -106,6 +106,9 @@ impl Book {
         mode: Mode,
         priced: Option<Priced>,
     ) -> Result<Checked, HostError> {
+        if let Some(name) = self.judge.records.erasing(&call.dimensions) {
+            return Err(HostError::Erasing(name.to_owned()));
+        }
         let places = self.places(&call.dimensions);
         let partial = mode == Mode::BestEffort;
         let judgement = self.judge.judge(Arc::new(call.clone()), priced, &places, partial)?;

@@ -8,7 +8,7 @@ use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::ask::{Ask, Work};
-use super::body::{self, HoldBody, KeptUsage};
+use super::body::{self, HoldBody};
 use super::book::{Book, Ended, Held, run_of};
 use super::operation::{Operation, Subject};
 use super::part::Part;
@@ -147,7 +147,7 @@ impl Book {
                     }
                     return Ok(());
                 };
-                let Some(used) = body::read::<KeptUsage>(&row.body) else { return Ok(()) };
+                let Some(used) = self.judge.records.usage(&row.body) else { return Ok(()) };
                 let elsewhere = used.elsewhere.placed(&mut self.judge.tally);
                 self.missing_then(&used.dimensions, row.used_at, &elsewhere, wanted)
             }
@@ -222,11 +222,10 @@ impl Book {
             match state {
                 HoldState::Open(row) => self.know_row(row),
                 HoldState::Closed { id, how, body } => {
-                    let ended = match body::read(&body) {
-                        Some(expired) if how == Closure::Expired => {
-                            Ended::Expired(Box::new(expired))
-                        }
-                        _ => Ended::As(how),
+                    let expired = || self.judge.records.expired(&body);
+                    let ended = match (how == Closure::Expired).then(expired).flatten() {
+                        Some(expired) => Ended::Expired(Box::new(expired)),
+                        None => Ended::As(how),
                     };
                     self.ended.entry(id).or_insert(ended);
                 }

@@ -281,6 +281,20 @@ impl Operation {
         }
     }
 
+    /// Whom it names.
+    pub(super) fn dimensions(&self) -> impl Iterator<Item = &[Dimension]> {
+        let (reports, call): (&[Report], _) = match self {
+            Self::Reserve { call, .. } | Self::Start { call, .. } => (&[], Some(&*call.dimensions)),
+            Self::Record { reports } => (reports, None),
+            Self::Set { subject: Subject::Limit(key, _), .. } => (&[], Some(&*key.dimensions)),
+            Self::Set { subject: Subject::Disabled(own, _), .. } => {
+                (&[], Some(std::slice::from_ref(own)))
+            }
+            _ => (&[], None),
+        };
+        call.into_iter().chain(reports.iter().map(|report| &*report.call.dimensions))
+    }
+
     /// Refuses what no state of a tenant makes right.
     pub(super) fn check(&self, setup: &Setup) -> Result<(), HostError> {
         match self {

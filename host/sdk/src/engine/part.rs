@@ -58,6 +58,20 @@ impl KeptParts {
         }
     }
 
+    /// Tells counters of other values, where there are others.
+    pub fn rename(&mut self, new: impl Fn(i64, &str) -> Option<String>) {
+        let mut renamed = Self::default();
+        for (counter, place, opened, amount) in &self.parts {
+            let Some(values) = self.values.get(*place) else { continue };
+            let values = new(*counter, values).unwrap_or_else(|| values.clone());
+            renamed.append(Self {
+                values: vec![values],
+                parts: vec![(*counter, 0, *opened, *amount)],
+            });
+        }
+        *self = renamed;
+    }
+
     /// Among the slots of a tally. Places that point nowhere were never written by us.
     pub fn placed(&self, tally: &mut Tally) -> Vec<Part> {
         let part = |(counter, place, opened, amount): &(i64, usize, Instant, Decimal)| {

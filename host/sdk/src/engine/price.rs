@@ -26,11 +26,12 @@ pub struct Priced {
 }
 
 impl Priced {
-    /// Whether the same is said to the same call again.
-    pub(super) fn is_said_again(&self, setup: &Setup, call: &Call) -> bool {
+    /// Whether the same is said to the same call again, and takes as much; that it need not where
+    /// something in it was erased.
+    pub(super) fn is_said_again(&self, setup: &Setup, call: &Call, erased: bool) -> bool {
         let Some(Binding { policy, .. }) = setup.bindings.get(self.binding) else { return false };
         let answer = policy.price(self.usage(&Feed::new(&policy.manifest().reads), call));
-        (&answer.outcome, answer.fuel) == (&self.outcome, self.fuel)
+        answer.outcome == self.outcome && (erased || answer.fuel == self.fuel)
     }
 
     fn usage(&self, feed: &Feed, call: &Call) -> Usage {

@@ -11,17 +11,20 @@ use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::{Counter, Dimension};
 use tollgate_policy_core::window::{Instant, Weekday};
 
+use super::body::{self, ExpiredBody, KeptUsage};
+use super::erasure::Erasure;
 use super::limit::{Limit, LimitKey};
 use super::tally::id_of;
 use crate::store::RecordRow;
 
-const AGENT: &str = "agent";
+pub const AGENT: &str = "agent";
 const LIMIT: &str = "limit";
 const DISABLEMENT: &str = "disablement";
 const TOLD: &str = "told";
 const COUNTERS: &str = "counters";
 const CARRIED: &str = "carried";
 const CONTEXT: &str = "context";
+const ERASURE: &str = "erasure";
 
 /// An agent: its settings are fed to policies that read them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +106,7 @@ pub struct Records {
     counters: BTreeMap<i64, KeptCounter>,
     contexts: HashSet<String>,
     carried: Option<Instant>,
+    erasures: Vec<Erasure>,
     changed: BTreeMap<(&'static str, String), Option<Vec<u8>>>,
 }
 
@@ -118,6 +122,7 @@ impl Records {
                 TOLD => self.told.extend(read::<Told>(name.as_bytes())),
                 COUNTERS => self.counters = read(body).unwrap_or_default(),
                 CARRIED => self.carried = read(body),
+                ERASURE => self.erasures.extend(read::<Erasure>(body)),
                 CONTEXT => {
                     self.contexts.insert(name.clone());
                 }
@@ -239,6 +244,64 @@ impl Records {
     pub fn carry(&mut self, until: Instant) {
         self.carried = Some(until);
         self.changed.insert((CARRIED, String::new()), Some(json(&until)));
+    }
+
+    /// What is being erased: counters stand under the pseudonym already, and history need not yet.
+    pub fn erasures(&self) -> &[Erasure] {
+        &self.erasures
+    }
+
+    /// The dimension of which these name a value that is being erased.
+    pub fn erasing(&self, dimensions: &[Dimension]) -> Option<&str> {
+        let named = self.erasures.iter().find(|own| own.is_named(dimensions))?;
+        Some(&named.dimension.name)
+    }
+
+    /// Begins: what is known under the value's name is known no longer.
+    pub fn erase(&mut self, erasure: &Erasure) {
+        let Dimension { name, value } = &erasure.dimension;
+        if name == AGENT && self.agents.contains_key(value) {
+            self.set_agent(value, None);
+        }
+        let limits: Vec<LimitKey> = self.limits.keys().cloned().collect();
+        for key in limits.into_iter().filter(|key| erasure.is_named(&key.dimensions)) {
+            self.set_limit(key, None);
+        }
+        if self.disabled.remove(&erasure.dimension).is_some() {
+            self.change(DISABLEMENT, &erasure.dimension, None);
+        }
+        let is_told = |told: &Told| {
+            told.period.as_ref().is_some_and(|(_, dimensions)| erasure.is_named(dimensions))
+        };
+        for told in self.told.extract_if(is_told).collect::<Vec<_>>() {
+            self.change(TOLD, &told, None);
+        }
+        self.changed.insert((ERASURE, erasure.pseudonym.clone()), Some(json(erasure)));
+        self.erasures.push(erasure.clone());
+    }
+
+    /// Ends: the value stands nowhere.
+    pub fn erased(&mut self, erasure: &Erasure) {
+        self.erasures.retain(|own| own != erasure);
+        self.changed.insert((ERASURE, erasure.pseudonym.clone()), None);
+    }
+
+    /// A usage, whether or not it tells of what is being erased. None where a later engine wrote it.
+    pub fn usage(&self, body: &[u8]) -> Option<KeptUsage> {
+        let mut used: KeptUsage = body::read(body)?;
+        for erasure in &self.erasures {
+            erasure.usage(&mut used, &self.counters);
+        }
+        Some(used)
+    }
+
+    /// The same of what expired.
+    pub fn expired(&self, body: &[u8]) -> Option<ExpiredBody> {
+        let mut expired: ExpiredBody = body::read(body)?;
+        for erasure in &self.erasures {
+            erasure.expired(&mut expired, &self.counters);
+        }
+        Some(expired)
     }
 
     /// What batches were judged with is kept once.

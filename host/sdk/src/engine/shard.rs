@@ -299,10 +299,15 @@ impl<S: Store> Shard<S> {
     }
 }
 
-/// What expired may have been settled since by way of another host; where nothing is written, nobody
-/// would notice.
+/// Whether another host may have changed what this follows from: where nothing is written, nobody
+/// would notice. What expired may have been settled, what is already as it is set may be so no
+/// longer, and what was being erased may be.
 fn is_doubtful(outcome: &Result<Outcome, HostError>) -> bool {
-    matches!(outcome, Err(HostError::Ended { how: Closure::Expired, .. }))
+    matches!(
+        outcome,
+        Ok(Outcome::Done)
+            | Err(HostError::Ended { how: Closure::Expired, .. } | HostError::Erasing(_))
+    )
 }
 
 /// Whether books are ready to judge.

@@ -6,7 +6,7 @@ use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::accounts::COST;
-use super::body::{self, HoldBody, KeptUsage};
+use super::body::{self, HoldBody};
 use super::host::HostError;
 use super::records::Records;
 use super::tally::Tally;
@@ -20,8 +20,7 @@ pub const PAGE: u32 = 1_000;
 /// What a tenant's history comes to, by the counters that it keeps.
 pub struct Sums {
     groups: Vec<Group>,
-    /// From when on each counter is whole.
-    pub since: BTreeMap<i64, Instant>,
+    records: Records,
     /// By name and currency, the balance where a counter has what is settled.
     pub accounts: BTreeMap<(String, String), Total>,
     /// Up to where history was carried forward.
@@ -83,7 +82,7 @@ impl Sums {
             }
         }
         Self {
-            since: since(&records),
+            records,
             groups,
             accounts: BTreeMap::new(),
             carried,
@@ -94,11 +93,19 @@ impl Sums {
         }
     }
 
-    /// Whether these are the counters that are kept as of a head.
+    /// Whether these are the counters that are kept as of a head, and what is being erased.
     pub fn keeps(&self, found: &Found) -> bool {
         let mut records = Records::default();
         records.load(&found.records);
-        since(&records) == self.since
+        let since = |records: &Records| -> Vec<(i64, Instant)> {
+            records.counters().iter().map(|(id, kept)| (*id, kept.since)).collect()
+        };
+        since(&records) == since(&self.records) && records.erasures() == self.records.erasures()
+    }
+
+    /// From when on a counter is whole; none: it is not kept.
+    pub fn since(&self, counter: i64) -> Option<Instant> {
+        self.records.counters().get(&counter).map(|kept| kept.since)
     }
 
     /// What is added up so far is carried forward.
@@ -129,7 +136,7 @@ impl Sums {
     /// A counter knows nothing of what was booked before it was kept.
     pub fn add_usage(&mut self, place: Place, row: &UsageRow) -> Result<(), HostError> {
         self.used_to = place;
-        let Some(used) = body::read::<KeptUsage>(&row.body) else {
+        let Some(used) = self.records.usage(&row.body) else {
             self.unreadable_usages.push(row.id);
             return Ok(());
         };
@@ -173,8 +180,4 @@ impl Sums {
     pub fn take_moved(&mut self) -> Vec<CounterRow> {
         self.groups.iter_mut().flat_map(|group| group.tally.take_moved().counters).collect()
     }
-}
-
-fn since(records: &Records) -> BTreeMap<i64, Instant> {
-    records.counters().iter().map(|(id, kept)| (*id, kept.since)).collect()
 }

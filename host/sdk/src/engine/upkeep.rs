@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Random;
 use super::carry::carry;
+use super::erase::finish_erasures;
 use super::host::HostError;
 use super::rollup::{GRAINS_MS, GROUPINGS, follow};
 use crate::store::{Month, Past, Place, Store, Tenant, first_id_of, instant_of};
@@ -60,6 +61,9 @@ pub async fn upkeep<S: Store>(
     }
     if let Some(kept) = retention.decisions {
         done = round.decisions(month_before(now, kept)).await.and(done);
+    }
+    for tenant in &round.tenants {
+        done = finish_erasures(store, tenant, random).await.and(done);
     }
     done = round.all(Past::Keys, before(now, retention.keys)).await.and(done);
     let [grain_ms, _] = GRAINS_MS;

@@ -129,7 +129,7 @@ fn differences(mut sums: Sums, stands: &Stands, accounts: &[AccountRow]) -> Vec<
     }
     // Of what is kept no longer, and of what began before it was kept, nothing can be told.
     pairs.retain(|(counter, _, opened), _| {
-        sums.since.get(counter).is_some_and(|since| *opened == Instant::MIN || opened >= since)
+        sums.since(*counter).is_some_and(|since| *opened == Instant::MIN || *opened >= since)
     });
     let usages = sums.unreadable_usages.into_iter().map(Difference::Usage);
     let mut differences: Vec<Difference> =

@@ -1,6 +1,7 @@
 //! What is kept durably, and how it moves: whole batches, each of one tenant, each only where the
 //! tenant's head still stands where the writer saw it. Knows no policies.
 
+mod erased;
 mod month;
 mod past;
 mod postgres;
@@ -16,6 +17,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
+pub use erased::{ChangeKey, ChangeRow, Renamed, Rewritten};
 pub use month::Month;
 pub use past::Past;
 pub use postgres::{Durability, PostgresStore};
@@ -228,6 +230,39 @@ pub trait Store: Send + Sync + 'static {
         gone: Range<Instant>,
         limit: u32,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Reservations whose time was over and that were not settled, in the order of their
+    /// identifiers, after one of them, with what is kept of them: a page.
+    fn expired(
+        &self,
+        tenant: &Tenant,
+        after: Uuid,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(Uuid, Vec<u8>)>, StoreError>> + Send;
+
+    /// How records came to be what they are, in the order of their keys, after one of them: a page.
+    fn changes(
+        &self,
+        tenant: &Tenant,
+        after: &ChangeKey,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<ChangeRow>, StoreError>> + Send;
+
+    /// Writes what happened anew, in other words. Not all of it may stand where this fails.
+    fn rewrite(
+        &self,
+        tenant: &Tenant,
+        rewritten: &Rewritten,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Adds the roll-ups of some values to those of others, and removes them.
+    fn rename_rollups(
+        &self,
+        tenant: &Tenant,
+        grouping: &str,
+        values: &str,
+        new: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// A locked head.
@@ -237,6 +272,14 @@ pub trait Locked: Send {
 
     /// Writes and lets go.
     fn write(self, write: &Write) -> impl Future<Output = Result<Written, StoreError>> + Send;
+
+    /// The same, with counters told of other values. Where the answer is lost it is not found out
+    /// what became of it.
+    fn rename(
+        self,
+        renamed: &Renamed,
+        write: &Write,
+    ) -> impl Future<Output = Result<Written, StoreError>> + Send;
 
     /// Lets go. Dropped, it does so somewhat later.
     fn release(self) -> impl Future<Output = ()> + Send;

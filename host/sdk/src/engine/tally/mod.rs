@@ -19,10 +19,10 @@ use tollgate_policy_core::window::{Instant, Window};
 
 use super::amounts::Amounts;
 use super::part::Part;
-use kept::{Group, Kept, List, sorted};
+use kept::{Group, Kept, List};
 use slot::{Draft, Key, Slot};
 
-pub use kept::id_of;
+pub use kept::{id_of, sorted};
 pub use rows::Moved;
 
 /// The totals of one tenant.

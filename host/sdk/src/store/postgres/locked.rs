@@ -3,7 +3,9 @@
 
 use sqlx::{Postgres, Transaction};
 
+use super::erased::rename;
 use super::{PostgresStore, failed, in_time, settling, unwritten};
+use crate::store::erased::Renamed;
 use crate::store::rows::{Found, Need, Write};
 use crate::store::{Locked, StoreError, Tenant, Written};
 
@@ -74,6 +76,15 @@ impl Locked for PostgresLocked<'_> {
             Err(StoreError::Lost(_)) => store.again(write, true, settling()).await,
             result => result,
         }
+    }
+
+    async fn rename(mut self, renamed: &Renamed, write: &Write) -> Result<Written, StoreError> {
+        let done = in_time(rename(&mut self.transaction, &write.tenant, renamed)).await;
+        if let Err(error) = done {
+            self.release().await;
+            return Err(unwritten(&error));
+        }
+        self.write_once(write).await
     }
 
     async fn release(self) {

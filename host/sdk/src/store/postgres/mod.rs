@@ -2,6 +2,7 @@
 
 mod arrays;
 mod carried;
+mod erased;
 mod found;
 mod lists;
 mod locked;
@@ -19,6 +20,7 @@ use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres,
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
+use super::erased::{ChangeKey, ChangeRow, Rewritten};
 use super::rows::{
     AccountRow, BatchKey, BatchRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey,
     LatestRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
@@ -419,6 +421,38 @@ impl Store for PostgresStore {
         limit: u32,
     ) -> Result<bool, StoreError> {
         asked(months::forget(&self.pool, tenant, past, gone, limit)).await
+    }
+
+    async fn expired(
+        &self,
+        tenant: &Tenant,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<(Uuid, Vec<u8>)>, StoreError> {
+        asked(erased::expired(&self.pool, tenant, after, limit)).await
+    }
+
+    async fn changes(
+        &self,
+        tenant: &Tenant,
+        after: &ChangeKey,
+        limit: u32,
+    ) -> Result<Vec<ChangeRow>, StoreError> {
+        asked(erased::changes(&self.pool, tenant, after, limit)).await
+    }
+
+    async fn rewrite(&self, tenant: &Tenant, rewritten: &Rewritten) -> Result<(), StoreError> {
+        asked(erased::rewrite(&self.pool, tenant, rewritten)).await
+    }
+
+    async fn rename_rollups(
+        &self,
+        tenant: &Tenant,
+        grouping: &str,
+        values: &str,
+        new: &str,
+    ) -> Result<(), StoreError> {
+        asked(erased::rename_rollups(&self.pool, tenant, grouping, values, new)).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! The store in one file, for one host: the same tables and the same protocol as on Postgres.
 
 mod carried;
+mod erased;
 mod forget;
 mod found;
 mod lists;
@@ -16,6 +17,7 @@ use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
+use super::erased::{ChangeKey, ChangeRow, Renamed, Rewritten};
 use super::postgres::Durability;
 use super::rows::{
     AccountRow, BatchKey, BatchRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey,
@@ -267,6 +269,42 @@ impl Store for SqliteStore {
     ) -> Result<bool, StoreError> {
         forget::forget(&self.pool, tenant, past, gone, limit).await.map_err(|error| failed(&error))
     }
+
+    async fn expired(
+        &self,
+        tenant: &Tenant,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<(Uuid, Vec<u8>)>, StoreError> {
+        erased::expired(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
+    }
+
+    async fn changes(
+        &self,
+        tenant: &Tenant,
+        after: &ChangeKey,
+        limit: u32,
+    ) -> Result<Vec<ChangeRow>, StoreError> {
+        erased::changes(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
+    }
+
+    async fn rewrite(&self, tenant: &Tenant, rewritten: &Rewritten) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        erased::rewrite(transaction, tenant, rewritten).await.map_err(|error| failed(&error))
+    }
+
+    async fn rename_rollups(
+        &self,
+        tenant: &Tenant,
+        grouping: &str,
+        values: &str,
+        new: &str,
+    ) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        erased::rename_rollups(transaction, tenant, grouping, values, new)
+            .await
+            .map_err(|error| failed(&error))
+    }
 }
 
 /// The file itself, locked.
@@ -285,6 +323,13 @@ impl Locked for SqliteLocked<'_> {
         let written = write::in_savepoint(&mut transaction, write).await??;
         transaction.commit().await.map_err(|error| failed(&error))?;
         Ok(written)
+    }
+
+    async fn rename(self, renamed: &Renamed, write: &Write) -> Result<Written, StoreError> {
+        let mut transaction = self.transaction;
+        let done = erased::rename(&mut transaction, &write.tenant, renamed).await;
+        done.map_err(|error| failed(&error))?;
+        Self { transaction, ..self }.write(write).await
     }
 
     async fn release(self) {

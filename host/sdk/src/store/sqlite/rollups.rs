@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, SqlitePool, Transaction};
+use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::window::Instant;
 
@@ -43,37 +43,46 @@ pub async fn roll_up(
     .execute(&mut *transaction)
     .await?;
     for row in rows {
-        let stood = sqlx::query(
-            "SELECT amount FROM rollup WHERE tenant_id = ? AND grouping_name = ? AND grain_ms = ? \
-             AND opened = ? AND dimension_values = ? AND meter = ?",
-        )
-        .bind(tenant())
-        .bind(row.grouping.clone())
-        .bind(row.grain_ms)
-        .bind(row.opened)
-        .bind(row.values.clone())
-        .bind(row.meter.clone())
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let stood = stood.map_or(Ok(Decimal::ZERO), |row| amount(&row, 0))?;
-        let sum =
-            stood.checked_add(row.amount).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
-        sqlx::query(
-            "INSERT OR REPLACE INTO rollup \
-             (tenant_id, grouping_name, grain_ms, opened, dimension_values, meter, amount) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(tenant())
-        .bind(row.grouping.clone())
-        .bind(row.grain_ms)
-        .bind(row.opened)
-        .bind(row.values.clone())
-        .bind(row.meter.clone())
-        .bind(sum.to_string())
-        .execute(&mut *transaction)
-        .await?;
+        add(&mut transaction, &rollup.tenant, row).await?;
     }
     transaction.commit().await?;
     Ok(true)
+}
+
+pub async fn add(
+    connection: &mut SqliteConnection,
+    tenant: &Tenant,
+    row: &RollUpRow,
+) -> Result<(), sqlx::Error> {
+    let stood = sqlx::query(
+        "SELECT amount FROM rollup WHERE tenant_id = ? AND grouping_name = ? AND grain_ms = ? \
+         AND opened = ? AND dimension_values = ? AND meter = ?",
+    )
+    .bind(tenant.as_str().to_owned())
+    .bind(row.grouping.clone())
+    .bind(row.grain_ms)
+    .bind(row.opened)
+    .bind(row.values.clone())
+    .bind(row.meter.clone())
+    .fetch_optional(&mut *connection)
+    .await?;
+    let stood = stood.map_or(Ok(Decimal::ZERO), |row| amount(&row, 0))?;
+    let sum =
+        stood.checked_add(row.amount).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    sqlx::query(
+        "INSERT OR REPLACE INTO rollup \
+         (tenant_id, grouping_name, grain_ms, opened, dimension_values, meter, amount) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(tenant.as_str().to_owned())
+    .bind(row.grouping.clone())
+    .bind(row.grain_ms)
+    .bind(row.opened)
+    .bind(row.values.clone())
+    .bind(row.meter.clone())
+    .bind(sum.to_string())
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
 }
 
 pub async fn rollups(

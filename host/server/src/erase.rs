@@ -1,0 +1,54 @@
+//! `tollgate erase`: a pseudonym takes the place of a value, mostly of a person's name.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+use tollgate_host::engine::erase;
+use tollgate_host::store::{Store, Tenant};
+use tollgate_policy_core::contract::Dimension;
+
+use crate::stores::{AnyStore, StoreUrl};
+use crate::surroundings::{random, wall_clock};
+
+/// What is erased.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
+    #[arg(long, value_name = "URL")]
+    store: StoreUrl,
+    /// From whose records
+    #[arg(long)]
+    tenant: Tenant,
+    /// Of which dimension
+    #[arg(long, default_value = "user")]
+    dimension: String,
+    /// The value that is to stand nowhere any more
+    value: String,
+    /// Prints a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Erases, and prints the pseudonym.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let pseudonym = runtime.block_on(async {
+        match StoreUrl::open_there(&arguments.store, wall_clock()).await? {
+            AnyStore::Postgres(store) => of(&store, arguments).await,
+            AnyStore::Sqlite(store, _) => of(&store, arguments).await,
+        }
+    })?;
+    if arguments.json {
+        println!("{}", json!({ "pseudonym": pseudonym }));
+    } else {
+        println!("`{pseudonym}` has taken its place");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn of(store: &impl Store, arguments: &Arguments) -> Result<String> {
+    let Arguments { tenant, dimension, value, .. } = arguments;
+    let dimension = Dimension { name: dimension.clone(), value: value.clone() };
+    Ok(erase(store, tenant, &dimension, &random()).await?)
+}
