@@ -112,6 +112,12 @@ impl<S: Store> House<S> {
         Arc::clone(setups.get(context).expect("a setup of this test"))
     }
 
+    /// Something is about to be judged with this.
+    pub fn know(&self, setup: &Arc<Setup>) {
+        let mut setups = self.setups.lock().expect("the setups");
+        setups.insert(setup.context_name(), Arc::clone(setup));
+    }
+
     /// A host with books of its own.
     pub async fn host(&self, setup: &Arc<Setup>) -> Host {
         self.builder(setup).start().await.expect("a host")
@@ -124,8 +130,7 @@ impl<S: Store> House<S> {
             let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
             u128::from(drawn).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
         };
-        let mut setups = self.setups.lock().expect("the setups");
-        setups.insert(setup.context_name(), Arc::clone(setup));
+        self.know(setup);
         let now = Arc::clone(&self.now);
         let clock = Arc::new(move || now.load(Ordering::Relaxed));
         Host::builder(Arc::clone(&self.store), clock, Arc::new(random))

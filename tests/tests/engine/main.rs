@@ -7,6 +7,7 @@ mod keeping;
 mod model;
 mod operations;
 mod rules;
+mod swapping;
 mod verifying;
 
 use std::sync::Arc;
@@ -79,6 +80,11 @@ on_both! {
     a_check_answers_like_a_reservation_and_holds_nothing,
     what_makes_no_sense_is_refused_and_nothing_is_written,
     usage_is_rolled_up_once_however_many_hosts_follow_it;
+
+    swapping:
+    no_call_is_lost_or_judged_by_a_mixture_while_policies_change,
+    what_is_asked_after_a_swap_is_judged_by_what_was_swapped_in,
+    a_tenant_that_is_new_is_served_at_once;
 
     verifying:
     what_stands_otherwise_than_what_happened_is_found_and_put_right;

@@ -8,7 +8,7 @@ use super::host::HostError;
 use super::look::Account;
 use super::look::Checked;
 use super::operation::{Mode, Operation, Outcome};
-use super::price::Priced;
+use super::price::PricedWith;
 use crate::store::Tenant;
 
 /// A request.
@@ -17,7 +17,7 @@ pub struct Ask {
     /// Under which it is done once, however often it is asked.
     pub key: Option<String>,
     /// Its price, where that was had before its turn.
-    pub priced: Option<Priced>,
+    pub priced: Option<PricedWith>,
     pub work: Work,
 }
 

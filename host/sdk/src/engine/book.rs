@@ -228,6 +228,7 @@ impl Book {
             return ask.refuse(&HostError::Stopped);
         }
         let Ask { tenant, key, priced, work } = ask;
+        let priced = priced.and_then(|priced| priced.of(&self.judge.setup));
         let (operation, reply) = match work {
             Work::Look(look, reply) => {
                 let _ = reply.send(self.look(&look, priced));

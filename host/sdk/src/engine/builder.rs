@@ -10,9 +10,10 @@ use tollgate_policy_core::window::Instant;
 
 use super::Setup;
 use super::ask::{Ask, Work};
-use super::host::{Host, HostError, Served, WeakHost};
+use super::host::{Create, Host, HostError, WeakHost};
 use super::operation::Operation;
 use super::rollup::follow;
+use super::served::Tenants;
 use super::shard::Shard;
 use super::upkeep::{Retention, make_months, upkeep};
 use crate::store::{Clock, Store, Tenant};
@@ -30,7 +31,7 @@ pub struct HostBuilder<S> {
 /// What all shards of a host share.
 pub struct Desk<S> {
     pub store: Arc<S>,
-    pub tenants: Arc<HashMap<Tenant, Served>>,
+    pub tenants: Arc<Tenants>,
     pub settings: Settings,
     pub ahead: Ahead,
     /// So many heads may be locked at a time, so that connections are left for the others.
@@ -173,17 +174,16 @@ impl<S: Store> HostBuilder<S> {
     /// Starts it, on the runtime that this is called on.
     pub async fn start(self) -> Result<Host, HostError> {
         let Self { store, tenants, settings } = self;
-        let mut served = HashMap::with_capacity(tenants.len());
+        let served = Tenants::default();
         for (tenant, setup) in tenants {
-            setup.check()?;
+            served.serve(&tenant, setup)?;
             store.create(&tenant).await?;
-            served.insert(tenant, Served::new(setup));
         }
         // Before anything is written that would stand outside of its month. What cannot be made now
         // is made by upkeep.
         let _ = make_months(&*store).await;
         // What was booked before and is not rolled up is found at the start.
-        let booked = Mutex::new(served.keys().cloned().collect());
+        let booked = Mutex::new(served.names().into_iter().collect());
         let desk = Arc::new(Desk {
             booked,
             store,
@@ -199,7 +199,12 @@ impl<S: Store> HostBuilder<S> {
         });
         let (tenants, clock) = (Arc::clone(&desk.tenants), Arc::clone(&desk.settings.clock));
         let (here, gone) = watch::channel(());
-        let host = Host::new(shards.collect(), tenants, clock, desk.ahead.clone(), here);
+        let store = Arc::clone(&desk.store);
+        let create: Create = Box::new(move |tenant| {
+            let store = Arc::clone(&store);
+            Box::pin(async move { store.create(&tenant).await })
+        });
+        let host = Host::new(shards.collect(), tenants, clock, desk.ahead.clone(), create, here);
         tokio::spawn(sweep(Arc::clone(&desk), host.downgrade()));
         tokio::spawn(roll_up(Arc::clone(&desk), host.downgrade()));
         tokio::spawn(keep_up(desk, gone));
@@ -210,12 +215,11 @@ impl<S: Store> HostBuilder<S> {
 /// Has reservations end whose time is over, of tenants from whom nothing else is heard.
 async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
     const PAGE: usize = 512;
-    let tenants: Vec<Tenant> = desk.tenants.keys().cloned().collect();
     let mut ticks = tokio::time::interval(desk.settings.sweep.max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for page in tenants.chunks(PAGE) {
+        for page in desk.tenants.names().chunks(PAGE) {
             // What is not found now is found at the next tick.
             let overdue = desk.store.overdue(page).await.unwrap_or_default();
             let Some(host) = host.upgrade() else { return };

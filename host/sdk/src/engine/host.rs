@@ -2,11 +2,11 @@
 //! store. Requests queue in shards; a shard judges what has gathered, writes it all in one go, and
 //! only then answers. A tenant belongs to one shard, so that its books have one owner.
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tollgate_policy_core::contract::Quantity;
 use tollgate_policy_core::decimal::DecimalError;
@@ -15,12 +15,11 @@ use tollgate_policy_core::{Decimal, Meter};
 use uuid::Uuid;
 
 use super::ask::{Ask, Look, Seen, Work};
-use super::book::Book;
 use super::builder::{Ahead, HostBuilder, Random};
-use super::feed::Known;
 use super::look::{Account, Checked};
 use super::operation::{Denied, Mode, Operation, Outcome, Recorded, Reserved, check_call};
-use super::price::{Priced, depends_on_call_alone, price};
+use super::price::PricedWith;
+use super::served::{Served, Tenants};
 use super::{Call, EngineError, Setup, SetupError, TallyError};
 use crate::store::{Clock, Closure, Store, StoreError, Tenant};
 
@@ -122,49 +121,22 @@ fn words(how: Closure) -> &'static str {
     }
 }
 
-/// A tenant that a host serves.
-pub struct Served {
-    pub setup: Arc<Setup>,
-    /// Whether calls can be priced before their turn comes.
-    prices_ahead: bool,
-    /// The books, while they are open. Their shard alone opens, closes and writes them; others may
-    /// look, where they need not wait for that.
-    book: Mutex<Option<Box<Book>>>,
-}
-
-impl Served {
-    pub fn new(setup: Arc<Setup>) -> Self {
-        let prices_ahead = depends_on_call_alone(&setup);
-        Self { setup, prices_ahead, book: Mutex::new(None) }
-    }
-
-    pub fn book(&self) -> MutexGuard<'_, Option<Box<Book>>> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The answer to a question, where it can be had at once.
-    fn glance(
-        &self,
-        look: &Look,
-        priced: &mut Option<Priced>,
-        at: Instant,
-    ) -> Option<Result<Seen, HostError>> {
-        self.book.try_lock().ok()?.as_mut()?.glance(look, priced, at)
-    }
-}
-
 /// A host. Cheap to clone; it ends with its last clone.
 #[derive(Clone)]
 pub struct Host(Arc<Inner>);
 
 struct Inner {
     shards: Vec<mpsc::Sender<Ask>>,
-    tenants: Arc<HashMap<Tenant, Served>>,
+    tenants: Arc<Tenants>,
     clock: Clock,
     ahead: Ahead,
+    create: Create,
     /// Tells those who wait for long that the host is gone.
     _here: watch::Sender<()>,
 }
+
+/// Creates a tenant in the store.
+pub type Create = Box<dyn Fn(Tenant) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
 
 /// A host as its own tasks know it.
 pub struct WeakHost(Weak<Inner>);
@@ -185,16 +157,32 @@ impl Host {
 
     pub(super) fn new(
         shards: Vec<mpsc::Sender<Ask>>,
-        tenants: Arc<HashMap<Tenant, Served>>,
+        tenants: Arc<Tenants>,
         clock: Clock,
         ahead: Ahead,
+        create: Create,
         here: watch::Sender<()>,
     ) -> Self {
-        Self(Arc::new(Inner { shards, tenants, clock, ahead, _here: here }))
+        Self(Arc::new(Inner { shards, tenants, clock, ahead, create, _here: here }))
     }
 
     pub(super) fn downgrade(&self) -> WeakHost {
         WeakHost(Arc::downgrade(&self.0))
+    }
+
+    /// Serves a tenant with this from now on. What is under way ends with what it began with, and no
+    /// decision is taken by a mixture. A tenant that is new is created.
+    pub async fn serve(
+        &self,
+        tenant: &Tenant,
+        setup: impl Into<Arc<Setup>>,
+    ) -> Result<(), HostError> {
+        let setup = setup.into();
+        setup.check()?;
+        if self.0.tenants.get(tenant).is_none() {
+            (self.0.create)(tenant.clone()).await?;
+        }
+        Ok(self.0.tenants.serve(tenant, setup)?)
     }
 
     /// May this call go ahead? What it needs is held for so long, until it is settled or released.
@@ -242,9 +230,9 @@ impl Host {
 
     /// What would become of this call, and how near each limit is? Nothing is held or written.
     pub async fn check(&self, tenant: &Tenant, call: Call) -> Result<Checked, HostError> {
-        let setup = self.served(tenant)?;
-        check_call(&call, &setup.setup)?;
-        let priced = self.price(setup, &call);
+        let served = self.served(tenant)?;
+        check_call(&call, &served.setup())?;
+        let priced = self.price(&served, &call);
         match self.look(tenant, Look::Check(call, Mode::All), priced).await? {
             Seen::Checked(checked) => Ok(*checked),
             Seen::Accounts(_) => Err(HostError::Stopped),
@@ -268,14 +256,14 @@ impl Host {
         operation: Operation,
     ) -> Result<Outcome, HostError> {
         let served = self.served(tenant)?;
-        operation.check(&served.setup)?;
+        operation.check(&served.setup())?;
         if key.as_ref().is_some_and(|key| key.contains('\0') || key.len() > KEY_MAX) {
             let words = format!("a key is of {KEY_MAX} bytes at the most, and holds no NUL");
             return Err(HostError::Malformed(words));
         }
         let priced = match &operation {
             Operation::Reserve { call, .. } | Operation::Start { call, .. } => {
-                self.price(served, call)
+                self.price(&served, call)
             }
             _ => None,
         };
@@ -289,7 +277,7 @@ impl Host {
         &self,
         tenant: &Tenant,
         look: Look,
-        priced: Option<Priced>,
+        priced: Option<PricedWith>,
     ) -> Result<Seen, HostError> {
         let mut priced = priced;
         let at = self.0.ahead.heard(&self.0.clock);
@@ -313,15 +301,12 @@ impl Host {
         shards[place].send(ask).await.map_err(|_| HostError::Stopped)
     }
 
-    fn served(&self, tenant: &Tenant) -> Result<&Served, HostError> {
+    fn served(&self, tenant: &Tenant) -> Result<Arc<Served>, HostError> {
         self.0.tenants.get(tenant).ok_or_else(|| HostError::UnknownTenant(tenant.clone()))
     }
 
-    /// The price of a call, had beside the shard, which has enough to do; once the store told the
-    /// time, which prices may depend on.
-    fn price(&self, served: &Served, call: &Call) -> Option<Priced> {
-        let at = self.0.ahead.heard(&self.0.clock).filter(|_| served.prices_ahead)?;
-        price(&served.setup, Known::default(), call, at)
+    fn price(&self, served: &Served, call: &Call) -> Option<PricedWith> {
+        served.price(call, self.0.ahead.heard(&self.0.clock))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::Setup;
 use super::ask::{Ask, answer, refuse};
 use super::backfill::{History, holds};
 use super::book::Book;
@@ -84,7 +85,13 @@ impl<S: Store> Locked<S> {
         let Ok(permit) = desk.locks.acquire().await else {
             return Err((asks, HostError::Stopped));
         };
-        let history = match self.history(&asks).await {
+        let Some(served) = desk.tenants.get(&self.tenant) else {
+            return Err((asks, HostError::UnknownTenant(self.tenant.clone())));
+        };
+        // All of this round is of one set of policies.
+        let setup = served.setup();
+        self.book = self.book.take().filter(|book| Arc::ptr_eq(&book.judge.setup, &setup));
+        let history = match self.history(&setup, &asks).await {
             Ok(history) => history,
             Err(error) => return Err((asks, error)),
         };
@@ -92,7 +99,7 @@ impl<S: Store> Locked<S> {
             Ok(locked) => locked,
             Err(error) => return Err((asks, error.into())),
         };
-        let learnt = self.learn(&mut locked, &mut asks, history).await;
+        let learnt = self.learn(&mut locked, &setup, &mut asks, history).await;
         if matches!(learnt, Ok(Learnt::Anew)) {
             locked.release().await;
             drop(permit);
@@ -149,7 +156,11 @@ impl<S: Store> Locked<S> {
     }
 
     /// What counters are to be filled with that the tenant does not keep yet; read without a lock.
-    async fn history(&mut self, asks: &[Ask]) -> Result<Option<History>, HostError> {
+    async fn history(
+        &mut self,
+        setup: &Arc<Setup>,
+        asks: &[Ask],
+    ) -> Result<Option<History>, HostError> {
         let desk = &self.desk;
         let need = Need { whole: true, ..Need::head(self.tenant.clone()) };
         let known = self.book.as_ref().map(|book| book.unkept(asks));
@@ -159,10 +170,8 @@ impl<S: Store> Locked<S> {
                 let found = desk.store.read(std::slice::from_ref(&need)).await?;
                 let Some(found) = found.into_iter().next() else { return Ok(None) };
                 desk.heard(found.now);
-                let served = desk.tenants.get(&self.tenant);
-                let served = served.ok_or_else(|| HostError::UnknownTenant(self.tenant.clone()))?;
                 let at = found.now.max(found.head.at);
-                let book = Book::open(self.tenant.clone(), Arc::clone(&served.setup), found);
+                let book = Book::open(self.tenant.clone(), Arc::clone(setup), found);
                 let unkept = book.unkept(asks);
                 self.book = Some(book);
                 (unkept, at)
@@ -171,9 +180,8 @@ impl<S: Store> Locked<S> {
         if counters.is_empty() {
             return Ok(None);
         }
-        let Some(served) = desk.tenants.get(&self.tenant) else { return Ok(None) };
         let Some(book) = &self.book else { return Ok(None) };
-        let mut history = History::of(counters, served.setup.calendar, at, &book.judge.records)?;
+        let mut history = History::of(counters, setup.calendar, at, &book.judge.records)?;
         history.read_on(&*desk.store, &self.tenant).await?;
         Ok(Some(history))
     }
@@ -182,6 +190,7 @@ impl<S: Store> Locked<S> {
     async fn learn(
         &mut self,
         locked: &mut S::Locked<'_>,
+        setup: &Arc<Setup>,
         asks: &mut Vec<Ask>,
         history: Option<History>,
     ) -> Result<Learnt, HostError> {
@@ -206,11 +215,8 @@ impl<S: Store> Locked<S> {
             let learnt = match &mut self.book {
                 Some(book) => book.learn(need, found),
                 None => {
-                    let served = self.desk.tenants.get(&self.tenant);
-                    let served =
-                        served.ok_or_else(|| HostError::UnknownTenant(self.tenant.clone()))?;
-                    let (tenant, setup) = (self.tenant.clone(), Arc::clone(&served.setup));
-                    self.book = Some(Book::open(tenant, setup, found));
+                    let tenant = self.tenant.clone();
+                    self.book = Some(Book::open(tenant, Arc::clone(setup), found));
                     true
                 }
             };

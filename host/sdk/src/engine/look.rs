@@ -15,7 +15,7 @@ use super::ask::{Look, Seen};
 use super::book::Book;
 use super::host::HostError;
 use super::operation::Mode;
-use super::price::Priced;
+use super::price::{Priced, PricedWith};
 
 /// What would become of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ impl Book {
     pub fn glance(
         &mut self,
         look: &Look,
-        priced: &mut Option<Priced>,
+        priced: &mut Option<PricedWith>,
         at: Instant,
     ) -> Option<Result<Seen, HostError>> {
         if !self.knows_enough(look.dimensions(), at) {
@@ -95,7 +95,8 @@ impl Book {
         // A batch may have begun, and all of it happens at its own instant.
         let now = self.judge.now;
         self.judge.now = now.max(at);
-        let seen = self.look(look, priced.take());
+        let own = priced.take().and_then(|priced| priced.of(&self.judge.setup));
+        let seen = self.look(look, own);
         self.judge.now = now;
         Some(seen)
     }

@@ -28,6 +28,7 @@ mod part;
 mod price;
 mod records;
 mod rollup;
+mod served;
 mod shard;
 mod stands;
 mod sums;

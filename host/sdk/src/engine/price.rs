@@ -1,5 +1,7 @@
 //! What a call costs, by the policy that prices.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::contract::{Denial, Fact, Quote, Rate, Read, Refusal, Usage, dimension};
 use tollgate_policy_core::window::Instant;
@@ -23,6 +25,19 @@ pub struct Priced {
     pub outcome: Result<Result<Quote, Refusal>, Fault>,
     /// What that took.
     pub fuel: u64,
+}
+
+/// A price that was had before its call's turn came.
+pub struct PricedWith {
+    pub setup: Arc<Setup>,
+    pub priced: Priced,
+}
+
+impl PricedWith {
+    /// The price, where the call is judged with what priced it: a decision is of one set of policies.
+    pub fn of(self, setup: &Arc<Setup>) -> Option<Priced> {
+        Arc::ptr_eq(&self.setup, setup).then_some(self.priced)
+    }
 }
 
 impl Priced {

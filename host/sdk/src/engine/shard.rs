@@ -11,7 +11,7 @@ use tollgate_policy_core::window::Instant;
 use super::ask::{Answers, Ask, answer, refuse};
 use super::book::{Book, Sealed};
 use super::builder::Desk;
-use super::host::{HostError, Served};
+use super::host::HostError;
 use super::locked::{Locked, Quiet};
 use super::operation::Outcome;
 use crate::store::{Closure, Found, Need, Store, StoreError, Tenant, Write, Written};
@@ -42,6 +42,8 @@ pub struct Shard<S> {
     contended: HashMap<Tenant, mpsc::UnboundedSender<Ask>>,
     /// What is asked of a tenant whose task is about to end.
     parked: Vec<Ask>,
+    /// What waits until what is being written has landed.
+    later: Vec<Ask>,
     quiet: (mpsc::UnboundedSender<Quiet>, mpsc::UnboundedReceiver<Quiet>),
 }
 
@@ -54,6 +56,7 @@ impl<S: Store> Shard<S> {
             flight: None,
             contended: HashMap::new(),
             parked: Vec::new(),
+            later: Vec::new(),
             quiet: mpsc::unbounded_channel(),
         }
     }
@@ -100,6 +103,11 @@ impl<S: Store> Shard<S> {
                 None => groups.entry(ask.tenant.clone()).or_default().push(ask),
             }
         }
+        let groups = groups.into_iter().filter_map(|(tenant, asks)| {
+            let asks = self.of_now(&tenant, asks)?;
+            Some((tenant, asks))
+        });
+        let groups = groups.collect();
         let (prepared, unsettled) = self.prepare(groups).await;
         for (tenant, asks, at) in prepared {
             self.judge(tenant, asks, at);
@@ -111,7 +119,8 @@ impl<S: Store> Shard<S> {
 
     fn judge(&mut self, tenant: Tenant, asks: Vec<Ask>, at: Instant) {
         let desk = Arc::clone(&self.desk);
-        let mut open = desk.tenants.get(&tenant).map(Served::book);
+        let served = desk.tenants.get(&tenant);
+        let mut open = served.as_ref().map(|served| served.book());
         let Some(book) = open.as_mut().and_then(|open| open.as_mut()) else {
             return self.contend(tenant, asks);
         };
@@ -151,6 +160,28 @@ impl<S: Store> Shard<S> {
         let locked = Locked::new(Arc::clone(&self.desk), tenant.clone(), receiver);
         tokio::spawn(locked.run(asks, self.quiet.0.clone()));
         self.contended.insert(tenant, sender);
+    }
+
+    /// Requests that can be judged with what their tenant is judged with now. Where books are of an
+    /// earlier set of policies, what was not sent off yet is judged anew, and what was must land
+    /// first.
+    fn of_now(&mut self, tenant: &Tenant, mut asks: Vec<Ask>) -> Option<Vec<Ask>> {
+        let Some(served) = self.desk.tenants.get(tenant) else { return Some(asks) };
+        let is_current = served.book().as_ref().map(|book| served.is_current(book));
+        if is_current == Some(true) {
+            return Some(asks);
+        }
+        let mut all = self.close(tenant);
+        all.append(&mut asks);
+        if self.is_in_flight(tenant) {
+            self.later.append(&mut all);
+            return None;
+        }
+        Some(all)
+    }
+
+    fn is_in_flight(&self, tenant: &Tenant) -> bool {
+        self.flight.iter().any(|flight| flight.batches.iter().any(|(own, ..)| own == tenant))
     }
 
     /// Brings the books up to what these requests need at an instant, which is the one to judge
@@ -215,7 +246,7 @@ impl<S: Store> Shard<S> {
         let learnt = match &mut *served.book() {
             Some(book) => book.learn(need, found),
             closed => {
-                let book = Book::open(tenant.clone(), Arc::clone(&served.setup), found);
+                let book = Book::open(tenant.clone(), served.setup(), found);
                 *closed = Some(Box::new(book));
                 true
             }
@@ -265,21 +296,22 @@ impl<S: Store> Shard<S> {
     /// Answers those whose batch stands; returned are those that must be judged anew.
     fn land(&mut self, written: Vec<Result<Written, StoreError>>) -> Vec<Ask> {
         let Some(Flight { batches, sent_at, .. }) = self.flight.take() else { return Vec::new() };
-        let mut again = Vec::new();
+        let mut again = std::mem::take(&mut self.later);
         for ((tenant, answers, books), written) in batches.into_iter().zip(written) {
-            let landed = |book: &mut Box<Book>| {
-                book.landed(sent_at);
-                book.is_full()
-            };
             let served = self.desk.tenants.get(&tenant);
-            let full = served.is_some_and(|served| served.book().as_mut().is_some_and(landed));
+            let over = served.is_some_and(|served| {
+                served.book().as_mut().is_some_and(|book| {
+                    book.landed(sent_at);
+                    book.is_full() || !served.is_current(book)
+                })
+            });
             match written {
                 Ok(Written::Committed) => {
                     answer(answers);
                     if books {
                         self.desk.booked(&tenant);
                     }
-                    if full {
+                    if over {
                         again.extend(self.close(&tenant));
                     }
                 }

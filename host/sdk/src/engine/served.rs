@@ -1,0 +1,100 @@
+//! The tenants that a host serves: what each is judged with just now, and its books.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+use tollgate_policy_core::window::Instant;
+
+use super::ask::{Look, Seen};
+use super::book::Book;
+use super::feed::Known;
+use super::host::HostError;
+use super::price::{PricedWith, depends_on_call_alone, price};
+use super::{Call, Setup, SetupError};
+use crate::store::Tenant;
+
+/// All of them.
+#[derive(Default)]
+pub struct Tenants(RwLock<HashMap<Tenant, Arc<Served>>>);
+
+impl Tenants {
+    pub fn get(&self, tenant: &Tenant) -> Option<Arc<Served>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
+    }
+
+    pub fn names(&self) -> Vec<Tenant> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// From now on a tenant is judged with this. What is under way ends with what it began with.
+    pub fn serve(&self, tenant: &Tenant, setup: Arc<Setup>) -> Result<(), SetupError> {
+        setup.check()?;
+        let current = Arc::new(Current::of(setup));
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match all.get(tenant) {
+            Some(served) => served.current.store(current),
+            None => {
+                let (current, book) = (ArcSwap::new(current), Mutex::new(None));
+                all.insert(tenant.clone(), Arc::new(Served { current, book }));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a tenant is judged with: all of it changes at once.
+struct Current {
+    setup: Arc<Setup>,
+    /// Whether calls can be priced before their turn comes.
+    prices_ahead: bool,
+}
+
+impl Current {
+    fn of(setup: Arc<Setup>) -> Self {
+        Self { prices_ahead: depends_on_call_alone(&setup), setup }
+    }
+}
+
+/// A tenant that a host serves.
+pub struct Served {
+    current: ArcSwap<Current>,
+    /// The books, while they are open. Their shard alone opens, closes and writes them; others may
+    /// look, where they need not wait for that.
+    book: Mutex<Option<Box<Book>>>,
+}
+
+impl Served {
+    pub fn setup(&self) -> Arc<Setup> {
+        Arc::clone(&self.current.load().setup)
+    }
+
+    /// Whether books judge with what the tenant is judged with now.
+    pub fn is_current(&self, book: &Book) -> bool {
+        Arc::ptr_eq(&self.current.load().setup, &book.judge.setup)
+    }
+
+    pub fn book(&self) -> MutexGuard<'_, Option<Box<Book>>> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The price of a call, had beside the shard, which has enough to do. By then the store must
+    /// have told the time, which prices may depend on.
+    pub fn price(&self, call: &Call, at: Option<Instant>) -> Option<PricedWith> {
+        let current = self.current.load();
+        let at = at.filter(|_| current.prices_ahead)?;
+        let priced = price(&current.setup, Known::default(), call, at)?;
+        Some(PricedWith { setup: Arc::clone(&current.setup), priced })
+    }
+
+    /// The answer to a question, where it can be had at once.
+    pub fn glance(
+        &self,
+        look: &Look,
+        priced: &mut Option<PricedWith>,
+        at: Instant,
+    ) -> Option<Result<Seen, HostError>> {
+        let mut book = self.book.try_lock().ok()?;
+        book.as_mut().filter(|book| self.is_current(book))?.glance(look, priced, at)
+    }
+}

@@ -1,0 +1,133 @@
+//! Policies change while traffic flows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::{join, join_all};
+use tollgate_host::engine::{
+    Call, Host, HostError, Operation, Outcome, Reserved, Setup, SetupError,
+};
+use tollgate_host::store::Store;
+use tollgate_policy_core::Decimal;
+
+use crate::house::{House, acme, ask, binding, call, reserve_of};
+
+/// In this set a token costs so many dollars, and so many millions of tokens are the limit: so an
+/// answer tells which set priced and which one allowed it.
+fn set(number: u32) -> Arc<Setup> {
+    let prices = format!(
+        r#"{{"prices":{{"name":"own","currency":"USD","models":
+        {{"gpt-4o":{{"prices":{{"llm_tokens":"{number}"}}}}}}}}}}"#
+    );
+    let limits = format!(
+        r#"{{"limits":[{{"meter":"llm_tokens","period":"month","limit":{number}000000}},
+        {{"meter":"llm_tokens","period":"day","per":["user"],"limit":{number}000000}}]}}"#
+    );
+    let bindings = vec![binding("pricing", &prices), binding("quota", &limits)];
+    Arc::new(Setup { bindings, ..Setup::default() })
+}
+
+fn one() -> Call {
+    call(&[("user", "ana"), ("model", "gpt-4o")], &[("llm_tokens", 1)])
+}
+
+/// By which set a call was judged.
+async fn judged(host: &Host) -> (u32, Reserved) {
+    let outcome = ask(host, reserve_of(one(), 60_000)).await.expect("an answer");
+    let Outcome::Reserved(reserved) = outcome else { panic!("{outcome:?}") };
+    let limits = reserved.findings.iter().filter_map(|own| own.limit);
+    let quote = reserved.quote.as_ref().expect("a price");
+    let cost = quote.lines[0].cost;
+    let set = (1..9).find(|number| Decimal::from(*number) == cost).expect("a set's price");
+    let million = Decimal::from(set * 1_000_000);
+    assert!(
+        limits.clone().count() == 2 && limits.clone().all(|limit| limit == million),
+        "{reserved:?}"
+    );
+    (set, reserved)
+}
+
+pub async fn no_call_is_lost_or_judged_by_a_mixture_while_policies_change<S: Store>(
+    house: &House<S>,
+) {
+    let sets = [set(1), set(2)];
+    sets.iter().for_each(|set| house.know(set));
+    let hosts = [house.host(&sets[0]).await, house.host(&sets[0]).await];
+    let over = AtomicBool::new(false);
+    let callers = (0..32).map(|caller| {
+        let (host, over) = (&hosts[caller % 2], &over);
+        async move {
+            let mut counts = [0; 3];
+            while !over.load(Ordering::Relaxed) {
+                let (set, reserved) = judged(host).await;
+                counts[set as usize] += 1;
+                if caller % 4 == 0 {
+                    let settle = Operation::Settle { id: reserved.id, used: one().quantities };
+                    ask(host, settle).await.expect("settled");
+                } else {
+                    ask(host, Operation::Release { id: reserved.id }).await.expect("released");
+                }
+            }
+            counts
+        }
+    });
+    let swaps = async {
+        for swap in 1..=50 {
+            for host in &hosts {
+                host.serve(&acme(), Arc::clone(&sets[swap % 2])).await.expect("swapped");
+            }
+            // Until something was judged by it on each host.
+            for host in &hosts {
+                judged(host).await;
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    };
+    let (counts, ()) = join(join_all(callers), swaps).await;
+    for set in [1, 2] {
+        assert!(counts.iter().map(|own| own[set]).sum::<u32>() > 50, "{counts:?}");
+    }
+}
+
+pub async fn what_is_asked_after_a_swap_is_judged_by_what_was_swapped_in<S: Store>(
+    house: &House<S>,
+) {
+    let sets = [set(1), set(2), set(3)];
+    sets.iter().for_each(|set| house.know(set));
+    let host = house.host(&sets[0]).await;
+    for round in 0..30 {
+        // Some is being written and some judged while the swap happens.
+        let before = (0..40).map(|_| judged(&host));
+        let swapped = async {
+            judged(&host).await;
+            let next = (round + 1) % 3;
+            host.serve(&acme(), Arc::clone(&sets[next])).await.expect("swapped");
+            for (set, _) in join_all((0..20).map(|_| judged(&host))).await {
+                assert_eq!(set as usize, next + 1);
+            }
+            assert_eq!(
+                host.check(&acme(), one()).await.expect("an answer").standings[0].limit,
+                Some(Decimal::from(1_000_000 * (next as u32 + 1)))
+            );
+        };
+        join(join_all(before), swapped).await;
+    }
+}
+
+pub async fn a_tenant_that_is_new_is_served_at_once<S: Store>(house: &House<S>) {
+    let host = house.host(&set(1)).await;
+    let other = "other".parse().expect("a name");
+    let unknown = host.ask(&other, None, reserve_of(one(), 60_000)).await;
+    assert_eq!(unknown, Err(HostError::UnknownTenant(other.clone())));
+    let two = Setup {
+        bindings: vec![binding("pricing", "{}"), binding("pricing", "{}")],
+        ..Setup::default()
+    };
+    let refused = host.serve(&other, two).await;
+    let two = SetupError::TwoPrices("pricing".into(), "pricing".into());
+    assert_eq!(refused, Err(HostError::Setup(two)));
+    assert!(host.ask(&other, None, reserve_of(one(), 60_000)).await.is_err());
+    host.serve(&other, set(2)).await.expect("served");
+    let outcome = host.ask(&other, None, reserve_of(one(), 60_000)).await;
+    assert!(matches!(outcome, Ok(Outcome::Reserved(_))), "{outcome:?}");
+}
