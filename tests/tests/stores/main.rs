@@ -5,6 +5,7 @@ mod conformance;
 mod keeping;
 mod months;
 mod plans;
+mod registry;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -37,6 +38,12 @@ macro_rules! on_both {
 }
 
 on_both! {
+    registry:
+    a_component_is_kept_once_for_each_owner,
+    a_revision_never_changes,
+    of_two_that_bind_at_once_one_is_told,
+    what_is_bound_is_found_in_the_order_in_which_it_was;
+
     conformance:
     a_batch_is_found_as_it_was_written,
     a_batch_of_another_version_or_stamp_writes_nothing,

@@ -7,6 +7,7 @@ mod found;
 mod lists;
 mod locked;
 mod months;
+mod registry;
 mod rollups;
 
 use std::collections::HashSet;
@@ -108,10 +109,13 @@ impl PostgresStore {
         // Whoever finds another host at it waits for as long as that takes, in a session without
         // the time limits of those that decide.
         let mut session = options.connect().await.map_err(|error| unwritten(&error))?;
-        migrator(&[("ledger", include_str!("0001_ledger.sql"))])
-            .run(&mut session)
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        migrator(&[
+            ("ledger", include_str!("0001_ledger.sql")),
+            ("registry", include_str!("0002_registry.sql")),
+        ])
+        .run(&mut session)
+        .await
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let _ = session.close().await;
         Ok(Self { pool, clock: None, apart: false })
     }

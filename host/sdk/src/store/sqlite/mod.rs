@@ -5,6 +5,7 @@ mod erased;
 mod forget;
 mod found;
 mod lists;
+mod registry;
 mod rollups;
 mod write;
 
@@ -64,10 +65,13 @@ impl SqliteStore {
             .connect_with(options.clone())
             .await
             .map_err(|error| failed(&error))?;
-        migrator(&[("ledger", include_str!("0001_ledger.sql"))])
-            .run(&pool)
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        migrator(&[
+            ("ledger", include_str!("0001_ledger.sql")),
+            ("registry", include_str!("0002_registry.sql")),
+        ])
+        .run(&pool)
+        .await
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(2)
             .test_before_acquire(false)

@@ -1,0 +1,199 @@
+//! What policies there are, and where they are bound.
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
+
+use super::{PostgresStore, asked, failed, in_time, unwritten};
+use crate::store::StoreError;
+use crate::store::registry::{BindingSetRow, Owner, RegistryStore, RevisionRow, Scope, Signed};
+
+/// On which something is said whenever something is bound.
+pub const CHANNEL: &str = "tollgate_bound";
+
+impl RegistryStore for PostgresStore {
+    async fn put_component(
+        &self,
+        owner: &Owner,
+        digest: &str,
+        bytes: &[u8],
+        signed: &Signed,
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "INSERT INTO component (tenant_id, digest, at, author, bytes) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(owner.as_str())
+        .bind(digest)
+        .bind(signed.at)
+        .bind(signed.author.as_str())
+        .bind(bytes)
+        .execute(&self.pool);
+        Ok(in_time(done).await.map_err(|error| failed(&error))?.rows_affected() == 1)
+    }
+
+    async fn component(&self, owner: &Owner, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let bytes =
+            sqlx::query_scalar("SELECT bytes FROM component WHERE tenant_id = $1 AND digest = $2")
+                .bind(owner.as_str())
+                .bind(digest)
+                .fetch_optional(&self.pool);
+        asked(bytes).await
+    }
+
+    async fn put_revision(&self, revision: &RevisionRow) -> Result<bool, StoreError> {
+        let RevisionRow { owner, policy, number, digest, settings, signed } = revision;
+        let done = sqlx::query(
+            "INSERT INTO revision (tenant_id, policy, number, digest, settings, at, author, message) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+        )
+        .bind(owner.as_str())
+        .bind(policy.as_str())
+        .bind(*number)
+        .bind(digest.as_str())
+        .bind(settings.as_str())
+        .bind(signed.at)
+        .bind(signed.author.as_str())
+        .bind(signed.message.as_str())
+        .execute(&self.pool);
+        Ok(in_time(done).await.map_err(|error| failed(&error))?.rows_affected() == 1)
+    }
+
+    async fn revisions(
+        &self,
+        owner: &Owner,
+        policy: Option<&str>,
+    ) -> Result<Vec<RevisionRow>, StoreError> {
+        asked(revisions(&self.pool, owner, policy, None)).await
+    }
+
+    async fn revision(
+        &self,
+        owner: &Owner,
+        policy: &str,
+        number: i64,
+    ) -> Result<Option<RevisionRow>, StoreError> {
+        Ok(asked(revisions(&self.pool, owner, Some(policy), Some(number))).await?.pop())
+    }
+
+    async fn put_bindings(&self, bindings: &BindingSetRow) -> Result<bool, StoreError> {
+        in_time(put_bindings(&self.pool, bindings)).await.map_err(|error| failed(&error))
+    }
+
+    async fn bindings(&self, scope: &Scope, limit: u32) -> Result<Vec<BindingSetRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT tenant_id, plan, version, moved, at, author, message, body FROM binding_set \
+             WHERE tenant_id = $1 AND plan = $2 ORDER BY version DESC LIMIT $3",
+        )
+        .bind(scope.owner.as_str())
+        .bind(scope.plan.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool);
+        let rows = asked(rows).await?;
+        rows.iter().map(bound).collect::<Result<_, _>>().map_err(|error| unwritten(&error))
+    }
+
+    async fn bound_since(&self, moved: i64) -> Result<Vec<BindingSetRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT tenant_id, plan, version, moved, at, author, message, body FROM binding_set \
+             WHERE is_current AND moved > $1 ORDER BY moved",
+        )
+        .bind(moved)
+        .fetch_all(&self.pool);
+        let rows = asked(rows).await?;
+        rows.iter().map(bound).collect::<Result<_, _>>().map_err(|error| unwritten(&error))
+    }
+}
+
+async fn revisions(
+    pool: &PgPool,
+    owner: &Owner,
+    policy: Option<&str>,
+    number: Option<i64>,
+) -> Result<Vec<RevisionRow>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT tenant_id, policy, number, digest, settings, at, author, message FROM revision \
+         WHERE tenant_id = $1 AND ($2::text IS NULL OR policy = $2) AND ($3::bigint IS NULL OR number = $3) \
+         ORDER BY policy, number",
+    )
+    .bind(owner.as_str())
+    .bind(policy)
+    .bind(number)
+    .fetch_all(pool)
+    .await?;
+    let row = |row: &PgRow| {
+        Ok(RevisionRow {
+            owner: owner_of(row)?,
+            policy: row.try_get("policy")?,
+            number: row.try_get("number")?,
+            digest: row.try_get("digest")?,
+            settings: row.try_get("settings")?,
+            signed: signed(row)?,
+        })
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Who binds waits until whoever binds elsewhere is done: so `moved` is in the order of commits.
+async fn put_bindings(pool: &PgPool, bindings: &BindingSetRow) -> Result<bool, sqlx::Error> {
+    let BindingSetRow { scope, version, signed, body, .. } = bindings;
+    let mut transaction = pool.begin().await?;
+    let moved: i64 = sqlx::query_scalar(
+        "UPDATE registry SET moved = moved + 1 WHERE tenant_id = '*' RETURNING moved",
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    let before = sqlx::query(
+        "UPDATE binding_set SET is_current = false \
+         WHERE tenant_id = $1 AND plan = $2 AND version = $3 AND is_current",
+    )
+    .bind(scope.owner.as_str())
+    .bind(scope.plan.as_str())
+    .bind(version - 1)
+    .execute(&mut *transaction)
+    .await?;
+    let bound = sqlx::query(
+        "INSERT INTO binding_set (tenant_id, plan, version, moved, is_current, at, author, message, body) \
+         VALUES ($1, $2, $3, $4, true, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+    )
+    .bind(scope.owner.as_str())
+    .bind(scope.plan.as_str())
+    .bind(*version)
+    .bind(moved)
+    .bind(signed.at)
+    .bind(signed.author.as_str())
+    .bind(signed.message.as_str())
+    .bind(body.as_str())
+    .execute(&mut *transaction)
+    .await?;
+    let follows = *version == 1 || before.rows_affected() == 1;
+    if !follows || bound.rows_affected() != 1 {
+        transaction.rollback().await?;
+        return Ok(false);
+    }
+    sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+fn bound(row: &PgRow) -> Result<BindingSetRow, sqlx::Error> {
+    Ok(BindingSetRow {
+        scope: Scope { owner: owner_of(row)?, plan: row.try_get("plan")? },
+        version: row.try_get("version")?,
+        moved: row.try_get("moved")?,
+        signed: signed(row)?,
+        body: row.try_get("body")?,
+    })
+}
+
+fn owner_of(row: &PgRow) -> Result<Owner, sqlx::Error> {
+    let name: &str = row.try_get("tenant_id")?;
+    Owner::read(name).ok_or_else(|| sqlx::Error::Decode(format!("no owner is `{name}`").into()))
+}
+
+fn signed(row: &PgRow) -> Result<Signed, sqlx::Error> {
+    Ok(Signed {
+        at: row.try_get("at")?,
+        author: row.try_get("author")?,
+        message: row.try_get("message")?,
+    })
+}
