@@ -3,5 +3,6 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod engine;
+pub mod registry;
 pub mod sandbox;
 pub mod store;

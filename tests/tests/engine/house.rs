@@ -56,16 +56,21 @@ fn clock() -> (Arc<AtomicI64>, Clock) {
     (now, Arc::new(move || clock.load(Ordering::Relaxed)))
 }
 
-fn policy(component: &str, settings: &str) -> Policy {
-    static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
+/// The one in which all policies of these tests run.
+pub fn sandbox() -> Arc<Sandbox> {
+    static SANDBOX: OnceLock<Arc<Sandbox>> = OnceLock::new();
     let sandbox = SANDBOX.get_or_init(|| {
         let cache = Some(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
         let (limits, instances) = (Limits::default(), Instances::Pooled(32));
-        Sandbox::new(Settings { limits, instances, compiler: Compiler::InProcess, cache })
-            .expect("the sandbox")
+        let settings = Settings { limits, instances, compiler: Compiler::InProcess, cache };
+        Arc::new(Sandbox::new(settings).expect("the sandbox"))
     });
+    Arc::clone(sandbox)
+}
+
+fn policy(component: &str, settings: &str) -> Policy {
     let component = tollgate_plugins::standard(component).expect("a standard component");
-    sandbox.load(component, settings).expect("let in")
+    sandbox().load(component, settings).expect("let in")
 }
 
 /// So many tokens a month, priced by the seed list; an agent that costs a cent is disabled.

@@ -1,5 +1,6 @@
 //! The host on a store: exact, durable and repeatable, on each of them.
 
+mod binding;
 mod erasing;
 mod hosts;
 mod house;
@@ -80,6 +81,13 @@ on_both! {
     a_check_answers_like_a_reservation_and_holds_nothing,
     what_makes_no_sense_is_refused_and_nothing_is_written,
     usage_is_rolled_up_once_however_many_hosts_follow_it;
+
+    binding:
+    what_is_bound_reaches_a_host_and_a_tenant_only_tightens,
+    what_cannot_be_bound_is_refused_and_nothing_changes,
+    a_plan_reaches_those_who_are_on_it,
+    what_does_not_load_leaves_what_served_before,
+    hosts_follow_what_is_bound;
 
     swapping:
     no_call_is_lost_or_judged_by_a_mixture_while_policies_change,

@@ -119,6 +119,8 @@ pub fn context(setup: &Setup) -> (String, Vec<u8>) {
             serde_json::json!({
                 "name": binding.name,
                 "component": binding.policy.admitted().digest,
+                "layer": binding.layer,
+                "revision": binding.revision.as_ref().map(ToString::to_string),
                 "settings": serde_json::from_str::<serde_json::Value>(binding.policy.settings())
                     .unwrap_or_default(),
             })

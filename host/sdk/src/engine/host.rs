@@ -166,7 +166,7 @@ impl Host {
         Self(Arc::new(Inner { shards, tenants, clock, ahead, create, _here: here }))
     }
 
-    pub(super) fn downgrade(&self) -> WeakHost {
+    pub(crate) fn downgrade(&self) -> WeakHost {
         WeakHost(Arc::downgrade(&self.0))
     }
 

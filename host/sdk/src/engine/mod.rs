@@ -67,6 +67,7 @@ use tollgate_policy_core::window::{Instant, Window};
 use tollgate_policy_core::{Decimal, Meter};
 
 use crate::sandbox::{Ability, Fault, Policy};
+use crate::store::RevisionId;
 
 /// The call's user, agent, … is disabled.
 pub const DISABLED: &str = "disabled";
@@ -80,14 +81,34 @@ pub struct Binding {
     pub policy: Policy,
     /// What it means that it fails.
     pub failing: Failing,
+    /// Whose policy it is.
+    pub layer: Layer,
+    /// Its revision; none: it was embedded as it is.
+    pub revision: Option<RevisionId>,
 }
 
 impl Binding {
-    /// A policy whose failing denies.
+    /// A policy of the platform's whose failing denies.
     #[must_use]
     pub fn new(name: impl Into<String>, policy: Policy) -> Self {
-        Self { name: name.into(), policy, failing: Failing::Closed }
+        let (name, failing, layer) = (name.into(), Failing::Closed, Layer::Platform);
+        Self { name, policy, failing, layer, revision: None }
     }
+}
+
+/// Whose a policy is, in the order in which they are asked.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// The platform's, for all tenants.
+    #[default]
+    Platform,
+    /// The platform's, for tenants on a plan.
+    Plan,
+    /// The tenant's own: it tightens what the others allow, and never loosens it.
+    Tenant,
 }
 
 /// What a quota policy that fails means for the call. What cannot be priced is always denied.

@@ -86,6 +86,32 @@ pub struct RevisionRow {
     pub signed: Signed,
 }
 
+impl RevisionRow {
+    /// By which it is known.
+    #[must_use]
+    pub fn id(&self) -> RevisionId {
+        let (owner, policy) = (self.owner.clone(), self.policy.clone());
+        RevisionId { owner, policy, number: self.number }
+    }
+}
+
+/// By which a revision is known: `acme/monthly@3`, and of the platform `*/monthly@3`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RevisionId {
+    /// Whose.
+    pub owner: Owner,
+    /// Of which policy.
+    pub policy: String,
+    /// The policy's how-manieth.
+    pub number: i64,
+}
+
+impl fmt::Display for RevisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.owner.as_str(), self.policy, self.number)
+    }
+}
+
 /// All that is bound in a scope as of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindingSetRow {

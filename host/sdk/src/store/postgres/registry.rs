@@ -7,9 +7,6 @@ use super::{PostgresStore, asked, failed, in_time, unwritten};
 use crate::store::StoreError;
 use crate::store::registry::{BindingSetRow, Owner, RegistryStore, RevisionRow, Scope, Signed};
 
-/// On which something is said whenever something is bound.
-pub const CHANNEL: &str = "tollgate_bound";
-
 impl RegistryStore for PostgresStore {
     async fn put_component(
         &self,
@@ -170,7 +167,6 @@ async fn put_bindings(pool: &PgPool, bindings: &BindingSetRow) -> Result<bool, s
         transaction.rollback().await?;
         return Ok(false);
     }
-    sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
 }

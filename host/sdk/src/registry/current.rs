@@ -1,0 +1,163 @@
+//! What is bound now, in all scopes, and what that comes to for a tenant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tollgate_policy_core::calendar::TenantCalendar;
+use tollgate_policy_core::prices::PriceList;
+
+use super::bindings::{Bindings, Prices, TenantSettings};
+use super::{Registry, RegistryError};
+use crate::engine::{Binding, Layer, Setup};
+use crate::sandbox::Ability;
+use crate::store::{Owner, RegistryStore, Scope, Store, StoreError, Tenant};
+
+/// As of the last look at the store.
+#[derive(Default)]
+pub struct Current {
+    moved: i64,
+    /// For whom something is bound that was not brought to a host yet.
+    changed: BTreeSet<Tenant>,
+    scopes: BTreeMap<Scope, Bindings>,
+}
+
+/// What is bound for a tenant, layer by layer.
+pub struct Layers {
+    platform: Bindings,
+    plan: Bindings,
+    tenant: Bindings,
+}
+
+impl Current {
+    /// Looks at the store. What cannot be read stays as it was.
+    pub async fn refresh<S: RegistryStore>(&mut self, store: &S) -> Result<(), StoreError> {
+        for row in store.bound_since(self.moved).await? {
+            self.moved = row.moved;
+            let before = self.touched(&row.scope);
+            if let Ok(bindings) = Bindings::read(&row.body) {
+                self.scopes.insert(row.scope.clone(), bindings);
+            }
+            self.changed.extend(before);
+            self.changed.extend(self.touched(&row.scope));
+        }
+        Ok(())
+    }
+
+    /// The tenants for whom something is bound now that was not when this was last asked.
+    pub fn take_changed(&mut self) -> BTreeSet<Tenant> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// For whom it matters what is bound in a scope.
+    fn touched(&self, scope: &Scope) -> Vec<Tenant> {
+        let matters = |tenant: &Tenant, bindings: &Bindings| match &scope.owner {
+            Owner::Tenant(own) => own == tenant,
+            Owner::Platform => {
+                scope.plan.is_empty() || bindings.tenant.plan.as_ref() == Some(&scope.plan)
+            }
+        };
+        let tenants = self.scopes.iter().filter_map(|(scope, bindings)| match &scope.owner {
+            Owner::Tenant(tenant) => matters(tenant, bindings).then(|| tenant.clone()),
+            Owner::Platform => None,
+        });
+        tenants.collect()
+    }
+
+    /// What is bound for a tenant.
+    pub fn of(&self, tenant: &Tenant) -> Layers {
+        let tenant = self.bound(Owner::Tenant(tenant.clone()), "");
+        let plan = tenant.tenant.plan.as_deref().filter(|plan| !plan.is_empty());
+        Layers {
+            platform: self.bound(Owner::Platform, ""),
+            plan: plan.map(|plan| self.bound(Owner::Platform, plan)).unwrap_or_default(),
+            tenant,
+        }
+    }
+
+    /// The same, were this bound in a scope: for the scope's tenant, or for one that has nothing of
+    /// its own.
+    pub fn with(&self, scope: &Scope, bindings: &Bindings) -> Layers {
+        let bindings = bindings.clone();
+        match &scope.owner {
+            Owner::Tenant(tenant) => {
+                let plan = bindings.tenant.plan.as_deref().filter(|plan| !plan.is_empty());
+                let plan = plan.map(|plan| self.bound(Owner::Platform, plan)).unwrap_or_default();
+                Layers { plan, tenant: bindings, ..self.of(tenant) }
+            }
+            Owner::Platform => {
+                let (platform, plan) = match scope.plan.is_empty() {
+                    true => (bindings, Bindings::default()),
+                    false => (self.bound(Owner::Platform, ""), bindings),
+                };
+                Layers { platform, plan, tenant: Bindings::default() }
+            }
+        }
+    }
+
+    fn bound(&self, owner: Owner, plan: &str) -> Bindings {
+        let scope = Scope { owner, plan: plan.to_owned() };
+        self.scopes.get(&scope).cloned().unwrap_or_default()
+    }
+}
+
+impl<S: Store + RegistryStore> Registry<S> {
+    /// The platform's policies are asked first, then the plan's, then the tenant's own. Where a plan
+    /// prices, the platform's prices give way.
+    pub(super) async fn assemble(&self, layers: &Layers) -> Result<Setup, RegistryError> {
+        let Layers { platform, plan, tenant } = layers;
+        let mut bindings: Vec<Binding> = Vec::new();
+        for (layer, bound) in
+            [(Layer::Platform, platform), (Layer::Plan, plan), (Layer::Tenant, tenant)]
+        {
+            let before = bindings.len();
+            for bound in &bound.policies {
+                let policy = self.load(&bound.id()).await?;
+                let prices = policy.can(Ability::Pricing);
+                if prices && layer == Layer::Tenant {
+                    return Err(RegistryError::TenantPrices(bound.policy.clone()));
+                }
+                if prices && layer == Layer::Plan {
+                    let place =
+                        bindings[..before].iter().position(|own| own.policy.can(Ability::Pricing));
+                    if let Some(place) = place {
+                        bindings.remove(place);
+                    }
+                }
+                let (name, failing) = (bound.policy.clone(), bound.failing);
+                let revision = Some(bound.id());
+                bindings.push(Binding { name, policy, failing, layer, revision });
+            }
+        }
+        priced(&bindings)?;
+        let TenantSettings { time_zone, first_day_of_week, prices, .. } = &tenant.tenant;
+        let calendar = TenantCalendar {
+            zone: time_zone.unwrap_or_default(),
+            first_day_of_week: *first_day_of_week,
+        };
+        let unreadable = |error: tollgate_policy_core::prices::PriceListError| {
+            RegistryError::Unreadable(error.to_string())
+        };
+        let catalog = match prices {
+            Prices::None => None,
+            Prices::Current => Some(PriceList::catalog().map_err(unreadable)?),
+            Prices::Seed => Some(PriceList::seed().map_err(unreadable)?),
+        };
+        let TenantSettings { expiring, required_dimensions, meters, proposals, .. } =
+            tenant.tenant.clone();
+        Ok(Setup { bindings, calendar, catalog, expiring, required_dimensions, meters, proposals })
+    }
+}
+
+/// A cost can be limited only where something tells it.
+fn priced(bindings: &[Binding]) -> Result<(), RegistryError> {
+    if bindings.iter().any(|binding| binding.policy.can(Ability::Pricing)) {
+        return Ok(());
+    }
+    for binding in bindings {
+        let mut counters = binding.policy.manifest().counters.iter();
+        if let Some(counter) = counters.find(|own| own.meter.as_str().starts_with("cost.")) {
+            let (policy, meter) = (binding.name.clone(), counter.meter.clone());
+            return Err(RegistryError::Unpriced { policy, meter });
+        }
+    }
+    Ok(())
+}

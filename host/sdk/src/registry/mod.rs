@@ -1,0 +1,331 @@
+//! Policies on the move: what revisions there are, where they are bound, and how what is bound reaches
+//! a host that runs.
+
+mod bindings;
+mod current;
+mod follow;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tollgate_policy_core::Meter;
+
+use crate::engine::{Setup, SetupError};
+use crate::sandbox::{Policy, Refused, Sandbox};
+use crate::store::{
+    BindingSetRow, Owner, RegistryStore, RevisionId, RevisionRow, Scope, Signed, Store, StoreError,
+    Tenant,
+};
+use current::Current;
+
+pub use bindings::{Bindings, Bound, Change, Prices, TenantSettings};
+pub use follow::Trouble;
+
+/// How often a revision's number is sought anew while others push beside.
+const ATTEMPTS: usize = 8;
+
+/// So many policies at the most stay loaded.
+const LOADED_MAX: usize = 4_096;
+
+/// The registry gave no answer, and nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    /// The store's trouble.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The component may not serve with these settings.
+    #[error("`{policy}` is refused: {reason}")]
+    Refused {
+        /// Which policy.
+        policy: String,
+        /// Why.
+        reason: Refused,
+    },
+    /// Not a policy's name.
+    #[error("`{0}` is not a policy's name: write 1 to 64 letters, digits, `-`, `_` or `.`")]
+    Name(String),
+    /// There is no such revision.
+    #[error("there is no revision `{0}`: push it first, or look at `tollgate policy list`")]
+    UnknownRevision(RevisionId),
+    /// It is another tenant's.
+    #[error(
+        "`{revision}` cannot be bound by {scope}: bind one of its own, or one of the platform's"
+    )]
+    NotYours {
+        /// Which one.
+        revision: RevisionId,
+        /// By whom.
+        scope: Owner,
+    },
+    /// Somebody else bound something meanwhile.
+    #[error(
+        "version {expected} was to change and {found} stands: look at what is bound now, and try again"
+    )]
+    Moved {
+        /// What was to change.
+        expected: i64,
+        /// What stands.
+        found: i64,
+    },
+    /// There is nothing before the first version.
+    #[error("there is no version {0} to go back to")]
+    NoVersion(i64),
+    /// No such policy is bound there.
+    #[error("no policy `{0}` is bound there")]
+    NotBound(String),
+    /// What is bound would limit a cost that nothing tells.
+    #[error("`{policy}` counts `{meter}`, and no policy that is bound prices: bind one that does")]
+    Unpriced {
+        /// Which policy.
+        policy: String,
+        /// What it counts.
+        meter: Meter,
+    },
+    /// A tenant's own prices are not kept yet.
+    #[error("`{0}` prices, and a tenant's own prices are not kept yet: bind it for the platform")]
+    TenantPrices(String),
+    /// A tenant cannot be judged with all that is bound for it.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// What is bound cannot be read.
+    #[error("what is bound cannot be read, a later version wrote it: {0}")]
+    Unreadable(String),
+}
+
+/// Who does something, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct By {
+    /// Who.
+    pub author: String,
+    /// Why, in words.
+    pub message: String,
+}
+
+/// What a component that was pushed became.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// Its revision.
+    pub id: RevisionId,
+    /// The component's digest.
+    pub digest: String,
+    /// Whether it is new: the last one may have been the same.
+    pub is_new: bool,
+}
+
+/// The registry on a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry<S>(Arc<Inner<S>>);
+
+struct Inner<S> {
+    store: Arc<S>,
+    sandbox: Arc<Sandbox>,
+    /// By component and settings: tenants share what is alike.
+    loaded: Mutex<HashMap<(String, String), Policy>>,
+    current: tokio::sync::Mutex<Current>,
+    troubles: Mutex<HashMap<Tenant, Trouble>>,
+}
+
+impl<S: Store + RegistryStore> Registry<S> {
+    /// On a store; policies run in this sandbox.
+    pub fn new(store: Arc<S>, sandbox: Arc<Sandbox>) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            sandbox,
+            loaded: Mutex::default(),
+            current: tokio::sync::Mutex::default(),
+            troubles: Mutex::default(),
+        }))
+    }
+
+    /// Lets a component in with its settings, and makes it a policy's next revision.
+    pub async fn push(
+        &self,
+        owner: &Owner,
+        policy: &str,
+        component: &[u8],
+        settings: &str,
+        by: &By,
+    ) -> Result<Pushed, RegistryError> {
+        check_name(policy)?;
+        let admitted = self.load_bytes(policy, component.to_vec(), settings).await?;
+        let digest = admitted.admitted().digest.clone();
+        let signed = self.signed(by).await?;
+        let store = &self.0.store;
+        store.put_component(owner, &digest, component, &signed).await?;
+        let mut number = 0;
+        for _ in 0..ATTEMPTS {
+            let last = store.revisions(owner, Some(policy)).await?.pop();
+            number = last.as_ref().map_or(1, |last| last.number + 1);
+            if let Some(last) = last
+                && (&*last.digest, &*last.settings) == (&*digest, settings)
+            {
+                return Ok(Pushed { id: last.id(), digest, is_new: false });
+            }
+            let revision = RevisionRow {
+                owner: owner.clone(),
+                policy: policy.to_owned(),
+                number,
+                digest: digest.clone(),
+                settings: settings.to_owned(),
+                signed: signed.clone(),
+            };
+            if store.put_revision(&revision).await? {
+                return Ok(Pushed { id: revision.id(), digest, is_new: true });
+            }
+        }
+        Err(RegistryError::Moved { expected: number - 1, found: number })
+    }
+
+    /// All revisions of an owner, or of one policy.
+    pub async fn revisions(
+        &self,
+        owner: &Owner,
+        policy: Option<&str>,
+    ) -> Result<Vec<RevisionRow>, RegistryError> {
+        Ok(self.0.store.revisions(owner, policy).await?)
+    }
+
+    /// What is bound in a scope, and as of which version; version 0: nothing ever was.
+    pub async fn bound(&self, scope: &Scope) -> Result<(i64, Bindings), RegistryError> {
+        match self.0.store.bindings(scope, 1).await?.pop() {
+            Some(row) => Ok((row.version, Bindings::read(&row.body)?)),
+            None => Ok((0, Bindings::default())),
+        }
+    }
+
+    /// What was bound in a scope, from the last version back.
+    pub async fn history(
+        &self,
+        scope: &Scope,
+        limit: u32,
+    ) -> Result<Vec<(BindingSetRow, Bindings)>, RegistryError> {
+        let rows = self.0.store.bindings(scope, limit).await?;
+        let read = |row: BindingSetRow| {
+            let bindings = Bindings::read(&row.body)?;
+            Ok((row, bindings))
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Changes what is bound in a scope, all at once, if it stands at the expected version: the new
+    /// version. Without one, whatever stands is changed.
+    pub async fn change(
+        &self,
+        scope: &Scope,
+        expected: Option<i64>,
+        change: Change,
+        by: &By,
+    ) -> Result<i64, RegistryError> {
+        let (version, bindings) = self.bound(scope).await?;
+        if let Some(expected) = expected.filter(|expected| *expected != version) {
+            return Err(RegistryError::Moved { expected, found: version });
+        }
+        self.bind(scope, version, bindings.with(change)?, by).await
+    }
+
+    /// Goes back to what was bound in a scope as of a version; without one, before the last. What
+    /// is gone back to is bound anew.
+    pub async fn roll_back(
+        &self,
+        scope: &Scope,
+        to: Option<i64>,
+        by: &By,
+    ) -> Result<i64, RegistryError> {
+        let (version, _) = self.bound(scope).await?;
+        let to = to.unwrap_or(version - 1);
+        let back = u32::try_from(version - to).ok().filter(|back| *back > 0 && to > 0);
+        let back = back.ok_or(RegistryError::NoVersion(to))?;
+        let row = self.0.store.bindings(scope, back + 1).await?.pop();
+        let row = row.filter(|row| row.version == to).ok_or(RegistryError::NoVersion(to))?;
+        self.bind(scope, version, Bindings::read(&row.body)?, by).await
+    }
+
+    async fn bind(
+        &self,
+        scope: &Scope,
+        version: i64,
+        bindings: Bindings,
+        by: &By,
+    ) -> Result<i64, RegistryError> {
+        self.check(scope, &bindings).await?;
+        let (signed, body) = (self.signed(by).await?, bindings.to_string());
+        let next = version + 1;
+        let row = BindingSetRow { scope: scope.clone(), version: next, moved: 0, signed, body };
+        if !self.0.store.put_bindings(&row).await? {
+            let (found, _) = self.bound(scope).await?;
+            return Err(RegistryError::Moved { expected: version, found });
+        }
+        Ok(next)
+    }
+
+    /// Refuses what no tenant could be judged with.
+    async fn check(&self, scope: &Scope, bindings: &Bindings) -> Result<(), RegistryError> {
+        for bound in &bindings.policies {
+            if bound.of != Owner::Platform && bound.of != scope.owner {
+                let scope = scope.owner.clone();
+                return Err(RegistryError::NotYours { revision: bound.id(), scope });
+            }
+        }
+        let mut current = self.0.current.lock().await;
+        current.refresh(&*self.0.store).await?;
+        let setup = current.with(scope, bindings);
+        drop(current);
+        self.assemble(&setup).await?.check()?;
+        Ok(())
+    }
+
+    /// What a tenant is judged with as of what is bound now.
+    pub async fn setup(&self, tenant: &Tenant) -> Result<Setup, RegistryError> {
+        let mut current = self.0.current.lock().await;
+        current.refresh(&*self.0.store).await?;
+        let layers = current.of(tenant);
+        drop(current);
+        self.assemble(&layers).await
+    }
+
+    async fn signed(&self, by: &By) -> Result<Signed, RegistryError> {
+        let (author, message) = (by.author.clone(), by.message.clone());
+        Ok(Signed { at: self.0.store.now().await?, author, message })
+    }
+
+    /// A revision's policy, ready to be asked.
+    async fn load(&self, id: &RevisionId) -> Result<Policy, RegistryError> {
+        let store = &self.0.store;
+        let unknown = || RegistryError::UnknownRevision(id.clone());
+        let row = store.revision(&id.owner, &id.policy, id.number).await?.ok_or_else(unknown)?;
+        let key = (row.digest.clone(), row.settings.clone());
+        let loaded = || self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(policy) = loaded().get(&key) {
+            return Ok(policy.clone());
+        }
+        let bytes = store.component(&id.owner, &row.digest).await?.ok_or_else(unknown)?;
+        let policy = self.load_bytes(&id.policy, bytes, &row.settings).await?;
+        let mut loaded = loaded();
+        if loaded.len() >= LOADED_MAX {
+            // Those that serve are held by who they serve.
+            loaded.clear();
+        }
+        loaded.insert(key, policy.clone());
+        Ok(policy)
+    }
+
+    /// Compiling takes long, and happens beside those who wait for answers.
+    async fn load_bytes(
+        &self,
+        policy: &str,
+        bytes: Vec<u8>,
+        settings: &str,
+    ) -> Result<Policy, RegistryError> {
+        let (inner, settings) = (Arc::clone(&self.0), settings.to_owned());
+        let load = tokio::task::spawn_blocking(move || inner.sandbox.load(&bytes, &settings));
+        let loaded = load.await.unwrap_or_else(|error| Err(Refused::Host(error.to_string())));
+        let policy = policy.to_owned();
+        loaded.map_err(|reason| RegistryError::Refused { policy, reason })
+    }
+}
+
+fn check_name(policy: &str) -> Result<(), RegistryError> {
+    // The same names that tenants have.
+    let is_one = policy.parse::<Tenant>().is_ok();
+    if is_one { Ok(()) } else { Err(RegistryError::Name(policy.chars().take(70).collect())) }
+}

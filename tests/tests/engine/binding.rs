@@ -1,0 +1,299 @@
+//! What is bound in the registry reaches hosts that run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tollgate_host::engine::{Failing, Host, Outcome, Setup};
+use tollgate_host::registry::{
+    Bound, By, Change, Registry, RegistryError, TenantSettings, Trouble,
+};
+use tollgate_host::sandbox::Refused;
+use tollgate_host::store::{
+    BindingSetRow, Owner, RegistryStore, RevisionId, Scope, Signed, Store, Tenant,
+};
+
+use crate::house::{House, acme, ask, call, reserve_of, sandbox};
+
+fn by() -> By {
+    By { author: "ops".into(), message: "as agreed".into() }
+}
+
+fn registry<S: Store + RegistryStore>(house: &House<S>) -> Registry<S> {
+    Registry::new(Arc::clone(&house.store), sandbox())
+}
+
+fn platform() -> Scope {
+    Scope { owner: Owner::Platform, plan: String::new() }
+}
+
+fn plan(plan: &str) -> Scope {
+    Scope { owner: Owner::Platform, plan: plan.into() }
+}
+
+fn of(tenant: &Tenant) -> Scope {
+    Scope { owner: Owner::Tenant(tenant.clone()), plan: String::new() }
+}
+
+fn tokens_a_month(limit: u32) -> String {
+    format!(r#"{{"limits":[{{"meter":"llm_tokens","period":"month","limit":{limit}}}]}}"#)
+}
+
+/// Pushes a standard component and binds it where its owner is, or on a plan of the platform's.
+async fn bind<S: Store + RegistryStore>(
+    registry: &Registry<S>,
+    scope: &Scope,
+    policy: &str,
+    component: &str,
+    settings: &str,
+) -> Result<i64, RegistryError> {
+    let bytes = tollgate_plugins::standard(component).expect("a standard component");
+    let pushed = registry.push(&scope.owner, policy, bytes, settings, &by()).await?;
+    bind_revision(registry, scope, pushed.id).await
+}
+
+async fn bind_revision<S: Store + RegistryStore>(
+    registry: &Registry<S>,
+    scope: &Scope,
+    id: RevisionId,
+) -> Result<i64, RegistryError> {
+    let RevisionId { owner: of, policy, number: revision } = id;
+    let bound = Bound { policy, of, revision, failing: Failing::Closed };
+    registry.change(scope, None, Change::Bind(bound), &by()).await
+}
+
+/// A tenant that is known, with what is bound for everybody: prices, and 100 tokens a month.
+async fn start<S: Store + RegistryStore>(house: &House<S>) -> (Registry<S>, Host) {
+    let registry = registry(house);
+    bind(&registry, &platform(), "prices", "pricing", "{}").await.expect("bound");
+    let limit = tokens_a_month(100);
+    bind(&registry, &platform(), "house", "quota", &limit).await.expect("bound");
+    settle_in(&registry, &acme(), TenantSettings::default()).await;
+    let host = house.host(&Arc::new(Setup::default())).await;
+    (registry, host)
+}
+
+async fn settle_in<S: Store + RegistryStore>(
+    registry: &Registry<S>,
+    tenant: &Tenant,
+    settings: TenantSettings,
+) {
+    let change = Change::Settings(Box::new(settings));
+    registry.change(&of(tenant), None, change, &by()).await.expect("bound");
+}
+
+async fn bring<S: Store + RegistryStore>(house: &House<S>, registry: &Registry<S>, host: &Host) {
+    registry.bring(host).await.expect("brought");
+    assert_eq!(registry.troubles(), []);
+    house.know(&Arc::new(registry.setup(&acme()).await.expect("a setup")));
+}
+
+/// Whether so many tokens are allowed; what is, is given back.
+async fn fits(host: &Host, tenant: &Tenant, tokens: u32) -> bool {
+    let dimensions = [("user", "ana"), ("model", "gpt-4o")];
+    let call = call(&dimensions, &[("llm_tokens", tokens), ("llm_tokens.input", tokens)]);
+    match host.ask(tenant, None, reserve_of(call, 60_000)).await.expect("an answer") {
+        Outcome::Reserved(reserved) => {
+            host.release(tenant, None, reserved.id).await.expect("released");
+            true
+        }
+        Outcome::Denied(denied) => {
+            assert_eq!(denied.denial.code, "quota_exceeded", "{denied:?}");
+            false
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+pub async fn what_is_bound_reaches_a_host_and_a_tenant_only_tightens<S>(house: &House<S>)
+where
+    S: Store + RegistryStore,
+{
+    let (registry, host) = start(house).await;
+    bring(house, &registry, &host).await;
+    assert!(fits(&host, &acme(), 100).await && !fits(&host, &acme(), 101).await);
+    // Its own limit is lower, and then higher than the platform's.
+    for (limit, allowed) in [(50, 50), (1_000, 100)] {
+        bind(&registry, &of(&acme()), "own", "quota", &tokens_a_month(limit)).await.expect("bound");
+        bring(house, &registry, &host).await;
+        assert!(fits(&host, &acme(), allowed).await && !fits(&host, &acme(), allowed + 1).await);
+    }
+    // Back to 50, and back from that.
+    for allowed in [50, 100] {
+        registry.roll_back(&of(&acme()), None, &by()).await.expect("bound");
+        bring(house, &registry, &host).await;
+        assert!(fits(&host, &acme(), allowed).await && !fits(&host, &acme(), allowed + 1).await);
+    }
+    let history = registry.history(&of(&acme()), 9).await.expect("history");
+    let bound: Vec<_> = history
+        .iter()
+        .map(|(row, own)| (row.version, own.policies.first().map(|own| own.revision)))
+        .collect();
+    assert_eq!(bound, [(5, Some(2)), (4, Some(1)), (3, Some(2)), (2, Some(1)), (1, None)]);
+    let unbind = Change::Unbind("own".into());
+    registry.change(&of(&acme()), Some(5), unbind, &by()).await.expect("unbound");
+    bring(house, &registry, &host).await;
+    // What judged stands with each decision.
+    let call = call(&[("model", "gpt-4o")], &[("llm_tokens", 1), ("llm_tokens.input", 1)]);
+    ask(&host, reserve_of(call, 60_000)).await.expect("an answer");
+    let setup = registry.setup(&acme()).await.expect("a setup");
+    let revisions = setup.bindings.iter().map(|own| own.revision.as_ref().map(ToString::to_string));
+    let revisions: Vec<_> = revisions.flatten().collect();
+    assert_eq!(revisions, ["*/prices@1", "*/house@1"]);
+}
+
+pub async fn what_cannot_be_bound_is_refused_and_nothing_changes<S>(house: &House<S>)
+where
+    S: Store + RegistryStore,
+{
+    let (registry, host) = start(house).await;
+    let (quota, other) = (tollgate_plugins::standard("quota").expect("quota"), "other");
+    let other: Tenant = other.parse().expect("a name");
+    let owner = Owner::Tenant(acme());
+    let theirs = registry
+        .push(&Owner::Tenant(other.clone()), "own", quota, &tokens_a_month(5), &by())
+        .await
+        .expect("pushed")
+        .id;
+    bring(house, &registry, &host).await;
+    let before = registry.bound(&of(&acme())).await.expect("bindings");
+
+    let push = |policy: &'static str, bytes: &'static [u8], settings: &'static str| {
+        let (registry, owner) = (&registry, &owner);
+        async move { registry.push(owner, policy, bytes, settings, &by()).await.map(|own| own.id) }
+    };
+    let refused = push("own", b"no component", "{}").await;
+    assert!(
+        matches!(refused, Err(RegistryError::Refused { reason: Refused::NotWasm, .. })),
+        "{refused:?}"
+    );
+    let refused = push("own", quota, r#"{"limits":7}"#).await;
+    let words = refused.as_ref().expect_err("refused").to_string();
+    assert!(words.starts_with("`own` is refused: the policy refused its settings"), "{words}");
+    assert_eq!(push("a b", quota, "{}").await, Err(RegistryError::Name("a b".into())));
+    assert_eq!(registry.revisions(&owner, None).await, Ok(Vec::new()));
+
+    let scope = of(&acme());
+    let refused = bind_revision(&registry, &scope, theirs.clone()).await;
+    let not_yours = RegistryError::NotYours { revision: theirs.clone(), scope: owner.clone() };
+    assert_eq!(refused, Err(not_yours));
+    let on_all = bind_revision(&registry, &platform(), theirs).await;
+    assert!(matches!(on_all, Err(RegistryError::NotYours { .. })), "{on_all:?}");
+    let unknown = RevisionId { owner: Owner::Platform, policy: "house".into(), number: 2 };
+    let refused = bind_revision(&registry, &scope, unknown.clone()).await;
+    assert_eq!(refused, Err(RegistryError::UnknownRevision(unknown)));
+    let refused = bind(&registry, &scope, "own-prices", "pricing", "{}").await;
+    assert_eq!(refused, Err(RegistryError::TenantPrices("own-prices".into())));
+    let refused = bind(&registry, &platform(), "more-prices", "pricing", "{}").await;
+    assert!(matches!(refused, Err(RegistryError::Setup(_))), "{refused:?}");
+    let unbind = |policy: &str| Change::Unbind(policy.into());
+    let refused = registry.change(&scope, None, unbind("nothing"), &by()).await;
+    assert_eq!(refused, Err(RegistryError::NotBound("nothing".into())));
+    let refused = registry.change(&scope, Some(7), unbind("nothing"), &by()).await;
+    assert_eq!(refused, Err(RegistryError::Moved { expected: 7, found: 1 }));
+    for to in [Some(0), Some(1), Some(2), None] {
+        let refused = registry.roll_back(&scope, to, &by()).await;
+        assert_eq!(refused, Err(RegistryError::NoVersion(to.unwrap_or(0))), "{to:?}");
+    }
+    // A cost is limited only where something tells it.
+    registry.change(&platform(), None, unbind("prices"), &by()).await.expect("unbound");
+    let cost = r#"{"limits":[{"meter":"cost.usd","period":"month","limit":5}]}"#;
+    let refused = bind(&registry, &scope, "cost", "quota", cost).await;
+    let meter = "cost.usd".parse().expect("a meter");
+    assert_eq!(refused, Err(RegistryError::Unpriced { policy: "cost".into(), meter }));
+
+    assert_eq!(registry.bound(&scope).await, Ok(before));
+    bring(house, &registry, &host).await;
+    assert!(fits(&host, &acme(), 100).await && !fits(&host, &acme(), 101).await);
+}
+
+pub async fn a_plan_reaches_those_who_are_on_it<S>(house: &House<S>)
+where
+    S: Store + RegistryStore,
+{
+    let (registry, host) = start(house).await;
+    let gold: Tenant = "gold-one".parse().expect("a name");
+    let on_gold = TenantSettings { plan: Some("gold".into()), ..TenantSettings::default() };
+    settle_in(&registry, &gold, on_gold.clone()).await;
+    let dear = r#"{"prices":{"name":"dear","currency":"USD","models":{"gpt-4o":{"prices":{"llm_tokens.input":"1"}}}}}"#;
+    bind(&registry, &plan("gold"), "dear", "pricing", dear).await.expect("bound");
+    bind(&registry, &plan("gold"), "ten", "quota", &tokens_a_month(10)).await.expect("bound");
+    bring(house, &registry, &host).await;
+    assert!(fits(&host, &gold, 10).await && !fits(&host, &gold, 11).await);
+    assert!(fits(&host, &acme(), 100).await && !fits(&host, &acme(), 101).await);
+    let prices =
+        |setup: Setup| setup.bindings.iter().map(|own| own.name.clone()).collect::<Vec<_>>();
+    // The plan's prices take the place of the platform's.
+    assert_eq!(prices(registry.setup(&gold).await.expect("a setup")), ["house", "dear", "ten"]);
+    // Who comes to the plan, or leaves it, is judged so at once.
+    settle_in(&registry, &gold, TenantSettings::default()).await;
+    settle_in(&registry, &acme(), on_gold).await;
+    bring(house, &registry, &host).await;
+    assert!(fits(&host, &gold, 100).await && !fits(&host, &gold, 101).await);
+    assert!(fits(&host, &acme(), 10).await && !fits(&host, &acme(), 11).await);
+    // And what changes on the plan reaches who is on it.
+    bind(&registry, &plan("gold"), "ten", "quota", &tokens_a_month(20)).await.expect("bound");
+    bring(house, &registry, &host).await;
+    assert!(fits(&host, &acme(), 20).await && !fits(&host, &acme(), 21).await);
+}
+
+pub async fn what_does_not_load_leaves_what_served_before<S>(house: &House<S>)
+where
+    S: Store + RegistryStore,
+{
+    let (registry, host) = start(house).await;
+    bring(house, &registry, &host).await;
+    // Bound past the registry, as by a later version of it.
+    let nothing = RevisionId { owner: Owner::Platform, policy: "gone".into(), number: 1 };
+    let row = |version, body: &str| BindingSetRow {
+        scope: of(&acme()),
+        version,
+        moved: 0,
+        signed: Signed { at: 1, author: "ops".into(), message: String::new() },
+        body: body.into(),
+    };
+    let gone = r#"{"policies":[{"policy":"gone","of":"platform","revision":1}]}"#;
+    for (version, body) in [(2, gone), (3, r#"{"of a later version":1}"#)] {
+        assert_eq!(house.store.put_bindings(&row(version, body)).await, Ok(true));
+        registry.bring(&host).await.expect("brought");
+        let unknown = Trouble::Registry(RegistryError::UnknownRevision(nothing.clone()));
+        assert_eq!(registry.troubles(), [(acme(), unknown)], "{version}");
+        assert!(fits(&host, &acme(), 100).await && !fits(&host, &acme(), 101).await);
+    }
+    // Once it can be loaded again it serves.
+    assert_eq!(house.store.put_bindings(&row(4, "{}")).await, Ok(true));
+    bring(house, &registry, &host).await;
+}
+
+pub async fn hosts_follow_what_is_bound<S>(house: &House<S>)
+where
+    S: Store + RegistryStore,
+{
+    let (registry, first) = start(house).await;
+    let mut hosts = vec![first];
+    for _ in 0..3 {
+        hosts.push(house.host(&Arc::new(Setup::default())).await);
+    }
+    let follow = |host: &Host| {
+        let own = Registry::new(Arc::clone(&house.store), sandbox());
+        tokio::spawn(own.follow(host.clone(), Duration::from_millis(50)))
+    };
+    let followers: Vec<_> = hosts.iter().map(follow).collect();
+    for limit in [100, 40, 70] {
+        bind(&registry, &platform(), "house", "quota", &tokens_a_month(limit))
+            .await
+            .expect("bound");
+        house.know(&Arc::new(registry.setup(&acme()).await.expect("a setup")));
+        // Each of them, sooner or later.
+        join_all(hosts.iter().map(|host| async move {
+            while !fits(host, &acme(), limit / 4).await || fits(host, &acme(), limit + 1).await {
+                tokio::task::yield_now().await;
+            }
+        }))
+        .await;
+    }
+    drop(hosts);
+    for follower in followers {
+        follower.await.expect("it ends with its host");
+    }
+}
