@@ -154,3 +154,75 @@ fn check_says_what_is_wrong_and_what_to_do() {
         }
     }
 }
+
+/// As a platform team would, from the first policy to the way back.
+#[test]
+fn policies_are_pushed_bound_and_rolled_back() {
+    let shell = Shell::new();
+    let on = |arguments: &[&'static str]| {
+        let mut all: Vec<&str> = arguments.to_vec();
+        all.extend(["--store", "ledger.db"]);
+        all
+    };
+    let said = |arguments: &[&'static str]| shell.said(&on(arguments));
+    let json = |arguments: &[&'static str]| -> Json {
+        serde_json::from_str(&said(&[arguments, &["--json"]].concat())).unwrap()
+    };
+    shell.write("ten.json", r#"{"limits":[{"meter":"llm_tokens","period":"day","limit":10}]}"#);
+    shell.write("five.json", r#"{"limits":[{"meter":"llm_tokens","period":"day","limit":5}]}"#);
+    shell.write("bad.json", r#"{"limits":[{"meter":"llm_tokens"}]}"#);
+    assert_eq!(said(&["list"]), "");
+    let pushed = json(&["push", "house", "quota", "--settings", "ten.json", "-m", "as agreed"]);
+    assert_eq!((&pushed["revision"], &pushed["new"]), (&json!("*/house@1"), &json!(true)));
+    assert_eq!(
+        said(&["push", "house", "quota", "--settings", "ten.json"]),
+        "`*/house@1` is just that\n"
+    );
+    said(&["push", "house", "quota", "--settings", "five.json", "--author", "ana"]);
+    let listed = said(&["list"]);
+    assert!(listed.starts_with("*/house@1") && listed.contains("as agreed"), "{listed}");
+    assert!(listed.lines().nth(1).unwrap().contains("ana"), "{listed}");
+    let first = json(&["bind", "house@1"]);
+    assert_eq!(first["version"], 1);
+    assert_eq!(first["bound"]["policies"][0]["revision"], 1);
+    assert_eq!(said(&["bind", "house", "--expect", "1"]), "  */house@2\n  as of version 2\n");
+    let error = shell.error(&on(&["bind", "house@1", "--expect", "1"]));
+    assert!(error.contains("version 1 was to change and 2 stands"), "{error}");
+    assert_eq!(said(&["rollback"]), "  */house@1\n  as of version 3\n");
+    let error = shell.error(&on(&["rollback", "--to", "0"]));
+    assert!(error.contains("there is no version 0"), "{error}");
+    let history = said(&["history"]);
+    let versions: Vec<&str> =
+        history.lines().filter(|line| line.starts_with("version")).map(|line| &line[..9]).collect();
+    assert_eq!(versions, ["version 3", "version 2", "version 1"]);
+    // A tenant, its plan, and a policy of its own.
+    let tenant =
+        said(&["tenant", "--tenant", "acme", "--plan", "gold", "--time-zone", "Europe/Berlin"]);
+    assert_eq!(tenant, "  on plan `gold`\n  as of version 1\n");
+    said(&["push", "own", "quota", "--settings", "five.json", "--tenant", "acme"]);
+    let bound = said(&["bind", "own", "--tenant", "acme", "--failing-open"]);
+    assert_eq!(bound, "  acme/own@1, open where it fails\n  on plan `gold`\n  as of version 2\n");
+    assert_eq!(
+        json(&["show", "--tenant", "acme"])["bound"]["tenant"]["time_zone"],
+        "Europe/Berlin"
+    );
+    assert_eq!(said(&["bind", "house", "--plan", "gold"]), "  */house@2\n  as of version 1\n");
+    assert_eq!(said(&["unbind", "house", "--plan", "gold"]), "  as of version 2\n");
+    for (arguments, expected) in [
+        (
+            &["push", "house", "quota", "--settings", "bad.json"][..],
+            "`house` is refused: the policy refused",
+        ),
+        (&["push", "a b", "quota"], "`a b` is not a policy's name"),
+        (&["bind", "nothing"], "there is no policy `nothing` of the platform: push it first"),
+        (&["bind", "house@9"], "there is no revision `*/house@9`"),
+        (&["bind", "house@no"], "write `POLICY` or `POLICY@NUMBER`"),
+        (&["unbind", "nothing"], "no policy `nothing` is bound there"),
+        (&["tenant"], "name the tenant with `--tenant`"),
+    ] {
+        let output = shell.policy(&on(arguments));
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && words.contains(expected), "{arguments:?}: {words}");
+    }
+    assert_eq!(json(&["show"])["version"], 3);
+}

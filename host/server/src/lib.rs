@@ -6,6 +6,7 @@
 
 mod components;
 mod erase;
+mod policies;
 mod policy;
 mod simulate;
 mod stores;
@@ -32,7 +33,7 @@ enum Verb {
     Verify(verify::Arguments),
     /// Erases a person's name, or another value, from all that is kept: a pseudonym takes its place
     Erase(erase::Arguments),
-    /// Looks at a policy component
+    /// Looks at policy components, and says which policies are bound
     #[command(subcommand)]
     Policy(policy::Verb),
     /// Compiles one component from stdin to stdout; started by `tollgate` itself

@@ -7,15 +7,17 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use tollgate_host::sandbox::{Admitted, Limits};
 
-use crate::components;
+use crate::{components, policies};
 
-/// What can be done with a component.
+/// What can be done with components, and with the policies that they become.
 #[derive(Subcommand)]
 pub enum Verb {
     /// Shows what a component is: world, interfaces, imports, settings, counters
     Inspect(Component),
     /// Does all that admission does, and says what a refused component lacks
     Check(Component),
+    #[command(flatten)]
+    Registry(policies::Verb),
 }
 
 /// A component and its settings.
@@ -53,6 +55,7 @@ pub fn run(verb: &Verb) -> Result<()> {
                 );
             }
         }
+        Verb::Registry(verb) => policies::run(verb)?,
     }
     Ok(())
 }
@@ -73,7 +76,7 @@ impl Component {
     }
 }
 
-fn read_settings(path: &Path) -> Result<String> {
+pub fn read_settings(path: &Path) -> Result<String> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read `{}`", path.display()))?;
     serde_json::from_str::<serde_json::Value>(&text)
