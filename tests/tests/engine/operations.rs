@@ -386,6 +386,36 @@ pub async fn what_one_host_disabled_another_one_enables<S: Store>(house: &House<
     assert!(fits(&host, anas(1)).await);
 }
 
+pub async fn who_enables_has_the_last_word_over_who_disabled<S: Store>(house: &House<S>) {
+    let setup = setup(1_000);
+    let host = house.host(&setup).await;
+    let by = [Author::Policy, Author::Platform, Author::Person].map(|by| by("own".into()));
+    let set = async |why: Option<&str>, by: &Author| {
+        let ana = Dimension { name: "user".into(), value: "ana".into() };
+        let subject = Subject::Disabled(ana, why.map(|why| (why.into(), None)));
+        ask(&host, Operation::Set { subject, by: by.clone() }).await.expect("done");
+    };
+    for disabled in 0..3 {
+        for enabled in 0..3 {
+            set(Some("stop"), &by[disabled]).await;
+            // What was disabled by another one who has less of a word changes nothing.
+            for less in &by[..disabled] {
+                set(Some("otherwise"), less).await;
+            }
+            set(None, &by[enabled]).await;
+            let answer = host.reserve(&acme(), None, anas(1), MINUTE).await.expect("an answer");
+            match answer {
+                Ok(_) => assert!(enabled >= disabled, "{:?} {:?}", by[disabled], by[enabled]),
+                Err(denied) => {
+                    assert!(enabled < disabled, "{:?} {:?}", by[disabled], by[enabled]);
+                    assert!(denied.denial.message.ends_with("is disabled: stop"), "{denied:?}");
+                }
+            }
+            set(None, &by[2]).await;
+        }
+    }
+}
+
 pub async fn an_agents_settings_hold_from_the_next_call_on<S: Store>(house: &House<S>) {
     let setup = Setup {
         bindings: vec![binding("pricing", "{}"), binding("quota", r#"{"agent_settings":true}"#)],

@@ -6,7 +6,7 @@ use super::amounts::Amounts;
 use super::feed::Feed;
 use super::judge::Judge;
 use super::limit::{Limit, LimitKey};
-use super::records::{Author, Disabled, Told};
+use super::records::{Disabled, Told};
 use super::tally::Places;
 use super::{Call, Event};
 use crate::sandbox::{Ability, Fault};
@@ -94,14 +94,15 @@ impl Judge {
             Action::Disable(disablement) => {
                 let dimension = own(&disablement.dimension)?;
                 let (until, reason) = (disablement.until, disablement.reason);
-                let by = Author::Policy(policy);
+                let by = self.setup.bindings[index].author();
                 let disabled = Disabled { reason: reason.clone(), until, by };
                 let news = self.records.disable(&dimension, disabled, at);
                 news.then_some(Event::Disabled { at, dimension, until, reason })
             }
             Action::Enable(name) => {
                 let dimension = own(&name)?;
-                let lifted = self.records.enable(&dimension, &Author::Policy(policy));
+                let by = self.setup.bindings[index].author();
+                let lifted = self.records.enable(&dimension, &by);
                 lifted.then_some(Event::Enabled { at, dimension })
             }
             Action::ProposeLimit { counter, limit } => self.propose(index, call, counter, limit),

@@ -94,6 +94,14 @@ impl Binding {
         let (name, failing, layer) = (name.into(), Failing::Closed, Layer::Platform);
         Self { name, policy, failing, layer, revision: None }
     }
+
+    /// Who does what it says.
+    fn author(&self) -> Author {
+        match self.layer {
+            Layer::Platform | Layer::Plan => Author::Platform(self.name.clone()),
+            Layer::Tenant => Author::Policy(self.name.clone()),
+        }
+    }
 }
 
 /// Whose a policy is, in the order in which they are asked.

@@ -56,10 +56,24 @@ pub struct Disabled {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Author {
-    /// A policy, by its name.
+    /// A policy of the tenant's, by its name.
     Policy(String),
+    /// A policy of the platform's, by its name. No policy of a tenant's undoes what it did.
+    Platform(String),
     /// A person, or a program on their behalf. No policy undoes what they did.
     Person(String),
+}
+
+impl Author {
+    /// Who undoes what another one did has the last word at least as much.
+    fn may_undo(&self, other: &Self) -> bool {
+        let word = |author: &Self| match author {
+            Self::Policy(_) => 0,
+            Self::Platform(_) => 1,
+            Self::Person(_) => 2,
+        };
+        word(self) >= word(other)
+    }
 }
 
 /// A notice that was told: once for its key and period.
@@ -162,12 +176,11 @@ impl Records {
     }
 
     /// Whether it was not disabled before. What a person disabled stays as they left it, unless
-    /// a person disables it anew.
+    /// a person disables it anew; and so for the platform and its tenants.
     pub fn disable(&mut self, dimension: &Dimension, disabled: Disabled, at: Instant) -> bool {
         let before = self.disabled(dimension, at);
         let news = before.is_none();
-        let by_person = |author: &Author| matches!(author, Author::Person(_));
-        if before.is_some_and(|before| by_person(&before.by)) && !by_person(&disabled.by) {
+        if before.is_some_and(|before| !disabled.by.may_undo(&before.by)) {
             return false;
         }
         self.change(DISABLEMENT, dimension, Some(json(&disabled)));
@@ -175,12 +188,10 @@ impl Records {
         news
     }
 
-    /// A person lifts any disablement, a policy those of policies. Whether there was one.
+    /// A person lifts any disablement, a policy of the platform's those of policies, and one of a
+    /// tenant's those of the tenant's. Whether there was one.
     pub fn enable(&mut self, dimension: &Dimension, by: &Author) -> bool {
-        let may = |disabled: &Disabled| match by {
-            Author::Person(_) => true,
-            Author::Policy(_) => matches!(disabled.by, Author::Policy(_)),
-        };
+        let may = |disabled: &Disabled| by.may_undo(&disabled.by);
         let there = self.disabled.get(dimension).is_some_and(may);
         if there {
             self.disabled.remove(dimension);
