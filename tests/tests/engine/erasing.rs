@@ -180,6 +180,11 @@ pub async fn what_is_erased_stands_nowhere_and_all_sums_stay<S: Store>(house: &H
     assert!(matches!(refused, Err(HostError::Unreadable(_))), "{refused:?}");
     house.store.rewrite(&acme(), &body(row.body.clone())).await.expect("readable");
 
+    // Two at a time would rewrite the same rows.
+    let session = Dimension { name: "session".into(), value: "s9".into() };
+    let refused = erase(&*house.store, &acme(), &session, &random()).await;
+    assert_eq!(refused, Err(HostError::Erasing("user".into())));
+
     // In between nothing new names her, her past can be put right, and all adds up.
     let erasing = Err(HostError::Erasing("user".into()));
     assert_eq!(ask(&host, reserve_of(use_of(MARIA, 1), 60_000)).await, erasing);

@@ -1,7 +1,7 @@
 //! Several hosts on one Postgres.
 
 use futures_util::future::join_all;
-use tollgate_host::engine::{Operation, Report, verify};
+use tollgate_host::engine::{Operation, Outcome, Report, verify};
 
 use crate::house::{acme, ask, call, limited, reserve_of, reserved, setup};
 use crate::{run, shared};
@@ -17,6 +17,44 @@ fn four_hosts_never_overrun_a_budget() {
             let allowed = join_all(asks).await.into_iter().flatten().count();
             assert_eq!(allowed, (limit / amount) as usize, "{limit} / {amount}");
         }
+    });
+}
+
+/// Hosts that are given the same new policy at the same time fill its counters from history, and only
+/// one of them stands.
+#[test]
+fn counters_that_hosts_fill_at_once_are_filled_once() {
+    run(async {
+        let house = shared().await;
+        let limits = |counters: &str| limited(&format!("[{counters}]")).into();
+        let mut counters = r#"{"meter":"llm_tokens","period":"month","limit":1000000}"#.to_owned();
+        let host = house.host(&limits(&counters)).await;
+        let call = |tokens| {
+            let dimensions = [("model", "gpt-4o"), ("user", "ana")];
+            call(&dimensions, &[("llm_tokens", tokens), ("llm_tokens.input", tokens)])
+        };
+        let Outcome::Reserved(held) = ask(&host, reserve_of(call(5), 900_000)).await.expect("held")
+        else {
+            panic!("not allowed")
+        };
+        let more = call(2).quantities;
+        let extend = Operation::Extend { id: held.id, more, ttl_ms: 900_000 };
+        ask(&host, extend).await.expect("extended");
+        for per in ["user", "model", "agent", "session", "run", "key"] {
+            counters += &format!(
+                r#",{{"meter":"llm_tokens","period":"month","limit":1000000,"per":["{per}"]}}"#
+            );
+            let setup = limits(&counters);
+            let hosts = join_all((0..4).map(|_| house.host(&setup))).await;
+            let asked = hosts.iter().map(|host| ask(host, reserve_of(call(1), 900_000)));
+            for answer in join_all(asked).await {
+                answer.expect("an answer");
+            }
+            let differences = verify(&*house.store, &acme(), None).await;
+            assert_eq!(differences, Ok(Vec::new()), "{per}");
+        }
+        host.release(&acme(), None, held.id).await.expect("released");
+        assert_eq!(verify(&*house.store, &acme(), None).await, Ok(Vec::new()));
     });
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tollgate_policy_core::Money;
-use tollgate_policy_core::contract::{Denial, Quantity, Quote};
+use tollgate_policy_core::contract::{Denial, Dimension, Quantity, Quote};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use super::judge::Judgement;
 use super::operation::{Denied, Mode, Operation, Outcome, Reserved, Subject};
 use super::part::KeptParts;
 use super::price::Priced;
-use super::records::{Agent, Author, Disabled};
+use super::records::{AGENT, Agent, Author, Disabled};
 use super::tally::Places;
 use super::{Call, Expiring};
 use crate::store::{Closure, ClosureRow, HoldRow, RunRow};
@@ -32,8 +32,19 @@ impl Book {
         operation: &Operation,
         priced: Option<Priced>,
     ) -> Result<Outcome, HostError> {
+        // It was checked by what its tenant was judged with when it was asked.
+        operation.check(&self.judge.setup)?;
         if let Some(name) = operation.dimensions().find_map(|own| self.judge.records.erasing(own)) {
             return Err(HostError::Erasing(name.to_owned()));
+        }
+        if let Operation::Set { subject: Subject::Agent(name, _), .. } = operation
+            && self
+                .judge
+                .records
+                .erasing(&[Dimension { name: AGENT.into(), value: name.clone() }])
+                .is_some()
+        {
+            return Err(HostError::Erasing(AGENT.into()));
         }
         match operation {
             Operation::Reserve { call, ttl_ms, mode } => {

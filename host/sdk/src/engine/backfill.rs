@@ -7,10 +7,10 @@ use tollgate_policy_core::window::{Instant, Window};
 use uuid::Uuid;
 
 use super::body::{self, KeptUsage};
-use super::erasure::Erasure;
+use super::erasure::Erasures;
 use super::host::HostError;
 use super::records::Records;
-use super::tally::{Tally, TallyError};
+use super::tally::{Tally, TallyError, id_of};
 use crate::store::{HoldRow, Place, Store, Tenant};
 
 /// So many rows are read at a time.
@@ -23,7 +23,7 @@ pub struct History {
     pub since: Instant,
     pub tally: Tally,
     /// What was being erased when it was begun.
-    pub erasures: Vec<Erasure>,
+    pub erasures: Erasures,
     read_to: Place,
 }
 
@@ -47,13 +47,18 @@ impl History {
         let since = begins.into_iter().min().unwrap_or(at).max(records.carried());
         let mut tally = Tally::new(calendar);
         tally.subscribe(&counters);
-        let (erasures, read_to) = (records.erasures().to_vec(), Place::before(since));
+        let (erasures, read_to) = (records.erased_so_far().clone(), Place::before(since));
         Ok(Self { counters, since, tally, erasures, read_to })
     }
 
-    /// Whether it still is history: none of it was carried forward, or is being erased, meanwhile.
+    /// Whether it still is history: none of it was carried forward or erased meanwhile, and no other
+    /// host filled these counters.
     pub fn holds(&self, records: &Records) -> bool {
-        self.since >= records.carried() && self.erasures == records.erasures()
+        let calendar = self.tally.calendar();
+        let is_kept = |own: &Counter| records.counters().contains_key(&id_of(own, calendar));
+        self.since >= records.carried()
+            && self.erasures == *records.erased_so_far()
+            && !self.counters.iter().any(is_kept)
     }
 
     /// Reads on, to where there is no more.
@@ -64,7 +69,7 @@ impl History {
             self.read_to = *last;
             for (_, row) in page {
                 let Some(mut used) = body::read::<KeptUsage>(&row.body) else { continue };
-                for erasure in &self.erasures {
+                for erasure in &self.erasures.under_way {
                     erasure.dimensions(&mut used.dimensions);
                 }
                 let places = self.tally.places(&used.dimensions);

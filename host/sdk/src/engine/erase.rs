@@ -12,17 +12,17 @@ use uuid::Uuid;
 
 use super::Random;
 use super::backfill::holds;
-use super::body::{self, HoldBody, KeptUsage, RunBody};
+use super::body::{self, EntryBody, HoldBody, KeptUsage, RunBody};
 use super::carry::carry;
 use super::decided;
 use super::erasure::Erasure;
 use super::host::HostError;
-use super::records::Records;
+use super::records::{REPAIR, Records};
 use super::rollup::{GRAINS_MS, GROUPINGS, follow};
 use super::sums::PAGE;
 use crate::store::{
-    BatchKey, ChangeKey, CounterRow, Found, LatestKey, Locked, Need, Place, Renamed, Rewritten,
-    Since, Store, StoreError, Tenant, Write, Written,
+    BatchKey, ChangeKey, CounterRow, Found, LatestKey, Locked, Need, Place, RecordRow, Renamed,
+    Rewritten, Since, Store, StoreError, Tenant, Write, Written,
 };
 
 /// How often it begins anew while history is carried forward beside it.
@@ -124,10 +124,15 @@ async fn prepare<S: Store>(
     dimension: &Dimension,
     random: &Random,
 ) -> Result<Prepared, HostError> {
+    locked.patient().await?;
     let found = locked.read(&whole(tenant)).await?;
     let mut records = records(&found);
     if let Some(erasure) = records.erasures().iter().find(|own| own.dimension == *dimension) {
         return Ok(Prepared::Begun(erasure.clone()));
+    }
+    if let Some(other) = records.erasures().first() {
+        // Two that rewrite the same rows would undo each other's.
+        return Err(HostError::Erasing(other.dimension.name.clone()));
     }
     if records.carried() > store.carried_until(tenant).await? {
         return Ok(Prepared::Carried);
@@ -148,6 +153,13 @@ async fn prepare<S: Store>(
     let mut write = Write::new(tenant.clone(), found.head, (random() >> 64) as i64, at);
     records.erase(&erasure);
     write.records = records.take_changed();
+    for row in &found.records {
+        if let Some((name, body)) = erasure.record(&row.kind, &row.name, row.body.as_deref())
+            && row.kind == REPAIR
+        {
+            write.records.push(RecordRow { kind: row.kind.clone(), name, body });
+        }
+    }
     Ok(Prepared::New(Box::new((erasure, renamed, write))))
 }
 
@@ -204,7 +216,17 @@ fn since(CounterRow { counter, values, opened, .. }: &CounterRow) -> Since {
     Since { counter: *counter, values: values.clone(), opened: *opened }
 }
 
-/// Writes history anew, and forgets what was erased.
+/// Whether it is still to be finished. Asked after a page is read and before it is written: what came
+/// later under the value is somebody else's.
+async fn stands<S: Store>(
+    store: &S,
+    tenant: &Tenant,
+    erasure: &Erasure,
+) -> Result<bool, HostError> {
+    Ok(records(&head(store, tenant).await?).erasures().contains(erasure))
+}
+
+/// Writes history anew, and forgets what was erased. Any number of hosts may be at it.
 async fn finish<S: Store>(
     store: &S,
     tenant: &Tenant,
@@ -217,6 +239,7 @@ async fn finish<S: Store>(
     rollups(store, tenant, erasure).await?;
     let known = records(&head(store, tenant).await?);
     usages(store, tenant, erasure, &known).await?;
+    entries(store, tenant, erasure).await?;
     expired(store, tenant, erasure, &known).await?;
     runs(store, tenant, erasure).await?;
     changes(store, tenant, erasure).await?;
@@ -229,6 +252,10 @@ async fn finish<S: Store>(
         }
     };
     let mut records = records(&found);
+    if !records.erasures().contains(erasure) {
+        locked.release().await;
+        return Ok(());
+    }
     records.erased(erasure);
     let at = found.now.max(found.head.at);
     let mut write = Write::new(tenant.clone(), found.head, (random() >> 64) as i64, at);
@@ -244,9 +271,13 @@ async fn finish<S: Store>(
 async fn write<S: Store>(
     store: &S,
     tenant: &Tenant,
+    erasure: &Erasure,
     rewritten: &Rewritten,
 ) -> Result<(), HostError> {
-    if rewritten.is_empty() { Ok(()) } else { Ok(store.rewrite(tenant, rewritten).await?) }
+    if !rewritten.is_empty() && stands(store, tenant, erasure).await? {
+        store.rewrite(tenant, rewritten).await?;
+    }
+    Ok(())
 }
 
 async fn batches<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Result<(), HostError> {
@@ -264,7 +295,7 @@ async fn batches<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Res
             })?;
             rewritten.batches.extend(erased.map(|body| (batch.key, body)));
         }
-        write(store, tenant, &rewritten).await?;
+        write(store, tenant, erasure, &rewritten).await?;
     }
 }
 
@@ -290,7 +321,8 @@ async fn rollups<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Res
         }
         for values in all {
             if let Some(new) = erasure.values(Some(&per), &values) {
-                store.rename_rollups(tenant, grouping, &values, &new).await?;
+                let name = &erasure.pseudonym;
+                store.rename_rollups(tenant, name, grouping, &values, &new).await?;
             }
         }
     }
@@ -316,7 +348,27 @@ async fn usages<S: Store>(
                 rewritten.usages.push((place.at, row.id, body::write(&used)));
             }
         }
-        write(store, tenant, &rewritten).await?;
+        write(store, tenant, erasure, &rewritten).await?;
+    }
+}
+
+async fn entries<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Result<(), HostError> {
+    let mut after = Place::before(Instant::MIN);
+    loop {
+        let page = store.entries(tenant, after, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = *last;
+        let mut rewritten = Rewritten::default();
+        for (place, row) in page {
+            let mut entry: EntryBody = body::read(&row.body)
+                .ok_or_else(|| HostError::Unreadable(format!("entry {}", row.id)))?;
+            entry.quote.iter_mut().for_each(|quote| erasure.facts(&mut quote.facts));
+            let body = body::write(&entry);
+            if body != row.body {
+                rewritten.entries.push((place.at, row.id, body));
+            }
+        }
+        write(store, tenant, erasure, &rewritten).await?;
     }
 }
 
@@ -339,7 +391,7 @@ async fn expired<S: Store>(
                 rewritten.expired.push((id, body::write(&expired)));
             }
         }
-        write(store, tenant, &rewritten).await?;
+        write(store, tenant, erasure, &rewritten).await?;
     }
 }
 
@@ -356,7 +408,7 @@ async fn runs<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Result
             rewritten.runs.push((row.id, user, body::write(&run)));
         }
     }
-    write(store, tenant, &rewritten).await
+    write(store, tenant, erasure, &rewritten).await
 }
 
 async fn changes<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Result<(), HostError> {
@@ -370,6 +422,6 @@ async fn changes<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Res
             let new = erasure.record(&row.key.kind, &row.key.name, row.body.as_deref());
             rewritten.changes.extend(new.map(|(name, body)| (row.key, name, body)));
         }
-        write(store, tenant, &rewritten).await?;
+        write(store, tenant, erasure, &rewritten).await?;
     }
 }

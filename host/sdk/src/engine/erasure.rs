@@ -19,6 +19,13 @@ pub struct Erasure {
     pub pseudonym: String,
 }
 
+/// What is being erased from a tenant's records, and how often something was before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Erasures {
+    pub under_way: Vec<Erasure>,
+    pub begun: u64,
+}
+
 impl Erasure {
     pub fn is_named(&self, dimensions: &[Dimension]) -> bool {
         dimensions.contains(&self.dimension)
@@ -108,7 +115,7 @@ impl Erasure {
         self.text(&mut denial.message);
     }
 
-    fn facts(&self, facts: &mut [Fact]) {
+    pub fn facts(&self, facts: &mut [Fact]) {
         for fact in facts {
             if let Value::Text(text) = &mut fact.value {
                 self.text(text);
@@ -167,6 +174,12 @@ impl Erasure {
                     fields.get(field).and_then(Json::as_str) == Some(value)
                 };
                 let Dimension { name, value } = &self.dimension;
+                // Of a repair: a counter's values.
+                let values = fields.get("values").and_then(Json::as_str);
+                if let Some(new) = values.and_then(|values| self.values(None, values)) {
+                    fields.insert("values".into(), new.into());
+                    return true;
+                }
                 if is("name", name) && is("value", value) {
                     fields.insert("value".into(), self.pseudonym.clone().into());
                     return true;

@@ -14,7 +14,7 @@ use super::amounts::Amounts;
 use super::ask::{Look, Seen};
 use super::book::Book;
 use super::host::HostError;
-use super::operation::Mode;
+use super::operation::{Mode, check_call};
 use super::price::{Priced, PricedWith};
 
 /// What would become of a call.
@@ -107,6 +107,7 @@ impl Book {
         mode: Mode,
         priced: Option<Priced>,
     ) -> Result<Checked, HostError> {
+        check_call(call, &self.judge.setup)?;
         if let Some(name) = self.judge.records.erasing(&call.dimensions) {
             return Err(HostError::Erasing(name.to_owned()));
         }

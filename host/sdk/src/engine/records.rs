@@ -12,7 +12,7 @@ use tollgate_policy_core::contract::{Counter, Dimension};
 use tollgate_policy_core::window::{Instant, Weekday};
 
 use super::body::{self, ExpiredBody, KeptUsage};
-use super::erasure::Erasure;
+use super::erasure::{Erasure, Erasures};
 use super::limit::{Limit, LimitKey};
 use super::tally::id_of;
 use crate::store::RecordRow;
@@ -24,7 +24,10 @@ const TOLD: &str = "told";
 const COUNTERS: &str = "counters";
 const CARRIED: &str = "carried";
 const CONTEXT: &str = "context";
-const ERASURE: &str = "erasure";
+pub const ERASURE: &str = "erasure";
+/// What `verify` put right.
+pub const REPAIR: &str = "repair";
+const ERASURES: &str = "erasures";
 
 /// An agent: its settings are fed to policies that read them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +123,7 @@ pub struct Records {
     counters: BTreeMap<i64, KeptCounter>,
     contexts: HashSet<String>,
     carried: Option<Instant>,
-    erasures: Vec<Erasure>,
+    erasures: Erasures,
     changed: BTreeMap<(&'static str, String), Option<Vec<u8>>>,
 }
 
@@ -136,7 +139,8 @@ impl Records {
                 TOLD => self.told.extend(read::<Told>(name.as_bytes())),
                 COUNTERS => self.counters = read(body).unwrap_or_default(),
                 CARRIED => self.carried = read(body),
-                ERASURE => self.erasures.extend(read::<Erasure>(body)),
+                ERASURE => self.erasures.under_way.extend(read::<Erasure>(body)),
+                ERASURES => self.erasures.begun = read(body).unwrap_or_default(),
                 CONTEXT => {
                     self.contexts.insert(name.clone());
                 }
@@ -259,12 +263,18 @@ impl Records {
 
     /// What is being erased: counters stand under the pseudonym already, and history need not yet.
     pub fn erasures(&self) -> &[Erasure] {
+        &self.erasures.under_way
+    }
+
+    /// The same, with how often something was erased: what was read before another time is of another
+    /// past.
+    pub fn erased_so_far(&self) -> &Erasures {
         &self.erasures
     }
 
     /// The dimension of which these name a value that is being erased.
     pub fn erasing(&self, dimensions: &[Dimension]) -> Option<&str> {
-        let named = self.erasures.iter().find(|own| own.is_named(dimensions))?;
+        let named = self.erasures.under_way.iter().find(|own| own.is_named(dimensions))?;
         Some(&named.dimension.name)
     }
 
@@ -288,19 +298,21 @@ impl Records {
             self.change(TOLD, &told, None);
         }
         self.changed.insert((ERASURE, erasure.pseudonym.clone()), Some(json(erasure)));
-        self.erasures.push(erasure.clone());
+        self.erasures.under_way.push(erasure.clone());
+        self.erasures.begun += 1;
+        self.changed.insert((ERASURES, String::new()), Some(json(&self.erasures.begun)));
     }
 
     /// Ends: the value stands nowhere.
     pub fn erased(&mut self, erasure: &Erasure) {
-        self.erasures.retain(|own| own != erasure);
+        self.erasures.under_way.retain(|own| own != erasure);
         self.changed.insert((ERASURE, erasure.pseudonym.clone()), None);
     }
 
     /// A usage, whether or not it tells of what is being erased. None where a later engine wrote it.
     pub fn usage(&self, body: &[u8]) -> Option<KeptUsage> {
         let mut used: KeptUsage = body::read(body)?;
-        for erasure in &self.erasures {
+        for erasure in &self.erasures.under_way {
             erasure.usage(&mut used, &self.counters);
         }
         Some(used)
@@ -309,7 +321,7 @@ impl Records {
     /// The same of what expired.
     pub fn expired(&self, body: &[u8]) -> Option<ExpiredBody> {
         let mut expired: ExpiredBody = body::read(body)?;
-        for erasure in &self.erasures {
+        for erasure in &self.erasures.under_way {
             erasure.expired(&mut expired, &self.counters);
         }
         Some(expired)

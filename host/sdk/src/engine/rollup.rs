@@ -37,8 +37,8 @@ pub const LATENCY_MS: &str = "latency_ms";
 pub const LATENCY_BOUNDS_MS: [u32; 10] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000];
 
-/// Adds up what was booked since the last time, to where there is no more. Where another host does
-/// so at the same time, one of them goes on.
+/// Adds up what was booked since the last time, to where there is no more, also where another host
+/// does so at the same time.
 pub async fn follow<S: Store>(store: &S, tenant: &Tenant) -> Result<(), HostError> {
     let mut from = store.rolled_up(tenant).await?;
     loop {
@@ -47,10 +47,10 @@ pub async fn follow<S: Store>(store: &S, tenant: &Tenant) -> Result<(), HostErro
         let Some((to, _)) = page.last() else { return Ok(()) };
         let to = *to;
         let rows = add_up(page.iter().map(|(_, row)| row));
-        if !store.roll_up(&RollUp { tenant: tenant.clone(), from, to, rows }).await? {
-            return Ok(());
-        }
-        from = Some(to);
+        from = match store.roll_up(&RollUp { tenant: tenant.clone(), from, to, rows }).await? {
+            true => Some(to),
+            false => store.rolled_up(tenant).await?,
+        };
     }
 }
 

@@ -100,7 +100,8 @@ impl Sums {
         let since = |records: &Records| -> Vec<(i64, Instant)> {
             records.counters().iter().map(|(id, kept)| (*id, kept.since)).collect()
         };
-        since(&records) == since(&self.records) && records.erasures() == self.records.erasures()
+        since(&records) == since(&self.records)
+            && records.erased_so_far() == self.records.erased_so_far()
     }
 
     /// From when on a counter is whole; none: it is not kept.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Random;
 use super::backfill::holds;
 use super::host::HostError;
+use super::records::REPAIR;
 use super::stands::{Stands, Stretch};
 use super::sums::Sums;
 use crate::store::{
@@ -101,6 +102,7 @@ async fn compare<S: Store>(
     need: &Need,
 ) -> Result<Option<(Found, Stands, Vec<Difference>)>, HostError> {
     let tenant = &need.tenant;
+    locked.patient().await?;
     let found = locked.read(need).await?;
     if !sums.keeps(&found) {
         // Which counters are kept has changed meanwhile.
@@ -114,6 +116,8 @@ async fn compare<S: Store>(
         sums.add_hold(row.id, &row.body)?;
     }
     let stands = Stands::read(store, tenant, &found).await?;
+    // The lock was ours all the time.
+    locked.read(&Need::head(tenant.clone())).await?;
     let differences = differences(sums, &stands, &found.accounts);
     Ok(Some((found, stands, differences)))
 }
@@ -186,6 +190,6 @@ fn mend(
     }
     write.latest = stands.into_mended();
     let body = serde_json::to_vec(differences).unwrap_or_default();
-    write.records.push(RecordRow { kind: "repair".into(), name: "last".into(), body: Some(body) });
+    write.records.push(RecordRow { kind: REPAIR.into(), name: "last".into(), body: Some(body) });
     write
 }

@@ -62,6 +62,12 @@ impl Current {
         tenants.collect()
     }
 
+    /// Whatever is bound for all matters to this tenant, also where it has nothing of its own.
+    pub fn know(&mut self, tenant: &Tenant) {
+        let (owner, plan) = (Owner::Tenant(tenant.clone()), String::new());
+        self.scopes.entry(Scope { owner, plan }).or_default();
+    }
+
     /// What is bound for a tenant.
     pub fn of(&self, tenant: &Tenant) -> Layers {
         let tenant = self.bound(Owner::Tenant(tenant.clone()), "");
@@ -108,7 +114,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         for (layer, bound) in
             [(Layer::Platform, platform), (Layer::Plan, plan), (Layer::Tenant, tenant)]
         {
-            let before = bindings.len();
+            let mut before = bindings.len();
             for bound in &bound.policies {
                 let policy = self.load(&bound.id()).await?;
                 let prices = policy.can(Ability::Pricing);
@@ -120,6 +126,7 @@ impl<S: Store + RegistryStore> Registry<S> {
                         bindings[..before].iter().position(|own| own.policy.can(Ability::Pricing));
                     if let Some(place) = place {
                         bindings.remove(place);
+                        before -= 1;
                     }
                 }
                 let (name, failing) = (bound.policy.clone(), bound.failing);

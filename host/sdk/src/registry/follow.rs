@@ -22,6 +22,7 @@ impl<S: Store + RegistryStore> Registry<S> {
     /// Serves every tenant for which something was bound since the last time with what is bound
     /// now. One whose policies do not load is judged as before, and named among the troubles.
     pub async fn bring(&self, host: &Host) -> Result<(), RegistryError> {
+        let _alone = self.0.bringing.lock().await;
         let mut current = self.0.current.lock().await;
         current.refresh(&*self.0.store).await?;
         let mut changed = current.take_changed();

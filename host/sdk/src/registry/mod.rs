@@ -123,6 +123,8 @@ struct Inner<S> {
     loaded: Mutex<HashMap<(String, String), Policy>>,
     current: tokio::sync::Mutex<Current>,
     troubles: Mutex<HashMap<Tenant, Trouble>>,
+    /// One at a time brings what is bound, so that the last is what is left.
+    bringing: tokio::sync::Mutex<()>,
 }
 
 impl<S: Store + RegistryStore> Registry<S> {
@@ -134,6 +136,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             loaded: Mutex::default(),
             current: tokio::sync::Mutex::default(),
             troubles: Mutex::default(),
+            bringing: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -274,10 +277,11 @@ impl<S: Store + RegistryStore> Registry<S> {
         Ok(())
     }
 
-    /// What a tenant is judged with as of what is bound now.
+    /// What a tenant is judged with as of what is bound now. From then on this tenant is followed.
     pub async fn setup(&self, tenant: &Tenant) -> Result<Setup, RegistryError> {
         let mut current = self.0.current.lock().await;
         current.refresh(&*self.0.store).await?;
+        current.know(tenant);
         let layers = current.of(tenant);
         drop(current);
         self.assemble(&layers).await

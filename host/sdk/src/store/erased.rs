@@ -22,6 +22,8 @@ pub struct Rewritten {
     pub batches: Vec<(BatchKey, Vec<u8>)>,
     /// Of usages, by when they were booked and their identifier.
     pub usages: Vec<(Instant, Uuid, Vec<u8>)>,
+    /// Of entries of the ledger, in the same way.
+    pub entries: Vec<(Instant, Uuid, Vec<u8>)>,
     /// Of reservations whose time was over, unless they were settled meanwhile.
     pub expired: Vec<(Uuid, Vec<u8>)>,
     /// Of runs, with whose they are.

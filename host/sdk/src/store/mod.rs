@@ -257,10 +257,12 @@ pub trait Store: Send + Sync + 'static {
         rewritten: &Rewritten,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Adds the roll-ups of some values to those of others, and removes them.
+    /// Adds the roll-ups of some values to those of others, and removes them, while a record `erasure`
+    /// of this name stands.
     fn rename_rollups(
         &self,
         tenant: &Tenant,
+        erasure: &str,
         grouping: &str,
         values: &str,
         new: &str,
@@ -269,6 +271,9 @@ pub trait Store: Send + Sync + 'static {
 
 /// A locked head.
 pub trait Locked: Send {
+    /// Lets some seconds pass between two statements: for those who read much elsewhere meanwhile.
+    fn patient(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// What stands under a need, as of the locked head.
     fn read(&mut self, need: &Need) -> impl Future<Output = Result<Found, StoreError>> + Send;
 

@@ -117,6 +117,7 @@ pub async fn rename(
 pub async fn rename_rollups(
     pool: &PgPool,
     tenant: &Tenant,
+    erasure: &str,
     grouping: &str,
     values: &str,
     new: &str,
@@ -124,6 +125,7 @@ pub async fn rename_rollups(
     sqlx::query(
         "WITH gone AS ( \
              DELETE FROM rollup WHERE tenant_id = $1 AND grouping_name = $2 AND dimension_values = $3 \
+             AND EXISTS (SELECT 1 FROM record WHERE tenant_id = $1 AND kind = 'erasure' AND name = $5) \
              RETURNING tenant_id, grouping_name, grain_ms, opened, meter, amount \
          ) \
          INSERT INTO rollup (tenant_id, grouping_name, grain_ms, opened, dimension_values, meter, amount) \
@@ -135,6 +137,7 @@ pub async fn rename_rollups(
     .bind(grouping)
     .bind(values)
     .bind(new)
+    .bind(erasure)
     .execute(pool)
     .await?;
     Ok(())
@@ -146,7 +149,7 @@ pub async fn rewrite(
     tenant: &Tenant,
     rewritten: &Rewritten,
 ) -> Result<(), sqlx::Error> {
-    let Rewritten { batches, usages, expired, runs, changes } = rewritten;
+    let Rewritten { batches, usages, entries, expired, runs, changes } = rewritten;
     let (at, version, stamp, body) = columns!(
         batches,
         |(BatchKey { at, .. }, _)| *at,
@@ -173,6 +176,19 @@ pub async fn rewrite(
         "UPDATE usage SET body = sent.body \
          FROM unnest($2::bigint[], $3::uuid[], $4::bytea[]) AS sent (at, id, body) \
          WHERE usage.tenant_id = $1 AND usage.at = sent.at AND usage.id = sent.id",
+    )
+    .bind(tenant.as_str())
+    .bind(at)
+    .bind(id)
+    .bind(body)
+    .execute(pool)
+    .await?;
+    let (at, id, body): (Vec<Instant>, Vec<Uuid>, Vec<&[u8]>) =
+        columns!(entries, |(at, ..)| *at, |(_, id, _)| *id, |(.., body)| body.as_slice());
+    sqlx::query(
+        "UPDATE entry SET body = sent.body \
+         FROM unnest($2::bigint[], $3::uuid[], $4::bytea[]) AS sent (at, id, body) \
+         WHERE entry.tenant_id = $1 AND entry.at = sent.at AND entry.id = sent.id",
     )
     .bind(tenant.as_str())
     .bind(at)

@@ -64,6 +64,12 @@ impl<'a> PostgresLocked<'a> {
 }
 
 impl Locked for PostgresLocked<'_> {
+    async fn patient(&mut self) -> Result<(), StoreError> {
+        let longer = sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '5s'")
+            .execute(&mut *self.transaction);
+        in_time(longer).await.map(drop).map_err(|error| unwritten(&error))
+    }
+
     async fn read(&mut self, need: &Need) -> Result<Found, StoreError> {
         let needs = std::slice::from_ref(need);
         let mut found = self.store.read_on(&mut self.transaction, needs).await?;

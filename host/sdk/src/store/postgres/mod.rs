@@ -452,11 +452,12 @@ impl Store for PostgresStore {
     async fn rename_rollups(
         &self,
         tenant: &Tenant,
+        erasure: &str,
         grouping: &str,
         values: &str,
         new: &str,
     ) -> Result<(), StoreError> {
-        asked(erased::rename_rollups(&self.pool, tenant, grouping, values, new)).await
+        asked(erased::rename_rollups(&self.pool, tenant, erasure, grouping, values, new)).await
     }
 }
 

@@ -100,17 +100,20 @@ pub async fn rename(
 pub async fn rename_rollups(
     mut transaction: Transaction<'static, Sqlite>,
     tenant: &Tenant,
+    erasure: &str,
     grouping: &str,
     values: &str,
     new: &str,
 ) -> Result<(), sqlx::Error> {
     let gone = sqlx::query(
-        "DELETE FROM rollup WHERE tenant_id = ? AND grouping_name = ? AND dimension_values = ? \
+        "DELETE FROM rollup WHERE tenant_id = ?1 AND grouping_name = ?2 AND dimension_values = ?3 \
+         AND EXISTS (SELECT 1 FROM record WHERE tenant_id = ?1 AND kind = 'erasure' AND name = ?4) \
          RETURNING grain_ms, opened, meter, amount",
     )
     .bind(tenant.as_str().to_owned())
     .bind(grouping.to_owned())
     .bind(values.to_owned())
+    .bind(erasure.to_owned())
     .fetch_all(&mut *transaction)
     .await?;
     for row in gone {
@@ -132,7 +135,7 @@ pub async fn rewrite(
     tenant: &Tenant,
     rewritten: &Rewritten,
 ) -> Result<(), sqlx::Error> {
-    let Rewritten { batches, usages, expired, runs, changes } = rewritten;
+    let Rewritten { batches, usages, entries, expired, runs, changes } = rewritten;
     each!(
         transaction,
         tenant,
@@ -146,6 +149,14 @@ pub async fn rewrite(
         tenant,
         "UPDATE usage SET body = ? WHERE tenant_id = ? AND at = ? AND id = ?",
         usages,
+        |(at, id, body)| (body),
+        (at, id)
+    );
+    each!(
+        transaction,
+        tenant,
+        "UPDATE entry SET body = ? WHERE tenant_id = ? AND at = ? AND id = ?",
+        entries,
         |(at, id, body)| (body),
         (at, id)
     );

@@ -27,6 +27,10 @@ use super::rows::{
 use super::{Clock, Locked, Month, Past, Store, StoreError, Tenant, Written, migrator};
 use found::read;
 
+/// How long a file that another process holds is waited for. Callers wait for at most a second, and
+/// something else of this process may have waited before them.
+const BUSY: Duration = Duration::from_millis(400);
+
 /// The store in one file.
 #[derive(Clone)]
 pub struct SqliteStore {
@@ -53,7 +57,7 @@ impl SqliteStore {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(synchronous)
-            .busy_timeout(Duration::from_secs(1));
+            .busy_timeout(BUSY);
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .test_before_acquire(false)
@@ -300,12 +304,13 @@ impl Store for SqliteStore {
     async fn rename_rollups(
         &self,
         tenant: &Tenant,
+        erasure: &str,
         grouping: &str,
         values: &str,
         new: &str,
     ) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
-        erased::rename_rollups(transaction, tenant, grouping, values, new)
+        erased::rename_rollups(transaction, tenant, erasure, grouping, values, new)
             .await
             .map_err(|error| failed(&error))
     }
@@ -318,6 +323,10 @@ pub struct SqliteLocked<'a> {
 }
 
 impl Locked for SqliteLocked<'_> {
+    async fn patient(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn read(&mut self, need: &Need) -> Result<Found, StoreError> {
         read(&mut self.transaction, need, (self.store.clock)()).await
     }
