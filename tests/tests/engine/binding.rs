@@ -225,6 +225,20 @@ where
         |setup: Setup| setup.bindings.iter().map(|own| own.name.clone()).collect::<Vec<_>>();
     // The plan's prices take the place of the platform's.
     assert_eq!(prices(registry.setup(&gold).await.expect("a setup")), ["house", "dear", "ten"]);
+    // And it has one list of prices, as all have.
+    let refused = bind(&registry, &plan("gold"), "dearer", "pricing", dear).await;
+    assert!(matches!(refused, Err(RegistryError::Setup(_))), "{refused:?}");
+    // Who has nothing of its own is followed as well, once it is set up.
+    let bare: Tenant = "bare".parse().expect("a name");
+    host.serve(&bare, registry.setup(&bare).await.expect("a setup")).await.expect("served");
+    assert!(fits(&host, &bare, 100).await && !fits(&host, &bare, 101).await);
+    for limit in [90, 100] {
+        bind(&registry, &platform(), "house", "quota", &tokens_a_month(limit))
+            .await
+            .expect("bound");
+        bring(house, &registry, &host).await;
+        assert!(fits(&host, &bare, limit).await && !fits(&host, &bare, limit + 1).await);
+    }
     // Who comes to the plan, or leaves it, is judged so at once.
     settle_in(&registry, &gold, TenantSettings::default()).await;
     settle_in(&registry, &acme(), on_gold).await;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tollgate_policy_core::Money;
-use tollgate_policy_core::contract::{Denial, Dimension, Quantity, Quote};
+use tollgate_policy_core::contract::{Denial, Quantity, Quote};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
@@ -20,8 +20,8 @@ use super::host::HostError;
 use super::judge::Judgement;
 use super::operation::{Denied, Mode, Operation, Outcome, Reserved, Subject};
 use super::part::KeptParts;
-use super::price::Priced;
-use super::records::{AGENT, Agent, Author, Disabled};
+use super::price::{Beforehand, Priced};
+use super::records::{Agent, Author, Disabled};
 use super::tally::Places;
 use super::{Call, Expiring};
 use crate::store::{Closure, ClosureRow, HoldRow, RunRow};
@@ -30,21 +30,15 @@ impl Book {
     pub fn carry_out(
         &mut self,
         operation: &Operation,
-        priced: Option<Priced>,
+        beforehand: Option<Beforehand>,
     ) -> Result<Outcome, HostError> {
-        // It was checked by what its tenant was judged with when it was asked.
-        operation.check(&self.judge.setup)?;
-        if let Some(name) = operation.dimensions().find_map(|own| self.judge.records.erasing(own)) {
-            return Err(HostError::Erasing(name.to_owned()));
-        }
-        if let Operation::Set { subject: Subject::Agent(name, _), .. } = operation
-            && self
-                .judge
-                .records
-                .erasing(&[Dimension { name: AGENT.into(), value: name.clone() }])
-                .is_some()
-        {
-            return Err(HostError::Erasing(AGENT.into()));
+        let priced = match beforehand.and_then(|own| own.counts_for(&self.judge.setup)) {
+            Some(priced) => priced,
+            None => operation.check(&self.judge.setup).map(|()| None)?,
+        };
+        let mut erasures = self.judge.records.erasures().iter();
+        if let Some(erasure) = erasures.find(|own| operation.names(&own.dimension)) {
+            return Err(HostError::Erasing(erasure.dimension.name.clone()));
         }
         match operation {
             Operation::Reserve { call, ttl_ms, mode } => {

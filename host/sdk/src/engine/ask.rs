@@ -8,7 +8,7 @@ use super::host::HostError;
 use super::look::Account;
 use super::look::Checked;
 use super::operation::{Mode, Operation, Outcome};
-use super::price::PricedWith;
+use super::price::Beforehand;
 use crate::store::Tenant;
 
 /// A request.
@@ -16,8 +16,8 @@ pub struct Ask {
     pub tenant: Tenant,
     /// Under which it is done once, however often it is asked.
     pub key: Option<String>,
-    /// Its price, where that was had before its turn.
-    pub priced: Option<PricedWith>,
+    /// What was found before its turn came.
+    pub beforehand: Option<Beforehand>,
     pub work: Work,
 }
 

@@ -18,6 +18,7 @@ use super::host::HostError;
 use super::judge::Judge;
 use super::operation::Operation;
 use super::part::{KeptParts, Part};
+use super::price::Beforehand;
 use super::records::KeptCounter;
 use super::tally::{Moved, Places, id_of};
 use super::{Call, Random, Setup};
@@ -227,19 +228,18 @@ impl Book {
         if self.spoilt {
             return ask.refuse(&HostError::Stopped);
         }
-        let Ask { tenant, key, priced, work } = ask;
-        let priced = priced.and_then(|priced| priced.of(&self.judge.setup));
+        let Ask { tenant, key, beforehand, work } = ask;
         let (operation, reply) = match work {
             Work::Look(look, reply) => {
-                let _ = reply.send(self.look(&look, priced));
+                let _ = reply.send(self.look(&look, beforehand));
                 return;
             }
             Work::Do(operation, reply) => (operation, reply),
         };
         self.touched = false;
-        let outcome = self.judge_once(key.as_deref(), &operation, priced);
+        let outcome = self.judge_once(key.as_deref(), &operation, beforehand);
         self.spoilt |= self.touched && outcome.is_err();
-        let ask = Ask { tenant, key, priced: None, work: Work::Do(operation, reply) };
+        let ask = Ask { tenant, key, beforehand: None, work: Work::Do(operation, reply) };
         if let Some(batch) = &mut self.batch {
             batch.answers.push((ask, outcome));
         }
@@ -249,10 +249,10 @@ impl Book {
         &mut self,
         key: Option<&str>,
         operation: &Operation,
-        priced: Option<super::price::Priced>,
+        beforehand: Option<Beforehand>,
     ) -> Result<super::Outcome, HostError> {
         let Some(key) = key else {
-            return self.carry_out(operation, priced);
+            return self.carry_out(operation, beforehand);
         };
         let name = operation.name().to_owned();
         let hash = body::hash(operation);
@@ -260,7 +260,7 @@ impl Book {
             let answer = body::read(&row.answer).filter(|_| row.hash == hash);
             return answer.ok_or_else(|| HostError::KeyReused(key.to_owned()));
         }
-        let outcome = self.carry_out(operation, priced)?;
+        let outcome = self.carry_out(operation, beforehand)?;
         let row =
             KeyRow { operation: name, key: key.to_owned(), hash, answer: body::write(&outcome) };
         self.keys.insert((row.operation.clone(), row.key.clone()), row.clone());

@@ -18,7 +18,7 @@ use super::ask::{Ask, Look, Seen, Work};
 use super::builder::{Ahead, HostBuilder, Random};
 use super::look::{Account, Checked};
 use super::operation::{Denied, Mode, Operation, Outcome, Recorded, Reserved, check_call};
-use super::price::PricedWith;
+use super::price::Beforehand;
 use super::served::{Served, Tenants};
 use super::{Call, EngineError, Setup, SetupError, TallyError};
 use crate::store::{Clock, Closure, Store, StoreError, Tenant};
@@ -231,9 +231,9 @@ impl Host {
     /// What would become of this call, and how near each limit is? Nothing is held or written.
     pub async fn check(&self, tenant: &Tenant, call: Call) -> Result<Checked, HostError> {
         let served = self.served(tenant)?;
-        check_call(&call, &served.setup())?;
-        let priced = self.price(&served, &call);
-        match self.look(tenant, Look::Check(call, Mode::All), priced).await? {
+        let check = |setup: &Setup| check_call(&call, setup);
+        let beforehand = served.beforehand(check, Some(&call), self.now())?;
+        match self.look(tenant, Look::Check(call, Mode::All), Some(beforehand)).await? {
             Seen::Checked(checked) => Ok(*checked),
             Seen::Accounts(_) => Err(HostError::Stopped),
         }
@@ -256,20 +256,19 @@ impl Host {
         operation: Operation,
     ) -> Result<Outcome, HostError> {
         let served = self.served(tenant)?;
-        operation.check(&served.setup())?;
         if key.as_ref().is_some_and(|key| key.contains('\0') || key.len() > KEY_MAX) {
             let words = format!("a key is of {KEY_MAX} bytes at the most, and holds no NUL");
             return Err(HostError::Malformed(words));
         }
-        let priced = match &operation {
-            Operation::Reserve { call, .. } | Operation::Start { call, .. } => {
-                self.price(&served, call)
-            }
+        let call = match &operation {
+            Operation::Reserve { call, .. } | Operation::Start { call, .. } => Some(call),
             _ => None,
         };
+        let check = |setup: &Setup| operation.check(setup);
+        let beforehand = Some(served.beforehand(check, call, self.now())?);
         let (reply, answer) = oneshot::channel();
         let work = Work::Do(operation, reply);
-        self.send(Ask { tenant: tenant.clone(), key, priced, work }).await?;
+        self.send(Ask { tenant: tenant.clone(), key, beforehand, work }).await?;
         answer.await.map_err(|_| HostError::Stopped)?
     }
 
@@ -277,18 +276,16 @@ impl Host {
         &self,
         tenant: &Tenant,
         look: Look,
-        priced: Option<PricedWith>,
+        mut beforehand: Option<Beforehand>,
     ) -> Result<Seen, HostError> {
-        let mut priced = priced;
-        let at = self.0.ahead.heard(&self.0.clock);
-        if let Some(at) = at
-            && let Some(seen) = self.served(tenant)?.glance(&look, &mut priced, at)
+        if let Some(at) = self.now()
+            && let Some(seen) = self.served(tenant)?.glance(&look, &mut beforehand, at)
         {
             return seen;
         }
         let (reply, answer) = oneshot::channel();
         let work = Work::Look(look, reply);
-        self.send(Ask { tenant: tenant.clone(), key: None, priced, work }).await?;
+        self.send(Ask { tenant: tenant.clone(), key: None, beforehand, work }).await?;
         answer.await.map_err(|_| HostError::Stopped)?
     }
 
@@ -305,8 +302,9 @@ impl Host {
         self.0.tenants.get(tenant).ok_or_else(|| HostError::UnknownTenant(tenant.clone()))
     }
 
-    fn price(&self, served: &Served, call: &Call) -> Option<PricedWith> {
-        served.price(call, self.0.ahead.heard(&self.0.clock))
+    /// The store's clock, once it told the time.
+    fn now(&self) -> Option<Instant> {
+        self.0.ahead.heard(&self.0.clock)
     }
 }
 

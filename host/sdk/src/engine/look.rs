@@ -15,7 +15,7 @@ use super::ask::{Look, Seen};
 use super::book::Book;
 use super::host::HostError;
 use super::operation::{Mode, check_call};
-use super::price::{Priced, PricedWith};
+use super::price::Beforehand;
 
 /// What would become of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,10 +73,10 @@ pub struct Account {
 }
 
 impl Book {
-    pub fn look(&mut self, look: &Look, priced: Option<Priced>) -> Result<Seen, HostError> {
+    pub fn look(&mut self, look: &Look, beforehand: Option<Beforehand>) -> Result<Seen, HostError> {
         match look {
             Look::Check(call, mode) => {
-                Ok(Seen::Checked(Box::new(self.check(call, *mode, priced)?)))
+                Ok(Seen::Checked(Box::new(self.check(call, *mode, beforehand)?)))
             }
             Look::Accounts => Ok(Seen::Accounts(self.judge.accounts.iter().map(account).collect())),
         }
@@ -86,7 +86,7 @@ impl Book {
     pub fn glance(
         &mut self,
         look: &Look,
-        priced: &mut Option<PricedWith>,
+        beforehand: &mut Option<Beforehand>,
         at: Instant,
     ) -> Option<Result<Seen, HostError>> {
         if !self.knows_enough(look.dimensions(), at) {
@@ -95,8 +95,7 @@ impl Book {
         // A batch may have begun, and all of it happens at its own instant.
         let now = self.judge.now;
         self.judge.now = now.max(at);
-        let own = priced.take().and_then(|priced| priced.of(&self.judge.setup));
-        let seen = self.look(look, own);
+        let seen = self.look(look, beforehand.take());
         self.judge.now = now;
         Some(seen)
     }
@@ -105,9 +104,12 @@ impl Book {
         &mut self,
         call: &Call,
         mode: Mode,
-        priced: Option<Priced>,
+        beforehand: Option<Beforehand>,
     ) -> Result<Checked, HostError> {
-        check_call(call, &self.judge.setup)?;
+        let priced = match beforehand.and_then(|own| own.counts_for(&self.judge.setup)) {
+            Some(priced) => priced,
+            None => check_call(call, &self.judge.setup).map(|()| None)?,
+        };
         if let Some(name) = self.judge.records.erasing(&call.dimensions) {
             return Err(HostError::Erasing(name.to_owned()));
         }

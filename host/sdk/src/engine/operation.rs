@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::amounts::Amounts;
 use super::host::HostError;
 use super::limit::{Limit, LimitKey};
-use super::records::{Agent, Author};
+use super::records::{AGENT, Agent, Author};
 use super::{Call, Event, Setup};
 use crate::sandbox::Fault;
 
@@ -281,18 +281,22 @@ impl Operation {
         }
     }
 
-    /// Whom it names.
-    pub(super) fn dimensions(&self) -> impl Iterator<Item = &[Dimension]> {
-        let (reports, call): (&[Report], _) = match self {
-            Self::Reserve { call, .. } | Self::Start { call, .. } => (&[], Some(&*call.dimensions)),
-            Self::Record { reports } => (reports, None),
-            Self::Set { subject: Subject::Limit(key, _), .. } => (&[], Some(&*key.dimensions)),
-            Self::Set { subject: Subject::Disabled(own, _), .. } => {
-                (&[], Some(std::slice::from_ref(own)))
+    /// Whether it names this value of a dimension.
+    pub(super) fn names(&self, dimension: &Dimension) -> bool {
+        match self {
+            Self::Reserve { call, .. } | Self::Start { call, .. } => {
+                call.dimensions.contains(dimension)
             }
-            _ => (&[], None),
-        };
-        call.into_iter().chain(reports.iter().map(|report| &*report.call.dimensions))
+            Self::Record { reports } => {
+                reports.iter().any(|report| report.call.dimensions.contains(dimension))
+            }
+            Self::Set { subject, .. } => match subject {
+                Subject::Agent(name, _) => dimension.name == AGENT && dimension.value == *name,
+                Subject::Limit(key, _) => key.dimensions.contains(dimension),
+                Subject::Disabled(own, _) => own == dimension,
+            },
+            _ => false,
+        }
     }
 
     /// Refuses what no state of a tenant makes right.

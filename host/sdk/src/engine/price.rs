@@ -27,15 +27,16 @@ pub struct Priced {
     pub fuel: u64,
 }
 
-/// A price that was had before its call's turn came.
-pub struct PricedWith {
+/// What a request was checked with before its turn came, and its price where that was had as well.
+pub struct Beforehand {
     pub setup: Arc<Setup>,
-    pub priced: Priced,
+    pub priced: Option<Priced>,
 }
 
-impl PricedWith {
-    /// The price, where the call is judged with what priced it: a decision is of one set of policies.
-    pub fn of(self, setup: &Arc<Setup>) -> Option<Priced> {
+impl Beforehand {
+    /// The price, where the request is judged with what it was checked with: a decision is of one
+    /// set of policies. None: it must be checked again.
+    pub fn counts_for(self, setup: &Arc<Setup>) -> Option<Option<Priced>> {
         Arc::ptr_eq(&self.setup, setup).then_some(self.priced)
     }
 }

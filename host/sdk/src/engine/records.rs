@@ -24,7 +24,7 @@ const TOLD: &str = "told";
 const COUNTERS: &str = "counters";
 const CARRIED: &str = "carried";
 const CONTEXT: &str = "context";
-pub const ERASURE: &str = "erasure";
+const ERASURE: &str = "erasure";
 /// What `verify` put right.
 pub const REPAIR: &str = "repair";
 const ERASURES: &str = "erasures";

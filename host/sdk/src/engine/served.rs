@@ -10,7 +10,7 @@ use super::ask::{Look, Seen};
 use super::book::Book;
 use super::feed::Known;
 use super::host::HostError;
-use super::price::{PricedWith, depends_on_call_alone, price};
+use super::price::{Beforehand, depends_on_call_alone, price};
 use super::{Call, Setup, SetupError};
 use crate::store::Tenant;
 
@@ -78,23 +78,30 @@ impl Served {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The price of a call, had beside the shard, which has enough to do. By then the store must
-    /// have told the time, which prices may depend on.
-    pub fn price(&self, call: &Call, at: Option<Instant>) -> Option<PricedWith> {
+    /// Checks a request and prices its call beside the shard, which has enough to do. By then the
+    /// store must have told the time, which prices may depend on.
+    pub fn beforehand(
+        &self,
+        check: impl FnOnce(&Setup) -> Result<(), HostError>,
+        call: Option<&Call>,
+        at: Option<Instant>,
+    ) -> Result<Beforehand, HostError> {
         let current = self.current.load();
-        let at = at.filter(|_| current.prices_ahead)?;
-        let priced = price(&current.setup, Known::default(), call, at)?;
-        Some(PricedWith { setup: Arc::clone(&current.setup), priced })
+        let setup = Arc::clone(&current.setup);
+        check(&setup)?;
+        let priced = call.zip(at.filter(|_| current.prices_ahead));
+        let priced = priced.and_then(|(call, at)| price(&setup, Known::default(), call, at));
+        Ok(Beforehand { setup, priced })
     }
 
     /// The answer to a question, where it can be had at once.
     pub fn glance(
         &self,
         look: &Look,
-        priced: &mut Option<PricedWith>,
+        beforehand: &mut Option<Beforehand>,
         at: Instant,
     ) -> Option<Result<Seen, HostError>> {
         let mut book = self.book.try_lock().ok()?;
-        book.as_mut().filter(|book| self.is_current(book))?.glance(look, priced, at)
+        book.as_mut().filter(|book| self.is_current(book))?.glance(look, beforehand, at)
     }
 }
