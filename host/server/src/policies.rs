@@ -9,7 +9,7 @@ use chrono::DateTime;
 use chrono_tz::Tz;
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
-use tollgate_host::engine::Failing;
+use tollgate_host::engine::{BindingMode, Canary, Failing, Percent};
 use tollgate_host::registry::{Bindings, Bound, By, Change, Registry};
 use tollgate_host::sandbox::Limits;
 use tollgate_host::store::{Owner, RegistryStore, RevisionRow, Scope, Store, Tenant};
@@ -30,7 +30,11 @@ pub enum Verb {
     Show(Show),
     /// Binds a revision: hosts judge by it within a second
     Bind(Bind),
-    /// Binds a policy no longer
+    /// Has a policy's candidate enforced
+    Promote(Candidate),
+    /// Binds a policy's candidate no longer
+    Withdraw(Candidate),
+    /// Binds a policy no longer, nor its candidate
     Unbind(Unbind),
     /// Sets what a tenant is: its plan, its time zone
     Tenant(TenantSettings),
@@ -114,6 +118,32 @@ pub struct Bind {
     /// A call goes ahead where the policy fails
     #[arg(long)]
     failing_open: bool,
+    /// As a candidate: it is asked beside what is enforced, and its word does not count
+    #[arg(long)]
+    shadow: bool,
+    /// As a candidate that counts for so many of a hundred: `10%`
+    #[arg(long, value_name = "SHARE", conflicts_with = "shadow")]
+    canary: Option<Share>,
+    /// Of a hundred what: always the same ones
+    #[arg(long, value_name = "DIMENSION", default_value = "user", requires = "canary")]
+    by: String,
+    /// Only if this version is bound
+    #[arg(long, value_name = "VERSION")]
+    expect: Option<i64>,
+}
+
+/// A policy whose candidate it is about.
+#[derive(Args)]
+pub struct Candidate {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    signature: Signature,
+    /// For tenants on this plan
+    #[arg(long, conflicts_with = "tenant")]
+    plan: Option<String>,
+    /// The policy
+    policy: String,
     /// Only if this version is bound
     #[arg(long, value_name = "VERSION")]
     expect: Option<i64>,
@@ -195,6 +225,22 @@ impl FromStr for Named {
     }
 }
 
+/// `10` or `10%`.
+#[derive(Clone, Copy, Debug)]
+pub struct Share(Percent);
+
+impl FromStr for Share {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let number = text.strip_suffix('%').unwrap_or(text).trim();
+        let number: u8 = number
+            .parse()
+            .map_err(|_| anyhow!("`{text}` is no share: write a whole number from 0 to 100"))?;
+        Ok(Self(Percent::try_from(number)?))
+    }
+}
+
 /// Runs the verb.
 pub fn run(verb: &Verb) -> Result<()> {
     let place = verb.place();
@@ -220,6 +266,8 @@ impl Verb {
             | Self::List(List { place, .. })
             | Self::Show(Show { place, .. })
             | Self::Bind(Bind { place, .. })
+            | Self::Promote(Candidate { place, .. })
+            | Self::Withdraw(Candidate { place, .. })
             | Self::Unbind(Unbind { place, .. })
             | Self::Tenant(TenantSettings { place, .. })
             | Self::Rollback(Rollback { place, .. })
@@ -281,10 +329,23 @@ impl Verb {
                     }
                 };
                 let failing = if bind.failing_open { Failing::Open } else { Failing::Closed };
-                let change = Change::Bind(Bound { policy, of, revision, failing });
+                let mode = match (bind.canary, bind.shadow) {
+                    (Some(Share(percent)), _) => {
+                        BindingMode::Canary(Canary { percent, by: bind.by.clone() })
+                    }
+                    (None, true) => BindingMode::Shadow,
+                    (None, false) => BindingMode::Enforce,
+                };
+                let change = Change::Bind(Bound { policy, of, revision, failing, mode });
                 let (scope, by) = (place.scope(&bind.plan), bind.signature.by());
                 let version = registry.change(&scope, bind.expect, change, &by).await?;
                 print(place, version, &registry.bound(&scope).await?.1);
+            }
+            Self::Promote(own) => {
+                own.change(registry, Change::Promote(own.policy.clone())).await?;
+            }
+            Self::Withdraw(own) => {
+                own.change(registry, Change::Withdraw(own.policy.clone())).await?;
             }
             Self::Unbind(unbind) => {
                 let (scope, by) = (place.scope(&unbind.plan), unbind.signature.by());
@@ -328,6 +389,19 @@ impl Verb {
     }
 }
 
+impl Candidate {
+    async fn change<S: Store + RegistryStore>(
+        &self,
+        registry: &Registry<S>,
+        change: Change,
+    ) -> Result<()> {
+        let (scope, by) = (self.place.scope(&self.plan), self.signature.by());
+        let version = registry.change(&scope, self.expect, change, &by).await?;
+        print(&self.place, version, &registry.bound(&scope).await?.1);
+        Ok(())
+    }
+}
+
 impl Place {
     fn owner(&self) -> Owner {
         self.tenant.clone().map_or(Owner::Platform, Owner::Tenant)
@@ -362,7 +436,11 @@ fn print(place: &Place, version: i64, bindings: &Bindings) {
     }
     for bound in &bindings.policies {
         let open = if bound.failing == Failing::Open { ", open where it fails" } else { "" };
-        println!("  {}{open}", bound.id());
+        let mode = match &bound.mode {
+            BindingMode::Enforce => String::new(),
+            mode => format!(", {mode}"),
+        };
+        println!("  {}{mode}{open}", bound.id());
     }
     if let Some(plan) = &bindings.tenant.plan {
         println!("  on plan `{plan}`");

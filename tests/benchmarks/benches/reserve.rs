@@ -96,7 +96,7 @@ async fn all() {
     if wanted("four_hosts") {
         let database = cluster.database().await;
         // Its tables, before four want to make them.
-        store(&database).await.create(&tenant(0)).await.unwrap();
+        store(&database).await.create(&[tenant(0)]).await.unwrap();
         let per_s: f64 = hosts(&database, 4);
         eprintln!("four_hosts: {per_s} a second");
         figures.insert("four_hosts_per_s".into(), json!(per_s));
@@ -258,7 +258,7 @@ async fn meet(host: Host, tenant: Tenant) {
 /// nothing is judged.
 async fn transactions(options: &PgConnectOptions) -> Run {
     // The tables are those of the store.
-    store(options).await.create(&tenant(0)).await.unwrap();
+    store(options).await.create(&[tenant(0)]).await.unwrap();
     let pool = PgPoolOptions::new().max_connections(TRANSACTIONS as u32);
     let pool = pool.connect_with(options.clone()).await.unwrap();
     let asked = move |_| {

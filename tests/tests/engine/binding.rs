@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tollgate_host::engine::{Failing, Host, Outcome, Setup};
+use tollgate_host::engine::{BindingMode, Failing, Host, Outcome, Setup};
 use tollgate_host::registry::{
     Bound, By, Change, Registry, RegistryError, TenantSettings, Trouble,
 };
@@ -58,7 +58,8 @@ async fn bind_revision<S: Store + RegistryStore>(
     id: RevisionId,
 ) -> Result<i64, RegistryError> {
     let RevisionId { owner: of, policy, number: revision } = id;
-    let bound = Bound { policy, of, revision, failing: Failing::Closed };
+    let (failing, mode) = (Failing::Closed, BindingMode::Enforce);
+    let bound = Bound { policy, of, revision, failing, mode };
     registry.change(scope, None, Change::Bind(bound), &by()).await
 }
 

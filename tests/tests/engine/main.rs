@@ -2,11 +2,16 @@
 
 mod binding;
 mod erasing;
+#[path = "../hostile/guest.rs"]
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod guest;
 mod hosts;
 mod house;
 mod keeping;
 mod model;
 mod operations;
+mod quarantine;
+mod rollout;
 mod rules;
 mod swapping;
 mod verifying;
@@ -94,6 +99,19 @@ on_both! {
     no_call_is_lost_or_judged_by_a_mixture_while_policies_change,
     what_is_asked_after_a_swap_is_judged_by_what_was_swapped_in,
     a_tenant_that_is_new_is_served_at_once;
+
+    rollout:
+    a_shadow_decides_nothing_and_what_it_says_is_kept,
+    a_canary_decides_for_the_same_ones_on_every_host,
+    what_alerting_candidates_would_have_done_is_kept,
+    a_candidates_counters_are_filled_before_it_is_asked,
+    candidates_that_cannot_stand_there_are_refused;
+
+    quarantine:
+    a_policy_that_keeps_failing_is_asked_no_longer,
+    a_policy_that_may_fail_open_is_passed_and_said_so,
+    failures_that_are_not_in_a_row_do_not_count,
+    prices_that_keep_failing_are_asked_no_longer;
 
     verifying:
     what_stands_otherwise_than_what_happened_is_found_and_put_right;

@@ -203,7 +203,7 @@ pub async fn a_tenant_that_is_not_set_up_is_named<S: Store>(house: &House<S>) {
     let nobody = "nobody".parse().expect("a name");
     let error = host.ask(&nobody, None, reserve(1)).await.expect_err("an error");
     assert!(error.to_string().contains("`nobody`"), "{error}");
-    house.store.create(&nobody).await.expect("created");
+    house.store.create(std::slice::from_ref(&nobody)).await.expect("created");
     let error = host.ask(&nobody, None, reserve(1)).await.expect_err("an error");
     assert_eq!(error, HostError::UnknownTenant(nobody));
 }

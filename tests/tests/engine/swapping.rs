@@ -35,7 +35,8 @@ fn one() -> Call {
 async fn judged(host: &Host) -> (u32, Reserved) {
     let outcome = ask(host, reserve_of(one(), 60_000)).await.expect("an answer");
     let Outcome::Reserved(reserved) = outcome else { panic!("{outcome:?}") };
-    let limits = reserved.findings.iter().filter_map(|own| own.limit);
+    let limits = reserved.consulted.iter().flat_map(|own| &own.findings);
+    let limits = limits.filter_map(|own| own.limit);
     let quote = reserved.quote.as_ref().expect("a price");
     let cost = quote.lines[0].cost;
     let set = (1..9).find(|number| Decimal::from(*number) == cost).expect("a set's price");

@@ -100,7 +100,7 @@ fn a_write_that_is_dropped_at_any_await_takes_no_later_one_with_it() {
         let store = PostgresStore::connect(options, 1, Durability::Required).await;
         let store = store.expect("the store");
         let tenant: Tenant = "t0".parse().expect("a name");
-        store.create(&tenant).await.expect("created");
+        store.create(std::slice::from_ref(&tenant)).await.expect("created");
         let mut connection = sql::connect(&ground).await;
         for _ in 0..size(5, 50, 100) {
             for locks in [true, false] {

@@ -16,7 +16,7 @@ fn tenant(name: &str) -> Tenant {
 
 pub async fn born<S: Store>(store: &S, name: &str) -> Tenant {
     let tenant = tenant(name);
-    store.create(&tenant).await.expect("created");
+    store.create(std::slice::from_ref(&tenant)).await.expect("created");
     tenant
 }
 
@@ -460,7 +460,7 @@ pub async fn a_tenant_that_is_not_there_is_named<S: Store>(store: &S) {
     // Creating one that is there changes nothing.
     let there = born(store, "acme").await;
     committed(store, full(&there)).await;
-    store.create(&there).await.expect("found");
+    store.create(std::slice::from_ref(&there)).await.expect("found");
     assert_eq!(find(store, &there, "[]", &[]).await.head.version, 1);
 }
 

@@ -89,7 +89,9 @@ fn a_connection_that_was_left_in_a_transaction_is_cleaned_before_it_serves() {
         // The one connection, handed back in the middle of a transaction.
         store.leave_in_transaction().await;
         let tenant = "acme".parse().expect("a name");
-        tollgate_host::store::Store::create(&store, &tenant).await.expect("created");
+        tollgate_host::store::Store::create(&store, std::slice::from_ref(&tenant))
+            .await
+            .expect("created");
         let mut other = PgConnection::connect_with(&options).await.expect("a connection");
         let count: i64 = sqlx::query_scalar("SELECT count(*) FROM head")
             .fetch_one(&mut other)

@@ -23,7 +23,7 @@ use super::part::KeptParts;
 use super::price::{Beforehand, Priced};
 use super::records::{Agent, Author, Disabled};
 use super::tally::Places;
-use super::{Call, Expiring};
+use super::{Call, Event, Expiring};
 use crate::store::{Closure, ClosureRow, HoldRow, RunRow};
 
 impl Book {
@@ -85,11 +85,11 @@ impl Book {
         let mut judgement = self.judge.judge(call, priced, &places, partial)?;
         let id = self.batch_mut()?.id();
         self.decide(id, Asked::Reserve, &judgement, partial)?;
+        let events = self.take_out_failed(&judgement);
         let asks = match std::mem::replace(&mut judgement.outcome, Ok(Amounts::default())) {
             Ok(asks) => asks,
-            Err(denial) => return self.deny(judgement, &places, denial),
+            Err(denial) => return self.deny(judgement, &places, denial, events),
         };
-        self.touched = true;
         let now = self.judge.now;
         let parts = self.judge.tally.hold(now, &places, &asks)?;
         let cost = self.hold_cost(judgement.quote())?;
@@ -114,8 +114,9 @@ impl Book {
         self.open.insert(id, held);
         self.watch(expires_at);
         let granted = judgement.call.quantities.clone();
-        let (quote, findings) = judgement.told();
-        Ok(Outcome::Reserved(Reserved { id, expires_at, granted, quote, findings }))
+        let (quote, consulted) = judgement.told(&self.judge.setup);
+        let reserved = Reserved { id, expires_at, granted, quote, consulted, events };
+        Ok(Outcome::Reserved(reserved))
     }
 
     fn deny(
@@ -123,13 +124,21 @@ impl Book {
         judgement: Judgement,
         places: &Places,
         denial: Denial,
+        mut events: Vec<Event>,
     ) -> Result<Outcome, HostError> {
         let fault = self.judge.fault(&judgement);
         let asks = Amounts::of_call(&judgement.call.quantities, judgement.quote());
         let (asks, call) = (asks?, Arc::clone(&judgement.call));
-        let events = self.judge.review(&call, places, &asks, &Occasion::Denied(&denial));
-        let (_, findings) = judgement.told();
-        Ok(Outcome::Denied(Denied { denial, findings, events, fault }))
+        events.extend(self.judge.review(&call, places, &asks, &Occasion::Denied(&denial)));
+        let (_, consulted) = judgement.told(&self.judge.setup);
+        Ok(Outcome::Denied(Denied { denial, consulted, events, fault }))
+    }
+
+    /// Takes out policies that failed too often by now.
+    fn take_out_failed(&mut self, judgement: &Judgement) -> Vec<Event> {
+        self.touched = true;
+        let faults = judgement.faults().into_iter();
+        faults.filter_map(|(place, fault)| self.judge.take_out(place, &fault)).collect()
     }
 
     /// Writes a decision down, with all that it takes to judge it again.
@@ -227,11 +236,11 @@ impl Book {
         let mut judgement = self.judge.judge(Arc::new(call), None, &places, false)?;
         let decision = self.batch_mut()?.id();
         self.decide(decision, Asked::Extend(id), &judgement, false)?;
+        let events = self.take_out_failed(&judgement);
         let asks = match std::mem::replace(&mut judgement.outcome, Ok(Amounts::default())) {
             Ok(asks) => asks,
-            Err(denial) => return self.deny(judgement, &places, denial),
+            Err(denial) => return self.deny(judgement, &places, denial, events),
         };
-        self.touched = true;
         let now = self.judge.now;
         let parts = self.judge.tally.hold(now, &places, &asks)?;
         held.parts.extend(parts);
@@ -256,8 +265,8 @@ impl Book {
         self.write_hold(id, &held)?;
         let expires_at = held.expires_at;
         self.open.insert(id, held);
-        let (quote, _) = judgement.told();
-        Ok(Outcome::Extended { expires_at, quote })
+        let (quote, consulted) = judgement.told(&self.judge.setup);
+        Ok(Outcome::Extended { expires_at, quote, consulted, events })
     }
 
     fn set(&mut self, subject: &Subject, by: &Author) -> Result<Outcome, HostError> {
@@ -283,6 +292,7 @@ impl Book {
             Subject::Disabled(dimension, None) => {
                 records.enable(dimension, by);
             }
+            Subject::LetBack(policy) => records.let_back(policy),
         }
         Ok(Outcome::Done)
     }

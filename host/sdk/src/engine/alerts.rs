@@ -3,6 +3,7 @@
 use tollgate_policy_core::contract::{Action, Denial, Fact, Observation, Value};
 
 use super::amounts::Amounts;
+use super::decided::{ReviewRecord, Said};
 use super::feed::Feed;
 use super::judge::Judge;
 use super::limit::{Limit, LimitKey};
@@ -28,8 +29,24 @@ impl Judge {
         occasion: &Occasion,
     ) -> Vec<Event> {
         let mut events = Vec::new();
+        let mut looked = Vec::new();
         for index in self.able(Ability::Alerting) {
-            match self.look(index, call, places, asks, occasion) {
+            if self.is_out(index) {
+                continue;
+            }
+            let said = self.look(index, call, places, asks, occasion);
+            self.saw(index, said.as_ref().err());
+            if let Err(fault) = &said {
+                events.extend(self.take_out(index, fault));
+            }
+            let decides = self.setup.decides(index, &call.dimensions);
+            let is_compared =
+                self.setup.bindings[index].is_candidate() || self.setup.beside(index).is_some();
+            if is_compared {
+                looked.push((index, decides, said.clone()));
+            }
+            match said {
+                _ if !decides => {}
                 Ok(actions) => {
                     for action in actions {
                         events.extend(self.act(index, call, action));
@@ -40,6 +57,12 @@ impl Judge {
                     events.push(Event::Failed { policy, fault });
                 }
             }
+        }
+        if !looked.is_empty() {
+            let dimensions = call.dimensions.clone();
+            let said = looked.into_iter();
+            let said = said.map(|(binding, decides, said)| Said { binding, decides, said });
+            self.reviewed.push(ReviewRecord { dimensions, said: said.collect() });
         }
         events
     }

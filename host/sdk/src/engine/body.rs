@@ -120,7 +120,9 @@ pub fn context(setup: &Setup) -> (String, Vec<u8>) {
                 "name": binding.name,
                 "component": binding.policy.admitted().digest,
                 "layer": binding.layer,
-                "revision": binding.revision.as_ref().map(ToString::to_string),
+                "revision": binding.revision,
+                "failing": binding.failing,
+                "mode": binding.mode,
                 "settings": serde_json::from_str::<serde_json::Value>(binding.policy.settings())
                     .unwrap_or_default(),
             })

@@ -20,8 +20,9 @@ use super::operation::Operation;
 use super::part::{KeptParts, Part};
 use super::price::Beforehand;
 use super::records::KeptCounter;
+use super::served::Current;
 use super::tally::{Moved, Places, id_of};
-use super::{Call, Random, Setup};
+use super::{Call, Random};
 use crate::store::{Closure, Found, Head, HoldRow, KeyRow, Tenant, UsageRow, Write, instant_of};
 
 /// Under this dimension calls name their run.
@@ -122,8 +123,8 @@ impl Batch {
 
 impl Book {
     /// Opens the books with the records of a store.
-    pub fn open(tenant: Tenant, setup: Arc<Setup>, found: Found) -> Self {
-        let mut judge = Judge::new(setup);
+    pub fn open(tenant: Tenant, current: &Arc<Current>, found: Found) -> Self {
+        let mut judge = Judge::new(Arc::clone(current));
         judge.records.load(&found.records);
         judge.accounts.load(&found.accounts);
         judge.keep_counters();
@@ -146,7 +147,7 @@ impl Book {
             batch: None,
             spoilt: false,
             touched: false,
-            context: String::new(),
+            context: current.context.clone(),
         };
         if book.head.version == 0 {
             // Nothing has happened yet that these would have to be filled with.
@@ -154,9 +155,6 @@ impl Book {
                 book.keep(&counter, Instant::MIN, 0);
             }
         }
-        let (name, body) = body::context(&book.judge.setup);
-        book.judge.records.remember_context(&name, &body);
-        book.context = name;
         book
     }
 
@@ -302,7 +300,8 @@ impl Book {
 
     /// Hands out what was judged: to be written, and answered once it stands.
     pub fn take_batch(&mut self) -> Option<(Sealed, Answers)> {
-        let Batch { mut write, answers, decided, .. } = self.batch.take()?;
+        let Batch { mut write, answers, mut decided, .. } = self.batch.take()?;
+        self.judge.reviewed.drain(..).for_each(|review| decided.review(review));
         let Moved { new_latest, latest, counters } = self.judge.tally.take_moved();
         (write.new_latest, write.latest, write.counters) = (new_latest, latest, counters);
         (write.new_accounts, write.accounts) = self.judge.accounts.take_moved();

@@ -1,5 +1,6 @@
 //! How a host is set up.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,13 +11,14 @@ use tollgate_policy_core::window::Instant;
 
 use super::Setup;
 use super::ask::{Ask, Work};
-use super::host::{Create, Host, HostError, WeakHost};
+use super::body;
+use super::host::{Admit, Host, HostError, WeakHost};
 use super::operation::Operation;
 use super::rollup::follow;
-use super::served::Tenants;
+use super::served::{Current, Tenants};
 use super::shard::Shard;
 use super::upkeep::{Retention, make_months, upkeep};
-use crate::store::{Clock, Store, Tenant};
+use crate::store::{Clock, ContextRow, Store, StoreError, Tenant};
 
 /// Draws a random number.
 pub type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
@@ -175,10 +177,18 @@ impl<S: Store> HostBuilder<S> {
     pub async fn start(self) -> Result<Host, HostError> {
         let Self { store, tenants, settings } = self;
         let served = Tenants::default();
+        // Tenants that share a set-up share what is known of it.
+        let mut known: HashMap<*const Setup, Arc<Current>> = HashMap::new();
+        let mut currents = Vec::with_capacity(tenants.len());
         for (tenant, setup) in tenants {
-            served.serve(&tenant, setup)?;
-            store.create(&tenant).await?;
+            let current = match known.entry(Arc::as_ptr(&setup)) {
+                Entry::Occupied(known) => Arc::clone(known.get()),
+                Entry::Vacant(place) => Arc::clone(place.insert(Arc::new(Current::of(setup)?))),
+            };
+            currents.push((tenant, current));
         }
+        admit(&*store, &currents).await?;
+        currents.into_iter().for_each(|(tenant, current)| served.serve(&tenant, current));
         // Before anything is written that would stand outside of its month. What cannot be made now
         // is made by upkeep.
         let _ = make_months(&*store).await;
@@ -200,17 +210,36 @@ impl<S: Store> HostBuilder<S> {
         let (tenants, clock) = (Arc::clone(&desk.tenants), Arc::clone(&desk.settings.clock));
         let (here, gone) = watch::channel(());
         let store = Arc::clone(&desk.store);
-        let create: Create = Box::new(move |tenant| {
+        let admit: Admit = Box::new(move |tenant, current| {
             let store = Arc::clone(&store);
-            Box::pin(async move { store.create(&tenant).await })
+            Box::pin(async move { admit(&*store, &[(tenant, current)]).await })
         });
-        let host = Host::new(shards.collect(), tenants, clock, desk.ahead.clone(), create, here);
+        let host = Host::new(shards.collect(), tenants, clock, desk.ahead.clone(), admit, here);
         tokio::spawn(sweep(Arc::clone(&desk), host.downgrade()));
         tokio::spawn(roll_up(Arc::clone(&desk), host.downgrade()));
         tokio::spawn(keep_up(desk, gone));
         Ok(host)
     }
 }
+
+/// Creates tenants where they are not there, and keeps what they are about to be judged with: what
+/// batches say of it can be looked up at any time.
+async fn admit<S: Store>(store: &S, tenants: &[(Tenant, Arc<Current>)]) -> Result<(), StoreError> {
+    let names: Vec<Tenant> = tenants.iter().map(|(tenant, _)| tenant.clone()).collect();
+    store.create(&names).await?;
+    let context = |(tenant, current): &(Tenant, Arc<Current>)| ContextRow {
+        tenant: tenant.clone(),
+        name: current.context.clone(),
+        body: body::context(&current.setup).1,
+    };
+    for some in tenants.chunks(CONTEXTS_MAX) {
+        store.keep_contexts(&some.iter().map(context).collect::<Vec<_>>()).await?;
+    }
+    Ok(())
+}
+
+/// So many are in memory at once.
+const CONTEXTS_MAX: usize = 512;
 
 /// Has reservations end whose time is over, of tenants from whom nothing else is heard.
 async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {

@@ -2,10 +2,11 @@
 //! another. They are alike, so that they are packed.
 
 use std::collections::HashMap;
+use std::iter;
 
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::Decimal;
-use tollgate_policy_core::contract::{Denial, Fact, Reading, Verdict};
+use tollgate_policy_core::contract::{Action, Denial, Dimension, Fact, Reading, Verdict};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
@@ -44,14 +45,20 @@ impl Decided {
             let reading =
                 |(index, reading): (usize, &Reading)| ReadingBody::of(reading, before.get(index));
             let readings = own.readings.iter().enumerate().map(reading).collect();
-            let (binding, facts, fuel) = (own.binding, own.facts.as_slice(), own.fuel);
-            bodies.push(JudgedBody { binding, readings, facts, outcome: &own.outcome, fuel });
+            let Judged { binding, facts, fuel, decides, outcome, .. } = own;
+            let (binding, fuel, decides) = (*binding, *fuel, *decides);
+            bodies.push(JudgedBody { binding, readings, facts, outcome, fuel, decides });
             self.fed.entry(own.binding).or_default().clone_from(&own.readings);
         }
         let (call, priced, denial) = (&**call, priced.as_ref(), outcome.as_ref().err());
         let erased = false;
         let body = DecisionBody { asked, call, partial, priced, judged: bodies, denial, erased };
-        body::append(&mut self.bytes, &body);
+        body::append(&mut self.bytes, &Kept::Decision(body));
+    }
+
+    /// What alerting policies said of something, where one of them is a candidate.
+    pub fn review(&mut self, review: ReviewRecord) {
+        body::append(&mut self.bytes, &Kept::<DecisionBody>::Review(review));
     }
 
     /// As they are kept.
@@ -60,6 +67,43 @@ impl Decided {
         packed.extend(lz4_flex::compress_prepend_size(&self.bytes));
         packed
     }
+}
+
+/// One thing of a batch.
+#[derive(Debug, Serialize, Deserialize)]
+enum Kept<D = DecisionBody> {
+    Decision(D),
+    Review(ReviewRecord),
+}
+
+impl Kept {
+    /// Who and what it is about.
+    fn dimensions(&mut self) -> &mut Vec<Dimension> {
+        match self {
+            Self::Decision(body) => &mut body.call.dimensions,
+            Self::Review(review) => &mut review.dimensions,
+        }
+    }
+}
+
+/// What alerting policies said of a settlement or a denial, where one of them is a candidate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReviewRecord {
+    /// Who and what it was about.
+    pub dimensions: Vec<Dimension>,
+    /// Of the candidate, and of what it stands beside.
+    pub said: Vec<Said>,
+}
+
+/// What an alerting policy said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Its place among the bindings of the batch.
+    pub binding: usize,
+    /// Whether it was done.
+    pub decides: bool,
+    /// What was to be done.
+    pub said: Result<Vec<Action>, Fault>,
 }
 
 /// Of a decision: all that it takes to judge it again; written from what is borrowed.
@@ -85,6 +129,7 @@ struct JudgedBody<F = Vec<Fact>, O = Result<Verdict, Fault>> {
     facts: F,
     outcome: O,
     fuel: u64,
+    decides: bool,
 }
 
 /// A decision as it was recorded.
@@ -122,18 +167,17 @@ pub fn context_of(batch: &BatchRow) -> Option<String> {
 #[must_use]
 pub fn decisions(batch: &BatchRow, setup: &Setup) -> Option<Vec<DecisionRecord>> {
     let bytes = unpack(&batch.body)?;
-    let (_, mut rest): (String, _) = postcard::take_from_bytes(&bytes).ok()?;
+    let (_, kept) = read(&bytes)?;
     let (mut allowed, mut denied) = (batch.allowed.iter(), batch.denied.iter());
     let mut fed: HashMap<usize, Vec<Reading>> = HashMap::new();
     let mut decisions = Vec::new();
-    while !rest.is_empty() {
-        let (body, after): (DecisionBody, _) = postcard::take_from_bytes(rest).ok()?;
-        rest = after;
+    for kept in kept {
+        let Kept::Decision(body) = kept else { continue };
         let DecisionBody { asked, call, partial, priced, judged, denial, erased } = body;
         let quote = priced.as_ref().and_then(|own| own.outcome.as_ref().ok()?.as_ref().ok());
         let asks = Amounts::of_call(&call.quantities, quote).ok()?;
         let judged = judged.into_iter().map(|own| {
-            let JudgedBody { binding, readings: bodies, facts, outcome, fuel } = own;
+            let JudgedBody { binding, readings: bodies, facts, outcome, fuel, decides } = own;
             let counters = &setup.bindings.get(binding)?.policy.manifest().counters;
             let before = fed.entry(binding).or_default();
             let readings =
@@ -142,7 +186,7 @@ pub fn decisions(batch: &BatchRow, setup: &Setup) -> Option<Vec<DecisionRecord>>
                 });
             let readings = readings.collect::<Option<Vec<Reading>>>()?;
             before.clone_from(&readings);
-            Some(Judged { binding, readings, facts, outcome, fuel })
+            Some(Judged { binding, readings, facts, outcome, fuel, decides })
         });
         let judged = judged.collect::<Option<Vec<Judged>>>()?;
         let id = *if denial.is_none() { allowed.next() } else { denied.next() }?;
@@ -162,26 +206,56 @@ pub fn decisions(batch: &BatchRow, setup: &Setup) -> Option<Vec<DecisionRecord>>
     Some(decisions)
 }
 
+/// What alerting policies said in a batch, where one of them was a candidate. None where it was
+/// written by a later engine.
+#[must_use]
+pub fn reviews(batch: &BatchRow) -> Option<Vec<ReviewRecord>> {
+    let (_, kept) = read(&unpack(&batch.body)?)?;
+    let review = |kept: Kept| match kept {
+        Kept::Review(review) => Some(review),
+        Kept::Decision(_) => None,
+    };
+    Some(kept.into_iter().filter_map(review).collect())
+}
+
+/// The name of what a batch was judged with, and what it keeps.
+fn read(bytes: &[u8]) -> Option<(String, Vec<Kept>)> {
+    let (context, mut rest) = postcard::take_from_bytes(bytes).ok()?;
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let (kept, after) = postcard::take_from_bytes(rest).ok()?;
+        rest = after;
+        all.push(kept);
+    }
+    Some((context, all))
+}
+
 /// The same batch with a value erased; no body: nothing in it names it. None where a later engine
 /// wrote it.
 pub fn erase(packed: &[u8], erasure: &Erasure) -> Option<Option<Vec<u8>>> {
     let bytes = unpack(packed)?;
-    let (context, mut rest): (String, _) = postcard::take_from_bytes(&bytes).ok()?;
+    let (context, all) = read(&bytes)?;
     let mut decided = Decided::new(&context);
     let mut named = false;
-    while !rest.is_empty() {
-        let (mut body, after): (DecisionBody, _) = postcard::take_from_bytes(rest).ok()?;
-        rest = after;
-        if erasure.dimensions(&mut body.call.dimensions) {
-            body.priced.iter_mut().for_each(|priced| erasure.priced(priced));
-            for JudgedBody { facts, outcome, .. } in &mut body.judged {
-                erasure.judged(facts, outcome);
+    for mut kept in all {
+        let names = erasure.dimensions(kept.dimensions());
+        named |= names;
+        match &mut kept {
+            _ if !names => {}
+            Kept::Decision(body) => {
+                body.priced.iter_mut().for_each(|priced| erasure.priced(priced));
+                for JudgedBody { facts, outcome, .. } in &mut body.judged {
+                    erasure.judged(facts, outcome);
+                }
+                body.denial.iter_mut().for_each(|denial| erasure.denial(denial));
+                body.erased = true;
             }
-            body.denial.iter_mut().for_each(|denial| erasure.denial(denial));
-            body.erased = true;
-            named = true;
+            Kept::Review(review) => {
+                let said = review.said.iter_mut().filter_map(|own| own.said.as_mut().ok());
+                said.flatten().for_each(|action| erasure.action(action));
+            }
         }
-        body::append(&mut decided.bytes, &body);
+        body::append(&mut decided.bytes, &kept);
     }
     Some(named.then(|| decided.pack()))
 }
@@ -202,9 +276,11 @@ impl DecisionRecord {
         let mut quote = None;
         if let Some(priced) = &self.priced {
             quote = priced.outcome.as_ref().ok().and_then(|outcome| outcome.as_ref().ok());
-            let is_hosts = priced.outcome.as_ref().is_err_and(Fault::is_hosts);
-            if !(is_hosts || priced.is_said_again(setup, &self.call, self.erased)) {
-                others.push(priced.binding);
+            for priced in iter::once(priced).chain(priced.beside.as_deref()) {
+                let is_hosts = priced.outcome.as_ref().is_err_and(Fault::is_hosts);
+                if !(is_hosts || priced.is_said_again(setup, &self.call, self.erased)) {
+                    others.push(priced.binding);
+                }
             }
         }
         let asks = Amounts::of_call(&self.call.quantities, quote).unwrap_or_default();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use tollgate_policy_core::contract::{Decision, Denial, Dimension, Fact, Refusal, Value, Verdict};
+use tollgate_policy_core::contract::{
+    Action, Decision, Denial, Dimension, Fact, Notice, Refusal, Value, Verdict,
+};
 
 use super::body::{ExpiredBody, KeptUsage};
 use super::price::Priced;
@@ -102,12 +104,26 @@ impl Erasure {
     }
 
     /// Of what the pricing policy was fed and said to such a call.
-    pub fn priced(&self, Priced { facts, outcome, .. }: &mut Priced) {
+    pub fn priced(&self, Priced { facts, outcome, beside, .. }: &mut Priced) {
+        beside.iter_mut().for_each(|beside| self.priced(beside));
         self.facts(facts);
         match outcome {
             Ok(Ok(quote)) => self.facts(&mut quote.facts),
             Ok(Err(Refusal { message, .. })) => self.text(message),
             Err(_) => {}
+        }
+    }
+
+    /// Of what an alerting policy wanted done about it.
+    pub fn action(&self, action: &mut Action) {
+        match action {
+            Action::Raise(Notice { key, title, body, facts, .. }) => {
+                self.facts(facts);
+                [key, title, body].into_iter().for_each(|text| self.text(text));
+            }
+            Action::Resolve(key) => self.text(key),
+            Action::Disable(disablement) => self.text(&mut disablement.reason),
+            Action::Enable(_) | Action::ProposeLimit { .. } => {}
         }
     }
 

@@ -19,7 +19,7 @@ use super::builder::{Ahead, HostBuilder, Random};
 use super::look::{Account, Checked};
 use super::operation::{Denied, Mode, Operation, Outcome, Recorded, Reserved, check_call};
 use super::price::Beforehand;
-use super::served::{Served, Tenants};
+use super::served::{Current, Served, Tenants};
 use super::{Call, EngineError, Setup, SetupError, TallyError};
 use crate::store::{Clock, Closure, Store, StoreError, Tenant};
 
@@ -130,13 +130,14 @@ struct Inner {
     tenants: Arc<Tenants>,
     clock: Clock,
     ahead: Ahead,
-    create: Create,
+    admit: Admit,
     /// Tells those who wait for long that the host is gone.
     _here: watch::Sender<()>,
 }
 
-/// Creates a tenant in the store.
-pub type Create = Box<dyn Fn(Tenant) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
+/// Makes a tenant known to the store, with what it is about to be judged with.
+pub type Admit =
+    Box<dyn Fn(Tenant, Arc<Current>) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
 
 /// A host as its own tasks know it.
 pub struct WeakHost(Weak<Inner>);
@@ -160,10 +161,10 @@ impl Host {
         tenants: Arc<Tenants>,
         clock: Clock,
         ahead: Ahead,
-        create: Create,
+        admit: Admit,
         here: watch::Sender<()>,
     ) -> Self {
-        Self(Arc::new(Inner { shards, tenants, clock, ahead, create, _here: here }))
+        Self(Arc::new(Inner { shards, tenants, clock, ahead, admit, _here: here }))
     }
 
     pub(crate) fn downgrade(&self) -> WeakHost {
@@ -177,12 +178,10 @@ impl Host {
         tenant: &Tenant,
         setup: impl Into<Arc<Setup>>,
     ) -> Result<(), HostError> {
-        let setup = setup.into();
-        setup.check()?;
-        if self.0.tenants.get(tenant).is_none() {
-            (self.0.create)(tenant.clone()).await?;
-        }
-        Ok(self.0.tenants.serve(tenant, setup)?)
+        let current = Arc::new(Current::of(setup.into())?);
+        (self.0.admit)(tenant.clone(), Arc::clone(&current)).await?;
+        self.0.tenants.serve(tenant, current);
+        Ok(())
     }
 
     /// May this call go ahead? What it needs is held for so long, until it is settled or released.

@@ -1,23 +1,27 @@
 //! The judge: what is known of a tenant in memory, and what its policies say to a call against it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::iter;
 use std::sync::Arc;
 
 use tollgate_policy_core::contract::{
-    Decision, Denial, Dimension, Fact, Finding, Quantity, Quote, Reading, Request, Verdict,
+    Decision, Denial, Dimension, Fact, Quantity, Quote, Reading, Request, Verdict,
 };
 use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Decimal, Meter};
 
 use super::accounts::Accounts;
 use super::amounts::Amounts;
-use super::decided::DecisionRecord;
+use super::decided::{DecisionRecord, ReviewRecord};
 use super::feed::{Feed, Known};
 use super::limit::{Limit, LimitKey};
+use super::operation::Consulted;
 use super::price::{Priced, failure, price};
+use super::quarantine::Quarantined;
 use super::records::{Author, Disabled, Records};
+use super::served::Current;
 use super::tally::{Places, Subscription, Tally, TallyError, id_of};
-use super::{Binding, Call, DISABLED, Failing, Setup};
+use super::{Binding, Call, DISABLED, Event, Failing, Setup};
 use crate::sandbox::{Ability, Fault, Policy};
 
 /// A call that is cut down to what policies grant is judged again; so often at the most.
@@ -26,6 +30,7 @@ const GRANTS_MAX: usize = 3;
 /// What is known of a tenant, and its policies.
 pub struct Judge {
     pub setup: Arc<Setup>,
+    current: Arc<Current>,
     subscriptions: Vec<Subscription>,
     pub tally: Tally,
     pub records: Records,
@@ -33,6 +38,8 @@ pub struct Judge {
     /// Limits as data, by the slot that they read.
     limits: HashMap<usize, (LimitKey, Limit)>,
     pub now: Instant,
+    /// What candidates among the alerting policies would have done.
+    pub reviewed: Vec<ReviewRecord>,
 }
 
 /// What was decided on a call, and from what.
@@ -60,6 +67,8 @@ pub struct Judged {
     pub outcome: Result<Verdict, Fault>,
     /// What that took.
     pub fuel: u64,
+    /// Whether its word counts, or is kept beside what does.
+    pub decides: bool,
 }
 
 impl Judged {
@@ -103,32 +112,56 @@ impl Judgement {
         self.priced.as_ref()?.outcome.as_ref().ok()?.as_ref().ok()
     }
 
-    /// What is told of it once it is written down: the quote, and what all policies found.
-    pub fn told(self) -> (Option<Quote>, Vec<Finding>) {
-        let quote = self.priced.and_then(|priced| priced.outcome.ok()?.ok());
-        let findings = self.judged.into_iter().filter_map(|judged| judged.outcome.ok());
-        let findings = findings.map(|verdict| verdict.findings).reduce(|mut all, more| {
-            all.extend(more);
-            all
+    /// Policies that failed, by their places.
+    pub fn faults(&self) -> Vec<(usize, Fault)> {
+        let priced =
+            self.priced.iter().flat_map(|own| iter::once(own).chain(own.beside.as_deref()));
+        let priced = priced.map(|own| (own.binding, own.outcome.as_ref().err()));
+        let judged = self.judged.iter().map(|own| (own.binding, own.outcome.as_ref().err()));
+        priced.chain(judged).filter_map(|(place, fault)| Some((place, fault?.clone()))).collect()
+    }
+
+    /// What is told of it once it is written down: the quote, and whose word counted.
+    pub fn told(self, setup: &Setup) -> (Option<Quote>, Vec<Consulted>) {
+        let consulted = |place: usize, findings, fault| {
+            let Binding { name, layer, revision, .. } = &setup.bindings[place];
+            let (policy, layer, revision) = (name.clone(), *layer, revision.clone());
+            Consulted { policy, layer, revision, findings, fault }
+        };
+        let mut all = Vec::with_capacity(1 + self.judged.len());
+        let quote = self.priced.and_then(|priced| {
+            let fault = priced.outcome.as_ref().err().cloned();
+            all.push(consulted(priced.binding, Vec::new(), fault));
+            priced.outcome.ok()?.ok()
         });
-        (quote, findings.unwrap_or_default())
+        for judged in self.judged.into_iter().filter(|judged| judged.decides) {
+            let (findings, fault) = match judged.outcome {
+                Ok(verdict) => (verdict.findings, None),
+                Err(fault) => (Vec::new(), Some(fault)),
+            };
+            all.push(consulted(judged.binding, findings, fault));
+        }
+        (quote, all)
     }
 }
 
 impl Judge {
     /// Starts with all totals at zero.
-    pub fn new(setup: Arc<Setup>) -> Self {
+    pub fn new(current: Arc<Current>) -> Self {
+        let setup = Arc::clone(&current.setup);
         let mut tally = Tally::new(setup.calendar);
         let subscribe = |binding: &Binding| tally.subscribe(&binding.policy.manifest().counters);
         let subscriptions = setup.bindings.iter().map(subscribe).collect();
         Self {
             setup,
+            current,
             subscriptions,
             tally,
             records: Records::default(),
             accounts: Accounts::default(),
             limits: HashMap::new(),
             now: Instant::MIN,
+            reviewed: Vec::new(),
         }
     }
 
@@ -163,7 +196,42 @@ impl Judge {
     }
 
     pub fn price(&self, call: &Call) -> Option<Priced> {
-        price(&self.setup, self.known(), call, self.now)
+        price(&self.setup, self.known(), call, self.now).map(|priced| self.watched(priced))
+    }
+
+    /// A price, where the policy that says so may be asked.
+    fn watched(&self, mut priced: Priced) -> Priced {
+        let mut next = Some(&mut priced);
+        while let Some(own) = next {
+            if self.is_out(own.binding) {
+                own.outcome = Err(Fault::Quarantined);
+            }
+            self.current.watch.saw(own.binding, own.outcome.as_ref().err());
+            next = own.beside.as_deref_mut();
+        }
+        priced
+    }
+
+    /// Whether the policy in a place is asked no longer.
+    pub fn is_out(&self, place: usize) -> bool {
+        // Hardly anything ever is.
+        let out = self.records.quarantined();
+        !out.is_empty() && self.current.watch.key(place).is_some_and(|key| out.contains_key(key))
+    }
+
+    /// Takes out a policy that failed, where it failed so often in a row.
+    pub fn take_out(&mut self, place: usize, fault: &Fault) -> Option<Event> {
+        if fault.is_hosts() || !self.current.watch.is_enough(place) {
+            return None;
+        }
+        let (policy, at) = (self.current.watch.key(place)?.clone(), self.now);
+        self.records.quarantine(&policy, Quarantined { at, reason: fault.to_string() });
+        Some(Event::Quarantined { at, policy, fault: fault.clone() })
+    }
+
+    /// The policy in a place answered, or failed.
+    pub fn saw(&self, place: usize, fault: Option<&Fault>) {
+        self.current.watch.saw(place, fault);
     }
 
     /// May this call go ahead? Nothing moves. `priced` is its price where that was had before.
@@ -178,7 +246,8 @@ impl Judge {
             return Ok(Judgement { outcome: Err(denial), call, priced: None, judged: Vec::new() });
         }
         for _ in 0..GRANTS_MAX {
-            let price = priced.take().or_else(|| self.price(&call));
+            let ahead = priced.take().map(|priced| self.watched(priced));
+            let price = ahead.or_else(|| self.price(&call));
             let quote = match price.as_ref().map(|priced| priced.quote(&self.setup)).transpose() {
                 Ok(quote) => quote,
                 Err(denial) => {
@@ -217,18 +286,9 @@ impl Judge {
         let (mut all, mut word) = (Vec::new(), Word::Allow);
         for index in self.able(Ability::Quota) {
             let judged = self.check(index, call, places, asks, partial)?;
-            let binding = &self.setup.bindings[index];
-            word = word.and(match &judged.outcome {
-                Ok(verdict) => match &verdict.decision {
-                    Decision::Allow => Word::Allow,
-                    Decision::Grant(granted) => Word::Grant(granted.clone()),
-                    Decision::Deny(denial) => Word::Deny(denial.clone()),
-                },
-                Err(fault) => match binding.failing {
-                    Failing::Closed => Word::Deny(failure(&binding.name, fault)),
-                    Failing::Open => Word::Allow,
-                },
-            });
+            if judged.decides {
+                word = word.and(Word::of(&self.setup.bindings[index], &judged.outcome));
+            }
             all.push(judged);
         }
         // The second wall: whatever policies make of a limit that was set, it holds.
@@ -256,9 +316,15 @@ impl Judge {
         let feed = Feed::new(&binding.policy.manifest().reads);
         let facts = feed.facts(&self.setup, self.known(), call, self.now, &[]);
         let unjudged = Err(Fault::Busy);
-        let judged = Judged { binding: index, readings, facts, outcome: unjudged, fuel: 0 };
+        let decides = self.setup.decides(index, &call.dimensions);
+        let judged =
+            Judged { binding: index, readings, facts, outcome: unjudged, fuel: 0, decides };
         let request = judged.request(&binding.policy, call, asks, self.now, partial);
+        if self.is_out(index) {
+            return Ok(Judged { outcome: Err(Fault::Quarantined), ..judged });
+        }
         let answer = binding.policy.check(request);
+        self.saw(index, answer.outcome.as_ref().err());
         Ok(Judged { outcome: answer.outcome, fuel: answer.fuel, ..judged })
     }
 
@@ -287,7 +353,8 @@ impl Judge {
     pub fn fault(&self, judgement: &Judgement) -> Option<(String, Fault)> {
         let Judgement { priced, judged, .. } = judgement;
         let priced = priced.iter().map(|own| (own.binding, own.outcome.as_ref().err()));
-        let judged = judged.iter().map(|own| (own.binding, own.outcome.as_ref().err()));
+        let judged = judged.iter().filter(|own| own.decides);
+        let judged = judged.map(|own| (own.binding, own.outcome.as_ref().err()));
         priced.chain(judged).find_map(|(binding, fault)| {
             let binding = &self.setup.bindings[binding];
             let (name, fault) = (binding.name.clone(), fault?.clone());
@@ -337,6 +404,20 @@ enum Word {
 }
 
 impl Word {
+    fn of(binding: &Binding, outcome: &Result<Verdict, Fault>) -> Self {
+        match outcome {
+            Ok(verdict) => match &verdict.decision {
+                Decision::Allow => Self::Allow,
+                Decision::Grant(granted) => Self::Grant(granted.clone()),
+                Decision::Deny(denial) => Self::Deny(denial.clone()),
+            },
+            Err(fault) => match binding.failing {
+                Failing::Closed => Self::Deny(failure(&binding.name, fault)),
+                Failing::Open => Self::Allow,
+            },
+        }
+    }
+
     /// One denial denies, and the first one is told; of what several grant the least is granted.
     fn and(self, next: Self) -> Self {
         match (self, next) {

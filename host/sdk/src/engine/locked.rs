@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::Setup;
 use super::ask::{Ask, answer, refuse};
 use super::backfill::{History, holds};
 use super::book::Book;
 use super::builder::Desk;
 use super::host::HostError;
+use super::served::Current;
 use crate::store::{Head, Locked as _, Need, Store, StoreError, Tenant, Written};
 
 /// So many requests are judged while a head is locked.
@@ -89,9 +89,9 @@ impl<S: Store> Locked<S> {
             return Err((asks, HostError::UnknownTenant(self.tenant.clone())));
         };
         // All of this round is of one set of policies.
-        let setup = served.setup();
-        self.book = self.book.take().filter(|book| Arc::ptr_eq(&book.judge.setup, &setup));
-        let history = match self.history(&setup, &asks).await {
+        let current = served.current();
+        self.book = self.book.take().filter(|book| Arc::ptr_eq(&book.judge.setup, &current.setup));
+        let history = match self.history(&current, &asks).await {
             Ok(history) => history,
             Err(error) => return Err((asks, error)),
         };
@@ -99,7 +99,7 @@ impl<S: Store> Locked<S> {
             Ok(locked) => locked,
             Err(error) => return Err((asks, error.into())),
         };
-        let learnt = self.learn(&mut locked, &setup, &mut asks, history).await;
+        let learnt = self.learn(&mut locked, &current, &mut asks, history).await;
         if matches!(learnt, Ok(Learnt::Anew)) {
             locked.release().await;
             drop(permit);
@@ -158,7 +158,7 @@ impl<S: Store> Locked<S> {
     /// What counters are to be filled with that the tenant does not keep yet; read without a lock.
     async fn history(
         &mut self,
-        setup: &Arc<Setup>,
+        current: &Arc<Current>,
         asks: &[Ask],
     ) -> Result<Option<History>, HostError> {
         let desk = &self.desk;
@@ -171,7 +171,7 @@ impl<S: Store> Locked<S> {
                 let Some(found) = found.into_iter().next() else { return Ok(None) };
                 desk.heard(found.now);
                 let at = found.now.max(found.head.at);
-                let book = Book::open(self.tenant.clone(), Arc::clone(setup), found);
+                let book = Book::open(self.tenant.clone(), current, found);
                 let unkept = book.unkept(asks);
                 self.book = Some(book);
                 (unkept, at)
@@ -181,7 +181,7 @@ impl<S: Store> Locked<S> {
             return Ok(None);
         }
         let Some(book) = &self.book else { return Ok(None) };
-        let mut history = History::of(counters, setup.calendar, at, &book.judge.records)?;
+        let mut history = History::of(counters, current.setup.calendar, at, &book.judge.records)?;
         history.read_on(&*desk.store, &self.tenant).await?;
         Ok(Some(history))
     }
@@ -190,7 +190,7 @@ impl<S: Store> Locked<S> {
     async fn learn(
         &mut self,
         locked: &mut S::Locked<'_>,
-        setup: &Arc<Setup>,
+        current: &Arc<Current>,
         asks: &mut Vec<Ask>,
         history: Option<History>,
     ) -> Result<Learnt, HostError> {
@@ -216,7 +216,7 @@ impl<S: Store> Locked<S> {
                 Some(book) => book.learn(need, found),
                 None => {
                     let tenant = self.tenant.clone();
-                    self.book = Some(Book::open(tenant, Arc::clone(setup), found));
+                    self.book = Some(Book::open(tenant, current, found));
                     true
                 }
             };

@@ -117,7 +117,7 @@ impl Book {
         let partial = mode == Mode::BestEffort;
         let judgement = self.judge.judge(Arc::new(call.clone()), priced, &places, partial)?;
         let mut standings = Vec::new();
-        for judged in &judgement.judged {
+        for judged in judgement.judged.iter().filter(|judged| judged.decides) {
             let Ok(verdict) = &judged.outcome else { continue };
             let binding = &self.judge.setup.bindings[judged.binding];
             let counters = &binding.policy.manifest().counters;
@@ -213,6 +213,7 @@ fn account(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::served::Current;
     use crate::store::{Found, Head};
 
     /// Identifiers begin with the batch's instant, and what a reservation holds follows from it.
@@ -231,7 +232,8 @@ mod tests {
             records: Vec::new(),
             accounts: Vec::new(),
         };
-        let mut book = Book::open("acme".parse().unwrap(), Arc::default(), found);
+        let current = Arc::new(Current::of(Arc::default()).unwrap());
+        let mut book = Book::open("acme".parse().unwrap(), &current, found);
         let random: crate::engine::Random = Arc::new(|| 7);
         book.begin(1_000, &random);
         let look = Look::Check(Call::default(), Mode::All);

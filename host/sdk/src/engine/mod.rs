@@ -26,7 +26,9 @@ mod needs;
 mod operation;
 mod part;
 mod price;
+mod quarantine;
 mod records;
+mod rollout;
 mod rollup;
 mod served;
 mod shard;
@@ -38,18 +40,20 @@ mod verify;
 
 pub use builder::{HostBuilder, Random};
 pub use carry::carry;
-pub use decided::{Asked, DecisionRecord, context_of, decisions};
+pub use decided::{Asked, DecisionRecord, ReviewRecord, context_of, decisions, reviews};
 pub use erase::{erase, finish_erasures};
 pub use host::{Host, HostError};
 pub use judge::Judged;
 pub use limit::{Limit, LimitKey};
 pub use look::{Account, Checked, Standing};
 pub use operation::{
-    AgentText, Denied, Entry, EntryKind, Mode, Operation, Outcome, Recorded, Report, Reserved, Run,
-    RunState, Subject,
+    AgentText, Consulted, Denied, Entry, EntryKind, Mode, Operation, Outcome, Recorded, Report,
+    Reserved, Run, RunState, Subject,
 };
 pub use price::Priced;
+pub use quarantine::{PolicyKey, Quarantined};
 pub use records::{Agent, Author, Disabled};
+pub use rollout::{BindingMode, Canary, NotAShare, Percent};
 pub use rollup::{GRAINS_MS, GROUPINGS, LATENCY_BOUNDS_MS, LATENCY_MS, follow, metrics};
 pub use tally::TallyError;
 pub use upkeep::{Retention, upkeep};
@@ -85,6 +89,8 @@ pub struct Binding {
     pub layer: Layer,
     /// Its revision; none: it was embedded as it is.
     pub revision: Option<RevisionId>,
+    /// How much its word counts.
+    pub mode: BindingMode,
 }
 
 impl Binding {
@@ -92,7 +98,7 @@ impl Binding {
     #[must_use]
     pub fn new(name: impl Into<String>, policy: Policy) -> Self {
         let (name, failing, layer) = (name.into(), Failing::Closed, Layer::Platform);
-        Self { name, policy, failing, layer, revision: None }
+        Self { name, policy, failing, layer, revision: None, mode: BindingMode::Enforce }
     }
 
     /// Who does what it says.
@@ -179,6 +185,12 @@ pub enum SetupError {
     /// Two policies would price.
     #[error("both `{0}` and `{1}` price: bind one of them")]
     TwoPrices(String, String),
+    /// A candidate's prices have nothing beside them.
+    #[error("`{0}` would price beside nothing: bind it to be enforced")]
+    PricesAlone(String),
+    /// It is not clear what takes the place of what.
+    #[error("more than one candidate stands beside `{0}`: bind one at a time")]
+    TwoCandidates(String),
 }
 
 impl Setup {
@@ -189,14 +201,23 @@ impl Setup {
     }
 
     pub(crate) fn check(&self) -> Result<(), SetupError> {
-        let mut pricing =
-            self.bindings.iter().filter(|binding| binding.policy.can(Ability::Pricing));
-        match (pricing.next(), pricing.next()) {
-            (Some(first), Some(second)) => {
-                Err(SetupError::TwoPrices(first.name.clone(), second.name.clone()))
-            }
-            _ => Ok(()),
+        let prices = |binding: &&Binding| binding.policy.can(Ability::Pricing);
+        let mut enforced = self.bindings.iter().filter(|own| !own.is_candidate()).filter(prices);
+        if let (Some(first), Some(second)) = (enforced.next(), enforced.next()) {
+            return Err(SetupError::TwoPrices(first.name.clone(), second.name.clone()));
         }
+        for (place, own) in self.bindings.iter().enumerate().filter(|(_, own)| own.is_candidate()) {
+            let is_named = |other: &&Binding| (other.layer, &other.name) == (own.layer, &own.name);
+            if self.bindings.iter().filter(is_named).count()
+                > 1 + usize::from(self.beside(place).is_some())
+            {
+                return Err(SetupError::TwoCandidates(own.name.clone()));
+            }
+            if prices(&own) && !self.beside(place).as_ref().is_some_and(prices) {
+                return Err(SetupError::PricesAlone(own.name.clone()));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -262,6 +283,15 @@ pub enum Event {
         key: LimitKey,
         /// How much.
         limit: Decimal,
+    },
+    /// A policy failed so often that it is asked no longer.
+    Quarantined {
+        /// When.
+        at: Instant,
+        /// Which one.
+        policy: PolicyKey,
+        /// How it failed last.
+        fault: Fault,
     },
     /// An alerting policy failed. What it was to look at stands nevertheless.
     Failed {

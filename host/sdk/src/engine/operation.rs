@@ -9,9 +9,11 @@ use uuid::Uuid;
 use super::amounts::Amounts;
 use super::host::HostError;
 use super::limit::{Limit, LimitKey};
+use super::quarantine::PolicyKey;
 use super::records::{AGENT, Agent, Author};
-use super::{Call, Event, Setup};
+use super::{Call, Event, Layer, Setup};
 use crate::sandbox::Fault;
+use crate::store::RevisionId;
 
 /// What a host is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +144,8 @@ pub enum Subject {
     Limit(LimitKey, Option<Limit>),
     /// What may not go on, why, and until when.
     Disabled(Dimension, Option<(String, Option<Instant>)>),
+    /// A policy that failed too often, and is let back.
+    LetBack(PolicyKey),
 }
 
 /// An agent, its settings as JSON text: the same request is then the same bytes.
@@ -177,6 +181,10 @@ pub enum Outcome {
         expires_at: Instant,
         /// What the additional estimate costs.
         quote: Option<Quote>,
+        /// Whose word counted.
+        consulted: Vec<Consulted>,
+        /// What follows from that.
+        events: Vec<Event>,
     },
     /// What was told is booked, in the order of the reports.
     Recorded(Vec<Recorded>),
@@ -207,8 +215,25 @@ pub struct Reserved {
     pub granted: Vec<Quantity>,
     /// What its estimate costs; none where nothing prices.
     pub quote: Option<Quote>,
-    /// What the policies found.
+    /// Whose word counted.
+    pub consulted: Vec<Consulted>,
+    /// What follows from that.
+    pub events: Vec<Event>,
+}
+
+/// A policy whose word counted, and what it found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consulted {
+    /// What people call it.
+    pub policy: String,
+    /// Whose it is.
+    pub layer: Layer,
+    /// Its revision; none: it was embedded as it is.
+    pub revision: Option<RevisionId>,
+    /// What it found, limit by limit.
     pub findings: Vec<Finding>,
+    /// How it failed. A call that goes ahead nevertheless was passed by it, as its binding says.
+    pub fault: Option<Fault>,
 }
 
 /// A call that may not go ahead.
@@ -216,8 +241,8 @@ pub struct Reserved {
 pub struct Denied {
     /// Why, for programs and in words.
     pub denial: Denial,
-    /// What the policies found.
-    pub findings: Vec<Finding>,
+    /// Whose word counted.
+    pub consulted: Vec<Consulted>,
     /// What follows from that.
     pub events: Vec<Event>,
     /// The policy that failed, and how, where that is why.
@@ -294,6 +319,7 @@ impl Operation {
                 Subject::Agent(name, _) => dimension.name == AGENT && dimension.value == *name,
                 Subject::Limit(key, _) => key.dimensions.contains(dimension),
                 Subject::Disabled(own, _) => own == dimension,
+                Subject::LetBack(_) => false,
             },
             _ => false,
         }
@@ -395,6 +421,10 @@ fn check_subject(subject: &Subject) -> Result<(), HostError> {
         Subject::Disabled(Dimension { name, value }, _) => {
             check_text("dimension", name)?;
             check_text(name, value)
+        }
+        Subject::LetBack(PolicyKey { policy, revision, .. }) => {
+            check_text("policy", policy)?;
+            check_text("revision", revision)
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Priced {
     pub outcome: Result<Result<Quote, Refusal>, Fault>,
     /// What that took.
     pub fuel: u64,
+    /// The same of the policy that prices beside the one that counts.
+    pub beside: Option<Box<Priced>>,
 }
 
 /// What a request was checked with before its turn came, and its price where that was had as well.
@@ -92,10 +94,10 @@ pub fn failure(policy: &str, fault: &Fault) -> Denial {
     Denial::new(fault.code(), format!("policy `{policy}`: {fault}"))
 }
 
-/// The policy that prices, by its place among the bindings.
-pub fn pricing(setup: &Setup) -> Option<(usize, &Binding)> {
+/// The policies that price, by their places among the bindings: one, or two of which one counts.
+fn pricing(setup: &Setup) -> impl Iterator<Item = (usize, &Binding)> {
     let can = |(_, binding): &(usize, &Binding)| binding.policy.can(Ability::Pricing);
-    setup.bindings.iter().enumerate().find(can)
+    setup.bindings.iter().enumerate().filter(can)
 }
 
 /// Whether a price follows from the call alone, so that it can be had before a call's turn comes.
@@ -104,7 +106,7 @@ pub fn depends_on_call_alone(setup: &Setup) -> bool {
         Read::Fact(pattern) => pattern.starts_with("local."),
         Read::Dimension(_) | Read::Ask(_) => true,
     };
-    pricing(setup).is_none_or(|(_, binding)| {
+    pricing(setup).all(|(_, binding)| {
         let manifest = binding.policy.manifest();
         manifest.counters.is_empty() && manifest.reads.iter().all(stands_apart)
     })
@@ -112,14 +114,33 @@ pub fn depends_on_call_alone(setup: &Setup) -> bool {
 
 /// What a call costs, or cost; none where nothing prices.
 pub fn price(setup: &Setup, known: Known, call: &Call, at: Instant) -> Option<Priced> {
-    let (place, binding) = pricing(setup)?;
+    let (mut own, mut beside) = (None, None);
+    for (place, binding) in pricing(setup) {
+        let priced = Some(price_by(place, binding, setup, known, call, at));
+        match setup.decides(place, &call.dimensions) {
+            true => own = priced,
+            false => beside = priced,
+        }
+    }
+    Some(Priced { beside: beside.map(Box::new), ..own? })
+}
+
+fn price_by(
+    place: usize,
+    binding: &Binding,
+    setup: &Setup,
+    known: Known,
+    call: &Call,
+    at: Instant,
+) -> Priced {
     let feed = Feed::new(&binding.policy.manifest().reads);
     let model = dimension(&call.dimensions, "model");
     let rates = setup.catalog.as_ref().and_then(|catalog| catalog.rates(model).ok());
     let rates = rates.unwrap_or_default();
     let facts = feed.facts(setup, known, call, at, &[]);
     let unpriced = Err(Fault::Busy);
-    let priced = Priced { binding: place, at, rates, facts, outcome: unpriced, fuel: 0 };
+    let (outcome, beside) = (unpriced, None);
+    let priced = Priced { binding: place, at, rates, facts, outcome, fuel: 0, beside };
     let answer = binding.policy.price(priced.usage(&feed, call));
-    Some(Priced { outcome: answer.outcome, fuel: answer.fuel, ..priced })
+    Priced { outcome: answer.outcome, fuel: answer.fuel, ..priced }
 }

@@ -14,6 +14,7 @@ use tollgate_policy_core::window::{Instant, Weekday};
 use super::body::{self, ExpiredBody, KeptUsage};
 use super::erasure::{Erasure, Erasures};
 use super::limit::{Limit, LimitKey};
+use super::quarantine::{PolicyKey, Quarantined};
 use super::tally::id_of;
 use crate::store::RecordRow;
 
@@ -23,10 +24,10 @@ const DISABLEMENT: &str = "disablement";
 const TOLD: &str = "told";
 const COUNTERS: &str = "counters";
 const CARRIED: &str = "carried";
-const CONTEXT: &str = "context";
 const ERASURE: &str = "erasure";
 /// What `verify` put right.
 pub const REPAIR: &str = "repair";
+const QUARANTINE: &str = "quarantine";
 const ERASURES: &str = "erasures";
 
 /// An agent: its settings are fed to policies that read them.
@@ -120,8 +121,8 @@ pub struct Records {
     limits: BTreeMap<LimitKey, Limit>,
     disabled: HashMap<Dimension, Disabled>,
     told: HashSet<Told>,
+    quarantined: BTreeMap<PolicyKey, Quarantined>,
     counters: BTreeMap<i64, KeptCounter>,
-    contexts: HashSet<String>,
     carried: Option<Instant>,
     erasures: Erasures,
     changed: BTreeMap<(&'static str, String), Option<Vec<u8>>>,
@@ -138,12 +139,10 @@ impl Records {
                 DISABLEMENT => self.disabled.extend(named(name, body)),
                 TOLD => self.told.extend(read::<Told>(name.as_bytes())),
                 COUNTERS => self.counters = read(body).unwrap_or_default(),
+                QUARANTINE => self.quarantined.extend(named(name, body)),
                 CARRIED => self.carried = read(body),
                 ERASURE => self.erasures.under_way.extend(read::<Erasure>(body)),
                 ERASURES => self.erasures.begun = read(body).unwrap_or_default(),
-                CONTEXT => {
-                    self.contexts.insert(name.clone());
-                }
                 _ => {}
             }
         }
@@ -219,6 +218,23 @@ impl Records {
         let over = |told: &Told| told.policy == policy && told.key == key;
         for told in self.told.extract_if(over).collect::<Vec<_>>() {
             self.change(TOLD, &told, None);
+        }
+    }
+
+    /// Policies that failed too often, and are asked no longer.
+    pub fn quarantined(&self) -> &BTreeMap<PolicyKey, Quarantined> {
+        &self.quarantined
+    }
+
+    pub fn quarantine(&mut self, policy: &PolicyKey, quarantined: Quarantined) {
+        self.change(QUARANTINE, policy, Some(json(&quarantined)));
+        self.quarantined.insert(policy.clone(), quarantined);
+    }
+
+    /// Lets one back.
+    pub fn let_back(&mut self, policy: &PolicyKey) {
+        if self.quarantined.remove(policy).is_some() {
+            self.change(QUARANTINE, policy, None);
         }
     }
 
@@ -325,13 +341,6 @@ impl Records {
             erasure.expired(&mut expired, &self.counters);
         }
         Some(expired)
-    }
-
-    /// What batches were judged with is kept once.
-    pub fn remember_context(&mut self, name: &str, body: &[u8]) {
-        if self.contexts.insert(name.to_owned()) {
-            self.changed.insert((CONTEXT, name.to_owned()), Some(body.to_vec()));
-        }
     }
 
     /// What changed since this was last asked.

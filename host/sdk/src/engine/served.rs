@@ -11,6 +11,7 @@ use super::book::Book;
 use super::feed::Known;
 use super::host::HostError;
 use super::price::{Beforehand, depends_on_call_alone, price};
+use super::quarantine::Watch;
 use super::{Call, Setup, SetupError};
 use crate::store::Tenant;
 
@@ -28,9 +29,7 @@ impl Tenants {
     }
 
     /// From now on a tenant is judged with this. What is under way ends with what it began with.
-    pub fn serve(&self, tenant: &Tenant, setup: Arc<Setup>) -> Result<(), SetupError> {
-        setup.check()?;
-        let current = Arc::new(Current::of(setup));
+    pub fn serve(&self, tenant: &Tenant, current: Arc<Current>) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match all.get(tenant) {
             Some(served) => served.current.store(current),
@@ -39,20 +38,25 @@ impl Tenants {
                 all.insert(tenant.clone(), Arc::new(Served { current, book }));
             }
         }
-        Ok(())
     }
 }
 
 /// What a tenant is judged with: all of it changes at once.
-struct Current {
-    setup: Arc<Setup>,
+pub struct Current {
+    pub setup: Arc<Setup>,
+    /// Under which name batches say so.
+    pub context: String,
     /// Whether calls can be priced before their turn comes.
     prices_ahead: bool,
+    pub watch: Watch,
 }
 
 impl Current {
-    fn of(setup: Arc<Setup>) -> Self {
-        Self { prices_ahead: depends_on_call_alone(&setup), setup }
+    pub fn of(setup: Arc<Setup>) -> Result<Self, SetupError> {
+        setup.check()?;
+        let context = setup.context_name();
+        let (prices_ahead, watch) = (depends_on_call_alone(&setup), Watch::over(&setup));
+        Ok(Self { context, prices_ahead, watch, setup })
     }
 }
 
@@ -65,8 +69,8 @@ pub struct Served {
 }
 
 impl Served {
-    pub fn setup(&self) -> Arc<Setup> {
-        Arc::clone(&self.current.load().setup)
+    pub fn current(&self) -> Arc<Current> {
+        self.current.load_full()
     }
 
     /// Whether books judge with what the tenant is judged with now.

@@ -246,7 +246,7 @@ impl<S: Store> Shard<S> {
         let learnt = match &mut *served.book() {
             Some(book) => book.learn(need, found),
             closed => {
-                let book = Book::open(tenant.clone(), served.setup(), found);
+                let book = Book::open(tenant.clone(), &served.current(), found);
                 *closed = Some(Box::new(book));
                 true
             }

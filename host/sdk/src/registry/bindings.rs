@@ -9,7 +9,7 @@ use tollgate_policy_core::Meter;
 use tollgate_policy_core::window::Weekday;
 
 use super::RegistryError;
-use crate::engine::{Bounds, Expiring, Failing};
+use crate::engine::{BindingMode, Bounds, Expiring, Failing};
 use crate::store::{Owner, RevisionId};
 
 /// All that is bound in a scope.
@@ -28,7 +28,8 @@ pub struct Bindings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bound {
-    /// The policy, as people call it: bound once in a scope.
+    /// The policy, as people call it: in a scope one of its revisions is enforced at the most, and
+    /// one is a candidate beside it.
     pub policy: String,
     /// Whose revision.
     pub of: Owner,
@@ -37,6 +38,9 @@ pub struct Bound {
     /// What it means that it fails.
     #[serde(default)]
     pub failing: Failing,
+    /// How much its word counts.
+    #[serde(default)]
+    pub mode: BindingMode,
 }
 
 /// What a tenant is beside its policies.
@@ -77,9 +81,14 @@ pub enum Prices {
 /// How what is bound in a scope changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// In the place of the policy's other revision, or last.
+    /// In the place of the policy's other revision, or last. A candidate gives way to a candidate
+    /// only.
     Bind(Bound),
-    /// A policy is bound no longer.
+    /// A policy's candidate is enforced.
+    Promote(String),
+    /// A policy's candidate is bound no longer.
+    Withdraw(String),
+    /// A policy is bound no longer, nor is its candidate.
     Unbind(String),
     /// What the tenant is.
     Settings(Box<TenantSettings>),
@@ -93,18 +102,47 @@ impl Bindings {
     pub(super) fn with(mut self, change: Change) -> Result<Self, RegistryError> {
         match change {
             Change::Bind(bound) => {
-                match self.policies.iter_mut().find(|own| own.policy == bound.policy) {
-                    Some(own) => *own = bound,
-                    None => self.policies.push(bound),
+                let is_candidate = bound.mode != BindingMode::Enforce;
+                match self.place(&bound.policy, is_candidate) {
+                    Some(place) => self.policies[place] = bound,
+                    None => match self.place(&bound.policy, !is_candidate) {
+                        // What they are asked in stays as it was.
+                        Some(place) => {
+                            self.policies.insert(place + usize::from(is_candidate), bound);
+                        }
+                        None => self.policies.push(bound),
+                    },
                 }
             }
+            Change::Promote(policy) => {
+                let place = self.place(&policy, true);
+                let place = place.ok_or_else(|| RegistryError::NoCandidate(policy.clone()))?;
+                self.policies[place].mode = BindingMode::Enforce;
+                if let Some(before) = self.place(&policy, false).filter(|before| *before != place) {
+                    self.policies.remove(before);
+                }
+            }
+            Change::Withdraw(policy) => {
+                let place = self.place(&policy, true);
+                self.policies.remove(place.ok_or(RegistryError::NoCandidate(policy))?);
+            }
             Change::Unbind(policy) => {
-                let place = self.policies.iter().position(|own| own.policy == policy);
-                self.policies.remove(place.ok_or(RegistryError::NotBound(policy))?);
+                let before = self.policies.len();
+                self.policies.retain(|own| own.policy != policy);
+                if self.policies.len() == before {
+                    return Err(RegistryError::NotBound(policy));
+                }
             }
             Change::Settings(settings) => self.tenant = *settings,
         }
         Ok(self)
+    }
+
+    /// Where a policy is bound, to be enforced or as a candidate.
+    fn place(&self, policy: &str, candidate: bool) -> Option<usize> {
+        let is_it =
+            |own: &Bound| own.policy == policy && (own.mode != BindingMode::Enforce) == candidate;
+        self.policies.iter().position(is_it)
     }
 }
 

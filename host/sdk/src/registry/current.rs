@@ -114,24 +114,21 @@ impl<S: Store + RegistryStore> Registry<S> {
         for (layer, bound) in
             [(Layer::Platform, platform), (Layer::Plan, plan), (Layer::Tenant, tenant)]
         {
-            let mut before = bindings.len();
             for bound in &bound.policies {
                 let policy = self.load(&bound.id()).await?;
                 let prices = policy.can(Ability::Pricing);
                 if prices && layer == Layer::Tenant {
                     return Err(RegistryError::TenantPrices(bound.policy.clone()));
                 }
-                if prices && layer == Layer::Plan {
-                    let place =
-                        bindings[..before].iter().position(|own| own.policy.can(Ability::Pricing));
-                    if let Some(place) = place {
-                        bindings.remove(place);
-                        before -= 1;
-                    }
-                }
                 let (name, failing) = (bound.policy.clone(), bound.failing);
-                let revision = Some(bound.id());
-                bindings.push(Binding { name, policy, failing, layer, revision });
+                let (revision, mode) = (Some(bound.id()), bound.mode.clone());
+                let binding = Binding { name, policy, failing, layer, revision, mode };
+                if prices && layer == Layer::Plan && !binding.is_candidate() {
+                    bindings.retain(|own| {
+                        own.layer == Layer::Plan || !own.policy.can(Ability::Pricing)
+                    });
+                }
+                bindings.push(binding);
             }
         }
         priced(&bindings)?;
@@ -156,7 +153,8 @@ impl<S: Store + RegistryStore> Registry<S> {
 
 /// A cost can be limited only where something tells it.
 fn priced(bindings: &[Binding]) -> Result<(), RegistryError> {
-    if bindings.iter().any(|binding| binding.policy.can(Ability::Pricing)) {
+    let prices = |own: &Binding| !own.is_candidate() && own.policy.can(Ability::Pricing);
+    if bindings.iter().any(prices) {
         return Ok(());
     }
     for binding in bindings {

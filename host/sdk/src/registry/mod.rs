@@ -73,6 +73,9 @@ pub enum RegistryError {
     /// No such policy is bound there.
     #[error("no policy `{0}` is bound there")]
     NotBound(String),
+    /// Nothing stands beside what is enforced.
+    #[error("`{0}` has no candidate there: bind one with `--shadow` or `--canary`")]
+    NoCandidate(String),
     /// What is bound would limit a cost that nothing tells.
     #[error("`{policy}` counts `{meter}`, and no policy that is bound prices: bind one that does")]
     Unpriced {

@@ -45,6 +45,11 @@ pub enum Fault {
     /// The host failed: its own doing.
     #[error("the sandbox failed: {0}")]
     Host(String),
+    /// It failed too often: the host does not ask it.
+    #[error(
+        "the policy failed again and again, and is not asked: let it back, or bind another revision"
+    )]
+    Quarantined,
 }
 
 impl Fault {
@@ -52,7 +57,7 @@ impl Fault {
     /// not count against the policy.
     #[must_use]
     pub fn is_hosts(&self) -> bool {
-        matches!(self, Self::Time | Self::Busy | Self::Host(_))
+        matches!(self, Self::Time | Self::Busy | Self::Host(_) | Self::Quarantined)
     }
 
     /// For programs.
@@ -70,6 +75,7 @@ impl Fault {
             Self::Time => "policy_out_of_time",
             Self::Busy => "sandbox_busy",
             Self::Host(_) => "sandbox_failed",
+            Self::Quarantined => "policy_quarantined",
         }
     }
 

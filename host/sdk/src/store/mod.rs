@@ -29,7 +29,7 @@ pub use rows::{
     RollUpRow, RunRow, Since, Total, UsageRow, Write, first_id_of, instant_of,
 };
 pub use sqlite::SqliteStore;
-pub use tenant::{Tenant, TenantError};
+pub use tenant::{ContextRow, Tenant, TenantError};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
@@ -74,8 +74,21 @@ pub trait Store: Send + Sync + 'static {
     where
         Self: 'a;
 
-    /// Creates a tenant, or finds that it is there.
-    fn create(&self, tenant: &Tenant) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Creates tenants, or finds that they are there.
+    fn create(&self, tenants: &[Tenant]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Keeps what tenants are judged with. What is there stays.
+    fn keep_contexts(
+        &self,
+        contexts: &[ContextRow],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What a tenant was judged with, by its name.
+    fn context(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
 
     /// What stands under each need, each as of one head.
     fn read(&self, needs: &[Need]) -> impl Future<Output = Result<Vec<Found>, StoreError>> + Send;

@@ -57,3 +57,14 @@ impl fmt::Display for Tenant {
         f.write_str(self.as_str())
     }
 }
+
+/// What a tenant was judged with, as batches name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextRow {
+    /// Whose.
+    pub tenant: Tenant,
+    /// A digest of the body.
+    pub name: String,
+    /// What the engine keeps of it.
+    pub body: Vec<u8>,
+}

@@ -176,6 +176,14 @@ impl fmt::Display for Report {
                 Event::Notice { at, notice } => {
                     writeln!(f, "  {}  {}: {}", instant(*at), notice.severity, notice.title)?;
                 }
+                Event::Quarantined { at, policy, fault } => {
+                    let policy = &policy.policy;
+                    writeln!(
+                        f,
+                        "  {}  policy `{policy}` is asked no longer: {fault}",
+                        instant(*at)
+                    )?;
+                }
                 Event::Failed { policy, fault } => writeln!(f, "  policy `{policy}`: {fault}")?,
                 Event::Disabled { at, dimension, until, .. } => {
                     let until = until.map_or("enabled again".into(), instant);

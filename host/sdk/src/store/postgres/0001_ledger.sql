@@ -153,6 +153,14 @@ CREATE TABLE entry (
     PRIMARY KEY (tenant_id, at, id)
 ) PARTITION BY RANGE (at);
 
+-- What batches were judged with: policies, their settings, the calendar. `name` is its digest.
+CREATE TABLE context (
+    tenant_id text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    body bytea NOT NULL,
+    PRIMARY KEY (tenant_id, name)
+);
+
 -- What was used, added up by stretches of time and dimensions, and to where it is.
 CREATE TABLE rollup (
     tenant_id text COLLATE "C" NOT NULL,

@@ -9,6 +9,7 @@ mod locked;
 mod months;
 mod registry;
 mod rollups;
+mod tenants;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -26,7 +27,7 @@ use super::rows::{
     AccountRow, BatchKey, BatchRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey,
     LatestRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
 };
-use super::{Clock, Month, Past, Store, StoreError, Tenant, Written, migrator};
+use super::{Clock, ContextRow, Month, Past, Store, StoreError, Tenant, Written, migrator};
 use arrays::Writes;
 use locked::PostgresLocked;
 
@@ -134,6 +135,11 @@ impl PostgresStore {
     }
 
     /// Waits for all, some of them at a time; the answers are in the order of what was asked.
+    /// For so many tenants something is written at once that is no batch.
+    fn at_once(&self) -> usize {
+        if self.apart { 1 } else { 512 }
+    }
+
     async fn some_at_a_time<A>(&self, asked: Vec<impl Future<Output = A>>) -> Vec<A> {
         // Others need connections as well.
         let lanes = self.pool.options().get_max_connections().div_ceil(2).max(1);
@@ -248,15 +254,22 @@ impl PostgresStore {
 impl Store for PostgresStore {
     type Locked<'a> = PostgresLocked<'a>;
 
-    async fn create(&self, tenant: &Tenant) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO head (tenant_id, version, stamp, at) VALUES ($1, 0, 0, 0) ON CONFLICT DO NOTHING",
-        )
-        .bind(tenant.as_str())
-        .execute(&self.pool)
-        .await
-        .map_err(|error| unwritten(&error))?;
+    async fn create(&self, tenants: &[Tenant]) -> Result<(), StoreError> {
+        for some in tenants.chunks(self.at_once()) {
+            asked(tenants::create(&self.pool, some)).await?;
+        }
         Ok(())
+    }
+
+    async fn keep_contexts(&self, contexts: &[ContextRow]) -> Result<(), StoreError> {
+        for some in contexts.chunks(self.at_once()) {
+            asked(tenants::keep_contexts(&self.pool, some)).await?;
+        }
+        Ok(())
+    }
+
+    async fn context(&self, tenant: &Tenant, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        asked(tenants::context(&self.pool, tenant, name)).await
     }
 
     async fn read(&self, needs: &[Need]) -> Result<Vec<Found>, StoreError> {

@@ -139,6 +139,13 @@ CREATE TABLE entry (
     PRIMARY KEY (tenant_id, at, id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE context (
+    tenant_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, name)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE rollup (
     tenant_id TEXT NOT NULL,
     grouping_name TEXT NOT NULL,

@@ -7,6 +7,7 @@ mod found;
 mod lists;
 mod registry;
 mod rollups;
+mod tenants;
 mod write;
 
 use std::ops::Range;
@@ -24,7 +25,7 @@ use super::rows::{
     AccountRow, BatchKey, BatchRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey,
     LatestRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
 };
-use super::{Clock, Locked, Month, Past, Store, StoreError, Tenant, Written, migrator};
+use super::{Clock, ContextRow, Locked, Month, Past, Store, StoreError, Tenant, Written, migrator};
 use found::read;
 
 /// How long a file that another process holds is waited for. Callers wait for at most a second, and
@@ -91,15 +92,20 @@ impl SqliteStore {
 impl Store for SqliteStore {
     type Locked<'a> = SqliteLocked<'a>;
 
-    async fn create(&self, tenant: &Tenant) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO head (tenant_id, version, stamp, at) VALUES (?, 0, 0, 0) ON CONFLICT DO NOTHING",
-        )
-        .bind(tenant.as_str().to_owned())
-        .execute(&self.pool)
-        .await
-        .map_err(|error| failed(&error))?;
-        Ok(())
+    async fn create(&self, tenants: &[Tenant]) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        tenants::create(&mut transaction, tenants).await.map_err(|error| failed(&error))?;
+        transaction.commit().await.map_err(|error| failed(&error))
+    }
+
+    async fn keep_contexts(&self, contexts: &[ContextRow]) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        tenants::keep_contexts(&mut transaction, contexts).await.map_err(|error| failed(&error))?;
+        transaction.commit().await.map_err(|error| failed(&error))
+    }
+
+    async fn context(&self, tenant: &Tenant, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        tenants::context(&self.readers, tenant, name).await.map_err(|error| failed(&error))
     }
 
     async fn read(&self, needs: &[Need]) -> Result<Vec<Found>, StoreError> {

@@ -1,0 +1,146 @@
+//! Policies that keep failing.
+
+use std::sync::Arc;
+
+use tollgate_host::engine::{
+    Author, Binding, Denied, Event, Failing, Host, Layer, Operation, Outcome, PolicyKey, Setup,
+    Subject,
+};
+use tollgate_host::sandbox::Fault;
+use tollgate_host::store::Store;
+
+use crate::guest::{CONTRACT, Guest, encode, later};
+use crate::house::{House, acme, ask, binding, reserve, sandbox};
+
+/// A quota policy that traps wherever the instant is beyond this one, or odd.
+fn fails(condition: &str) -> Binding {
+    let check = format!("(if {condition} (then (unreachable)))");
+    let component = Guest { check: &check, ..Guest::default() }.component();
+    let policy = sandbox().load(&component, "{}").expect("let in");
+    Binding { layer: Layer::Tenant, ..Binding::new("own", policy) }
+}
+
+fn fails_after(at: i64) -> Binding {
+    fails(&format!("(i64.gt_s (global.get $now) (i64.const {at}))"))
+}
+
+/// Nothing that is asked for here comes near.
+const ROOMY: &str = r#"{"limits":[{"meter":"llm_tokens","period":"month","limit":1000000}]}"#;
+
+fn set_of(bindings: Vec<Binding>) -> Arc<Setup> {
+    Arc::new(Setup { bindings, ..Setup::default() })
+}
+
+async fn denied(host: &Host) -> Denied {
+    match ask(host, reserve(1)).await.expect("an answer") {
+        Outcome::Denied(denied) => denied,
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+fn quarantined(events: &[Event]) -> Vec<&PolicyKey> {
+    let policy = |event| match event {
+        &Event::Quarantined { ref policy, .. } => Some(policy),
+        _ => None,
+    };
+    events.iter().filter_map(policy).collect()
+}
+
+pub async fn a_policy_that_keeps_failing_is_asked_no_longer<S: Store>(house: &House<S>) {
+    let set = set_of(vec![binding("quota", ROOMY), fails_after(house.at())]);
+    let hosts = [house.host(&set).await, house.host(&set).await];
+    assert!(matches!(ask(&hosts[0], reserve(1)).await, Ok(Outcome::Reserved(_))));
+    house.advance(1);
+    let mut told = Vec::new();
+    for _ in 0..10 {
+        let Denied { denial, events, .. } = denied(&hosts[0]).await;
+        assert_eq!(denial.code, "policy_trapped");
+        told.extend(quarantined(&events).into_iter().cloned());
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&*told[0].policy, told[0].layer), ("own", Layer::Tenant));
+    // Wherever it is asked for from now on.
+    for host in &hosts {
+        let Denied { denial, events, fault, consulted } = denied(host).await;
+        assert_eq!(denial.code, "policy_quarantined");
+        assert!(quarantined(&events).is_empty());
+        assert_eq!(fault, Some(("own".into(), Fault::Quarantined)));
+        assert_eq!(consulted[1].fault, Some(Fault::Quarantined));
+    }
+    // A person lets it back: it is asked again, and taken out again once it fails as often.
+    let (subject, by) = (Subject::LetBack(told[0].clone()), Author::Person("ana".into()));
+    ask(&hosts[1], Operation::Set { subject, by }).await.expect("let back");
+    let codes = async |host: &Host, count| {
+        let mut codes = Vec::new();
+        for _ in 0..count {
+            codes.push(denied(host).await.denial.code);
+        }
+        codes
+    };
+    let again = codes(&hosts[1], 11).await;
+    assert!(again[..10].iter().all(|code| code == "policy_trapped"), "{again:?}");
+    assert_eq!(again[10], "policy_quarantined");
+    // Another revision is another policy, and the old one is still out when it comes back.
+    let healthy = set_of(vec![binding("quota", ROOMY), fails_after(i64::MAX)]);
+    house.know(&healthy);
+    hosts[0].serve(&acme(), healthy).await.expect("served");
+    assert!(matches!(ask(&hosts[0], reserve(1)).await, Ok(Outcome::Reserved(_))));
+    hosts[0].serve(&acme(), set).await.expect("served");
+    assert_eq!(codes(&hosts[0], 1).await, ["policy_quarantined"]);
+}
+
+pub async fn a_policy_that_may_fail_open_is_passed_and_said_so<S: Store>(house: &House<S>) {
+    let open = Binding { failing: Failing::Open, ..fails_after(house.at()) };
+    let host = house.host(&set_of(vec![binding("quota", ROOMY), open])).await;
+    house.advance(1);
+    let mut told = 0;
+    for count in 0..15 {
+        let outcome = ask(&host, reserve(1)).await.expect("an answer");
+        let Outcome::Reserved(reserved) = outcome else { panic!("{outcome:?}") };
+        let fault = reserved.consulted[1].fault.as_ref().expect("a fault");
+        assert_eq!(*fault == Fault::Quarantined, count >= 10, "{count}: {fault}");
+        told += quarantined(&reserved.events).len();
+    }
+    assert_eq!(told, 1);
+}
+
+pub async fn failures_that_are_not_in_a_row_do_not_count<S: Store>(house: &House<S>) {
+    let odd = "(i64.eq (i64.rem_s (global.get $now) (i64.const 2)) (i64.const 1))";
+    let host = house.host(&set_of(vec![fails(odd)])).await;
+    house.advance(1 - house.at() % 2);
+    for _ in 0..4 {
+        for _ in 0..9 {
+            assert_eq!(denied(&host).await.denial.code, "policy_trapped");
+        }
+        house.advance(1);
+        assert!(matches!(ask(&host, reserve(1)).await, Ok(Outcome::Reserved(_))));
+        house.advance(1);
+    }
+}
+
+pub async fn prices_that_keep_failing_are_asked_no_longer<S: Store>(house: &House<S>) {
+    let host = house.host(&set_of(vec![prices_that_fail()])).await;
+    for count in 0..12 {
+        let Denied { denial, events, consulted, .. } = denied(&host).await;
+        let is_out = denial.code == "policy_quarantined";
+        assert_eq!(is_out, count >= 10, "{count}: {denial:?}");
+        assert_eq!(quarantined(&events).len(), usize::from(count == 9));
+        assert_eq!(consulted.len(), 1);
+    }
+}
+
+/// A pricing policy that traps in service: to the trial of admission it says that it knows no price.
+fn prices_that_fail() -> Binding {
+    let fields = "(data (i32.const 4096) (i32 1 1064 4 1064 4))";
+    let guest = Guest { fields, check: &later("(unreachable)"), ..Guest::default() };
+    let quota = "(param $at i64) (param i32 i32) (param i32 i32) (param i32 i32) (param i32 i32) (param $partial i32)";
+    let pricing = format!("(param $at i64) (param{})", " i32".repeat(12));
+    let module = guest.module();
+    assert!(module.contains(quota));
+    let module = module
+        .replace(quota, &pricing)
+        .replace("(global.get $verdict))", "(i32.const 4096))")
+        .replace("tollgate:policy/quota@0.1.0#check", "tollgate:policy/pricing@0.1.0#price");
+    let component = encode(&module, CONTRACT, "pricing-policy");
+    Binding::new("prices", sandbox().load(&component, "{}").expect("let in"))
+}
