@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use tollgate_host::registry::Registry;
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
+use tollgate_host::store::{RegistryStore, Store};
 
 /// The hidden verb under which this program compiles.
 pub const WORKER: &str = "compile-worker";
@@ -28,6 +30,13 @@ pub fn cache_directory() -> Option<PathBuf> {
     path("TOLLGATE_CACHE")
         .or_else(|| path("XDG_CACHE_HOME").map(|cache| cache.join("tollgate")))
         .or_else(|| path("HOME").map(|home| home.join(".cache").join("tollgate")))
+}
+
+/// Hosts may have judged with standard components that were never pushed.
+pub fn know_standard<S: Store + RegistryStore>(registry: &Registry<S>) {
+    for (_, component) in tollgate_plugins::STANDARD {
+        registry.know(component);
+    }
 }
 
 /// The bytes of a standard component by its name, or of a file.

@@ -6,8 +6,10 @@
 
 mod components;
 mod erase;
+mod period;
 mod policies;
 mod policy;
+mod replay;
 mod simulate;
 mod stores;
 mod surroundings;
@@ -31,6 +33,9 @@ enum Verb {
     Simulate(simulate::Arguments),
     /// Recomputes counters, holds and balances from what happened, and prints what differs
     Verify(verify::Arguments),
+    /// Judges recorded decisions again: by the same policies, which shows that nothing differs, or with
+    /// another one among them, which shows whom it would hit
+    Replay(replay::Arguments),
     /// Erases a person's name, or another value, from all that is kept: a pseudonym takes its place
     Erase(erase::Arguments),
     /// Looks at policy components, and says which policies are bound
@@ -47,6 +52,7 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Simulate(arguments) => simulate::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Erase(arguments) => erase::run(&arguments),
         Verb::Policy(verb) => policy::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Worker => return tollgate_host::sandbox::worker_main(),

@@ -11,6 +11,7 @@ mod keeping;
 mod model;
 mod operations;
 mod quarantine;
+mod replaying;
 mod rollout;
 mod rules;
 mod swapping;
@@ -113,6 +114,13 @@ on_both! {
     failures_that_are_not_in_a_row_do_not_count,
     prices_that_keep_failing_are_asked_no_longer;
 
+    replaying:
+    a_candidate_shows_whom_it_would_hit,
+    candidates_for_prices_are_judged_by_what_is_limited,
+    what_the_host_denied_stays_denied,
+    what_a_candidate_lacks_is_told,
+    evidence_of_a_shadow_is_what_replay_says;
+
     verifying:
     what_stands_otherwise_than_what_happened_is_found_and_put_right;
 
@@ -158,6 +166,11 @@ async fn judged_again<S: Store>(house: &House<S>) {
 /// A tenant's house on one Postgres, for several hosts.
 async fn shared() -> Arc<House<tollgate_host::store::PostgresStore>> {
     Arc::new(house::postgres().await)
+}
+
+#[test]
+fn what_was_tampered_with_is_found() {
+    run(async { replaying::what_was_tampered_with_is_found(&house::postgres().await).await });
 }
 
 /// Only where a test sets the clock.

@@ -9,10 +9,10 @@ use tollgate_policy_core::contract::{Dimension, Quote};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
+use super::Call;
 use super::amounts::Amounts;
 use super::part::{KeptParts, Part};
 use super::tally::Tally;
-use super::{Call, Setup};
 use crate::store::instant_of;
 
 /// The form of all bodies below.
@@ -108,36 +108,6 @@ pub struct EntryBody {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunBody {
     pub dimensions: Vec<Dimension>,
-}
-
-/// With what a tenant is judged: its name, which is its digest, and itself in JSON.
-pub fn context(setup: &Setup) -> (String, Vec<u8>) {
-    let policies: Vec<_> = setup
-        .bindings
-        .iter()
-        .map(|binding| {
-            serde_json::json!({
-                "name": binding.name,
-                "component": binding.policy.admitted().digest,
-                "layer": binding.layer,
-                "revision": binding.revision,
-                "failing": binding.failing,
-                "mode": binding.mode,
-                "settings": serde_json::from_str::<serde_json::Value>(binding.policy.settings())
-                    .unwrap_or_default(),
-            })
-        })
-        .collect();
-    let context = serde_json::json!({
-        "policies": policies,
-        "time_zone": setup.calendar.zone.name(),
-        "first_day_of_week": setup.calendar.first_day_of_week,
-        "catalog": setup.catalog.as_ref().map(|catalog| &catalog.name),
-    });
-    let body = serde_json::to_vec(&context).unwrap_or_default();
-    let digest = Sha256::digest(&body);
-    let name = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    (name, body)
 }
 
 /// What a request asks for, so that a key serves one request only.

@@ -11,7 +11,7 @@ use tollgate_policy_core::window::Instant;
 
 use super::Setup;
 use super::ask::{Ask, Work};
-use super::body;
+use super::context::Context;
 use super::host::{Admit, Host, HostError, WeakHost};
 use super::operation::Operation;
 use super::rollup::follow;
@@ -230,7 +230,7 @@ async fn admit<S: Store>(store: &S, tenants: &[(Tenant, Arc<Current>)]) -> Resul
     let context = |(tenant, current): &(Tenant, Arc<Current>)| ContextRow {
         tenant: tenant.clone(),
         name: current.context.clone(),
-        body: body::context(&current.setup).1,
+        body: Context::of(&current.setup).named().1,
     };
     for some in tenants.chunks(CONTEXTS_MAX) {
         store.keep_contexts(&some.iter().map(context).collect::<Vec<_>>()).await?;

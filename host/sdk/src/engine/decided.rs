@@ -2,7 +2,6 @@
 //! another. They are alike, so that they are packed.
 
 use std::collections::HashMap;
-use std::iter;
 
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::Decimal;
@@ -265,34 +264,6 @@ fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
     let bytes = lz4_flex::decompress_size_prepended(packed).ok()?;
     let (inner, bytes) = bytes.split_first()?;
     ((*form, *inner) == (PACKED, body::FORM)).then(|| bytes.to_vec())
-}
-
-impl DecisionRecord {
-    /// Judges it again, fed as it was: the places of the policies that now answer otherwise. What
-    /// the host itself cut short says nothing.
-    #[must_use]
-    pub fn judge_again(&self, setup: &Setup) -> Vec<usize> {
-        let mut others = Vec::new();
-        let mut quote = None;
-        if let Some(priced) = &self.priced {
-            quote = priced.outcome.as_ref().ok().and_then(|outcome| outcome.as_ref().ok());
-            for priced in iter::once(priced).chain(priced.beside.as_deref()) {
-                let is_hosts = priced.outcome.as_ref().is_err_and(Fault::is_hosts);
-                if !(is_hosts || priced.is_said_again(setup, &self.call, self.erased)) {
-                    others.push(priced.binding);
-                }
-            }
-        }
-        let asks = Amounts::of_call(&self.call.quantities, quote).unwrap_or_default();
-        for judged in &self.judged {
-            let is_hosts = judged.outcome.as_ref().is_err_and(Fault::is_hosts);
-            let same = || judged.is_said_again(setup, self, &asks);
-            if !(is_hosts || same()) {
-                others.push(judged.binding);
-            }
-        }
-        others
-    }
 }
 
 /// What was asked for.

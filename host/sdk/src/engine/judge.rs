@@ -1,7 +1,6 @@
 //! The judge: what is known of a tenant in memory, and what its policies say to a call against it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::iter;
 use std::sync::Arc;
 
 use tollgate_policy_core::contract::{
@@ -22,7 +21,7 @@ use super::records::{Author, Disabled, Records};
 use super::served::Current;
 use super::tally::{Places, Subscription, Tally, TallyError, id_of};
 use super::{Binding, Call, DISABLED, Event, Failing, Setup};
-use crate::sandbox::{Ability, Fault, Policy};
+use crate::sandbox::{Ability, Answer, Fault, Policy};
 
 /// A call that is cut down to what policies grant is judged again; so often at the most.
 const GRANTS_MAX: usize = 3;
@@ -81,9 +80,19 @@ impl Judged {
         asks: &Amounts,
     ) -> bool {
         let Some(Binding { policy, .. }) = setup.bindings.get(self.binding) else { return false };
-        let DecisionRecord { call, at, partial, erased, .. } = decision;
-        let answer = policy.check(self.request(policy, call, asks, *at, *partial));
-        answer.outcome == self.outcome && (*erased || answer.fuel == self.fuel)
+        let answer = self.answer(policy, decision, asks);
+        answer.outcome == self.outcome && (decision.erased || answer.fuel == self.fuel)
+    }
+
+    /// What a policy says that is fed this.
+    pub(super) fn answer(
+        &self,
+        policy: &Policy,
+        decision: &DecisionRecord,
+        asks: &Amounts,
+    ) -> Answer<Verdict> {
+        let DecisionRecord { call, at, partial, .. } = decision;
+        policy.check(self.request(policy, call, asks, *at, *partial))
     }
 
     fn request(
@@ -114,8 +123,7 @@ impl Judgement {
 
     /// Policies that failed, by their places.
     pub fn faults(&self) -> Vec<(usize, Fault)> {
-        let priced =
-            self.priced.iter().flat_map(|own| iter::once(own).chain(own.beside.as_deref()));
+        let priced = self.priced.iter().flat_map(Priced::both);
         let priced = priced.map(|own| (own.binding, own.outcome.as_ref().err()));
         let judged = self.judged.iter().map(|own| (own.binding, own.outcome.as_ref().err()));
         priced.chain(judged).filter_map(|(place, fault)| Some((place, fault?.clone()))).collect()
@@ -397,29 +405,32 @@ impl Judge {
 const NOT_GRANTED: &str = "not_granted";
 
 /// What is said to a call.
-enum Word {
+pub enum Word {
     Allow,
     Grant(Vec<Quantity>),
     Deny(Denial),
 }
 
 impl Word {
-    fn of(binding: &Binding, outcome: &Result<Verdict, Fault>) -> Self {
-        match outcome {
-            Ok(verdict) => match &verdict.decision {
+    pub fn of(binding: &Binding, outcome: &Result<Verdict, Fault>) -> Self {
+        Self::from(&binding.name, binding.failing, outcome)
+    }
+
+    /// Of a policy of this name.
+    pub fn from(name: &str, failing: Failing, outcome: &Result<Verdict, Fault>) -> Self {
+        match (outcome, failing) {
+            (Ok(verdict), _) => match &verdict.decision {
                 Decision::Allow => Self::Allow,
                 Decision::Grant(granted) => Self::Grant(granted.clone()),
                 Decision::Deny(denial) => Self::Deny(denial.clone()),
             },
-            Err(fault) => match binding.failing {
-                Failing::Closed => Self::Deny(failure(&binding.name, fault)),
-                Failing::Open => Self::Allow,
-            },
+            (Err(fault), Failing::Closed) => Self::Deny(failure(name, fault)),
+            (Err(_), Failing::Open) => Self::Allow,
         }
     }
 
     /// One denial denies, and the first one is told; of what several grant the least is granted.
-    fn and(self, next: Self) -> Self {
+    pub fn and(self, next: Self) -> Self {
         match (self, next) {
             (Self::Deny(denial), _) | (_, Self::Deny(denial)) => Self::Deny(denial),
             (Self::Allow, word) | (word, Self::Allow) => word,

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod acts;
+mod again;
 mod alerts;
 mod amounts;
 mod ask;
@@ -13,6 +14,7 @@ mod book;
 mod booking;
 mod builder;
 mod carry;
+mod context;
 mod decided;
 mod erase;
 mod erasure;
@@ -38,9 +40,12 @@ mod tally;
 mod upkeep;
 mod verify;
 
+pub use again::{Candidate, Fate, Rejudged, Unjudged};
+pub(crate) use amounts::cost;
 pub use builder::{HostBuilder, Random};
 pub use carry::carry;
-pub use decided::{Asked, DecisionRecord, ReviewRecord, context_of, decisions, reviews};
+pub use context::{Context, ContextPolicy};
+pub use decided::{Asked, DecisionRecord, ReviewRecord, Said, context_of, decisions, reviews};
 pub use erase::{erase, finish_erasures};
 pub use host::{Host, HostError};
 pub use judge::Judged;
@@ -51,7 +56,7 @@ pub use operation::{
     Reserved, Run, RunState, Subject,
 };
 pub use price::Priced;
-pub use quarantine::{PolicyKey, Quarantined};
+pub use quarantine::{PolicyKey, Quarantined, quarantined};
 pub use records::{Agent, Author, Disabled};
 pub use rollout::{BindingMode, Canary, NotAShare, Percent};
 pub use rollup::{GRAINS_MS, GROUPINGS, LATENCY_BOUNDS_MS, LATENCY_MS, follow, metrics};
@@ -197,7 +202,7 @@ impl Setup {
     /// Under which name batches say that they were judged with it.
     #[must_use]
     pub fn context_name(&self) -> String {
-        body::context(self).0
+        Context::of(self).named().0
     }
 
     pub(crate) fn check(&self) -> Result<(), SetupError> {

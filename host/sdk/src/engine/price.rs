@@ -1,5 +1,6 @@
 //! What a call costs, by the policy that prices.
 
+use std::iter;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use tollgate_policy_core::window::Instant;
 
 use super::feed::{Feed, Known};
 use super::{Binding, Call, EngineError, Setup};
-use crate::sandbox::{Ability, Fault};
+use crate::sandbox::{Ability, Fault, Policy};
 
 /// What a pricing policy was fed beside the call, and what it said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,18 @@ impl Beforehand {
 }
 
 impl Priced {
+    /// This one, and the one beside it.
+    pub(super) fn both(&self) -> impl Iterator<Item = &Self> {
+        iter::once(self).chain(self.beside.as_deref())
+    }
+
+    /// The same call's price by another policy, in the same place.
+    pub(super) fn by(&self, policy: &Policy, call: &Call, facts: Vec<Fact>) -> Self {
+        let priced = Self { facts, beside: None, ..self.clone() };
+        let answer = policy.price(priced.usage(&Feed::new(&policy.manifest().reads), call));
+        Self { outcome: answer.outcome, fuel: answer.fuel, ..priced }
+    }
+
     /// Whether the same is said to the same call again, and takes as much; that it need not where
     /// something in it was erased.
     pub(super) fn is_said_again(&self, setup: &Setup, call: &Call, erased: bool) -> bool {

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tollgate_policy_core::window::Instant;
 
+use super::records::Records;
 use super::{Binding, Layer, Setup};
 use crate::sandbox::Fault;
+use crate::store::{Need, Store, StoreError, Tenant};
 
 /// It is taken out once it failed so often in a row.
 pub const FAILURES_MAX: u32 = 10;
@@ -83,4 +85,18 @@ impl Watch {
         }
         enough
     }
+}
+
+/// Which of a tenant's policies are asked no longer, and why.
+pub async fn quarantined<S: Store>(
+    store: &S,
+    tenant: &Tenant,
+) -> Result<Vec<(PolicyKey, Quarantined)>, StoreError> {
+    let need = Need { whole: true, ..Need::head(tenant.clone()) };
+    let mut records = Records::default();
+    if let Some(found) = store.read(&[need]).await?.pop() {
+        records.load(&found.records);
+    }
+    let all = records.quarantined().iter();
+    Ok(all.map(|(policy, why)| (policy.clone(), why.clone())).collect())
 }

@@ -3,12 +3,17 @@
 
 mod bindings;
 mod current;
+mod flips;
 mod follow;
+mod replay;
+mod shadow;
+mod walk;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tollgate_policy_core::Meter;
+use tollgate_policy_core::decimal::DecimalError;
 
 use crate::engine::{Setup, SetupError};
 use crate::sandbox::{Policy, Refused, Sandbox};
@@ -19,7 +24,10 @@ use crate::store::{
 use current::Current;
 
 pub use bindings::{Bindings, Bound, Change, Prices, TenantSettings};
+pub use flips::{Example, Flip, Hit, Sums};
 pub use follow::Trouble;
+pub use replay::ReplayReport;
+pub use shadow::{Compared, Evidence};
 
 /// How often a revision's number is sought anew while others push beside.
 const ATTEMPTS: usize = 8;
@@ -90,6 +98,14 @@ pub enum RegistryError {
     /// A tenant cannot be judged with all that is bound for it.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// Something was judged with a component that is kept nowhere.
+    #[error(
+        "the component `sha256:{0}`, with which decisions were taken, is kept nowhere: push it"
+    )]
+    UnknownComponent(String),
+    /// A sum does not fit.
+    #[error("a sum of money does not fit: {0}")]
+    Amount(#[from] DecimalError),
     /// What is bound cannot be read.
     #[error("what is bound cannot be read, a later version wrote it: {0}")]
     Unreadable(String),
@@ -124,6 +140,8 @@ struct Inner<S> {
     sandbox: Arc<Sandbox>,
     /// By component and settings: tenants share what is alike.
     loaded: Mutex<HashMap<(String, String), Policy>>,
+    /// Components that hosts are embedded with, by digest: they are kept in no store.
+    embedded: Mutex<HashMap<String, &'static [u8]>>,
     current: tokio::sync::Mutex<Current>,
     troubles: Mutex<HashMap<Tenant, Trouble>>,
     /// One at a time brings what is bound, so that the last is what is left.
@@ -137,10 +155,28 @@ impl<S: Store + RegistryStore> Registry<S> {
             store,
             sandbox,
             loaded: Mutex::default(),
+            embedded: Mutex::default(),
             current: tokio::sync::Mutex::default(),
             troubles: Mutex::default(),
             bringing: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// The store that it is on.
+    #[must_use]
+    pub fn store(&self) -> &Arc<S> {
+        &self.0.store
+    }
+
+    /// Hosts may have judged with this component without its being pushed.
+    pub fn know(&self, component: &'static [u8]) {
+        let mut embedded = self.0.embedded.lock().unwrap_or_else(PoisonError::into_inner);
+        embedded.insert(crate::sandbox::digest(component), component);
+    }
+
+    fn embedded(&self, digest: &str) -> Option<Vec<u8>> {
+        let embedded = self.0.embedded.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(embedded.get(digest)?.to_vec())
     }
 
     /// Lets a component in with its settings, and makes it a policy's next revision.
@@ -296,38 +332,43 @@ impl<S: Store + RegistryStore> Registry<S> {
     }
 
     /// A revision's policy, ready to be asked.
-    async fn load(&self, id: &RevisionId) -> Result<Policy, RegistryError> {
+    pub async fn load(&self, id: &RevisionId) -> Result<Policy, RegistryError> {
         let store = &self.0.store;
         let unknown = || RegistryError::UnknownRevision(id.clone());
         let row = store.revision(&id.owner, &id.policy, id.number).await?.ok_or_else(unknown)?;
-        let key = (row.digest.clone(), row.settings.clone());
-        let loaded = || self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(policy) = loaded().get(&key) {
-            return Ok(policy.clone());
+        if let Some(policy) = self.loaded(&row.digest, &row.settings) {
+            return Ok(policy);
         }
         let bytes = store.component(&id.owner, &row.digest).await?.ok_or_else(unknown)?;
-        let policy = self.load_bytes(&id.policy, bytes, &row.settings).await?;
-        let mut loaded = loaded();
-        if loaded.len() >= LOADED_MAX {
-            // Those that serve are held by who they serve.
-            loaded.clear();
-        }
-        loaded.insert(key, policy.clone());
-        Ok(policy)
+        self.load_bytes(&id.policy, bytes, &row.settings).await
     }
 
-    /// Compiling takes long, and happens beside those who wait for answers.
-    async fn load_bytes(
+    fn loaded(&self, digest: &str, settings: &str) -> Option<Policy> {
+        let loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.get(&(digest.to_owned(), settings.to_owned())).cloned()
+    }
+
+    /// A component's policy, ready to be asked, whether or not it was pushed. Compiling takes long, and
+    /// happens beside those who wait for answers.
+    pub async fn load_bytes(
         &self,
         policy: &str,
         bytes: Vec<u8>,
         settings: &str,
     ) -> Result<Policy, RegistryError> {
         let (inner, settings) = (Arc::clone(&self.0), settings.to_owned());
-        let load = tokio::task::spawn_blocking(move || inner.sandbox.load(&bytes, &settings));
+        let own = settings.clone();
+        let load = tokio::task::spawn_blocking(move || inner.sandbox.load(&bytes, &own));
         let loaded = load.await.unwrap_or_else(|error| Err(Refused::Host(error.to_string())));
-        let policy = policy.to_owned();
-        loaded.map_err(|reason| RegistryError::Refused { policy, reason })
+        let refused = |reason| RegistryError::Refused { policy: policy.to_owned(), reason };
+        let policy = loaded.map_err(refused)?;
+        let mut loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded.len() >= LOADED_MAX {
+            // Those that serve are held by who they serve.
+            loaded.clear();
+        }
+        loaded.insert((policy.admitted().digest.clone(), settings), policy.clone());
+        Ok(policy)
     }
 }
 

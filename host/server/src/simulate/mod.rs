@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tollgate_host::engine::{
     Agent, AgentText, Author, Binding, Call, Event, Host, Operation, Setup, Subject,
 };
-use tollgate_host::store::{Clock, Need, Store, Tenant};
+use tollgate_host::store::{Clock, Need, Owner, RegistryStore, Signed, Store, Tenant};
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::dimension;
@@ -106,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn set_up(config: &Config) -> Result<Setup> {
+async fn set_up(store: &impl RegistryStore, config: &Config, at: i64) -> Result<Setup> {
     let sandbox = components::sandbox(config.sandbox, components::cache_directory())?;
     let mut bindings = Vec::new();
     for policy in &config.policies {
@@ -116,6 +116,11 @@ fn set_up(config: &Config) -> Result<Setup> {
         let policy = sandbox
             .load(&component, &settings)
             .with_context(|| format!("policy `{name}` is refused"))?;
+        // So that what is decided can be judged again.
+        let (author, message) = ("simulation".to_owned(), String::new());
+        let signed = Signed { at, author, message };
+        let digest = &policy.admitted().digest;
+        store.put_component(&Owner::Platform, digest, &component, &signed).await?;
         bindings.push(Binding::new(name, policy));
     }
     let catalog = match config.catalog {
@@ -129,21 +134,21 @@ fn set_up(config: &Config) -> Result<Setup> {
 }
 
 async fn simulate(
-    store: impl Store,
+    store: impl Store + RegistryStore,
     tenant: Tenant,
     config: Config,
     rows: &[Row],
     now: &AtomicI64,
     clock: Clock,
 ) -> Result<Report> {
-    let setup = set_up(&config)?;
+    let begins = rows.first().map_or(0, |row| row.at);
+    let setup = set_up(&store, &config, begins).await?;
     let store = Arc::new(store);
     let host = Host::builder(Arc::clone(&store), clock, random())
         .tenant(tenant.clone(), setup)
         .shards(1)
         .start()
         .await?;
-    let begins = rows.first().map_or(0, |row| row.at);
     let found = store.read(&[Need::head(tenant.clone())]).await?;
     if found.iter().any(|found| found.head.at > begins) {
         bail!(

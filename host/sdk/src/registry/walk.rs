@@ -1,0 +1,123 @@
+//! Goes through what was decided, page by page, on all processors.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use futures_util::stream::{self, TryStreamExt};
+use tollgate_policy_core::calendar::TenantCalendar;
+use tollgate_policy_core::window::Instant;
+
+use super::{Registry, RegistryError};
+use crate::engine::{Binding, Context, ContextPolicy, Setup, context_of};
+use crate::sandbox::Policy;
+use crate::store::{BatchKey, BatchRow, Owner, RegistryStore, Store, Tenant};
+
+/// So many batches at a time.
+const PAGE: u32 = 64;
+
+/// Batches of a tenant, each with what it was judged with; none: a later engine wrote it.
+pub struct Page {
+    pub tenant: Tenant,
+    pub batches: Vec<(BatchRow, Option<Arc<Setup>>)>,
+}
+
+impl<S: Store + RegistryStore> Registry<S> {
+    /// Has all that was decided in a stretch of time looked at, and what comes of that merged. `on`
+    /// hears up to when it came.
+    pub(super) async fn walk<R: Default + Send + 'static>(
+        &self,
+        tenant: &Tenant,
+        period: Range<Instant>,
+        look: impl Fn(&Page) -> Result<R, RegistryError> + Clone + Send + 'static,
+        merge: impl Fn(R, R) -> Result<R, RegistryError>,
+        on: impl Fn(Instant),
+    ) -> Result<R, RegistryError> {
+        let begin = (BatchKey::before(period.start), HashMap::new());
+        let pages = stream::try_unfold(begin, async |(after, mut setups)| {
+            let rows = self.0.store.batches(tenant, after, PAGE).await?;
+            let mut batches = Vec::with_capacity(rows.len());
+            let mut after = None;
+            for row in rows.into_iter().take_while(|row| row.key.at < period.end) {
+                after = Some(row.key);
+                if row.allowed.is_empty() && row.denied.is_empty() && row.body.is_empty() {
+                    continue;
+                }
+                let setup = self.setup_then(tenant, &row, &mut setups).await?;
+                batches.push((row, setup));
+            }
+            let next = after.map(|after| {
+                on(after.at);
+                (Page { tenant: tenant.clone(), batches }, (after, setups))
+            });
+            Ok::<_, RegistryError>(next)
+        });
+        let lanes = available_parallelism().map_or(1, usize::from);
+        let looks = pages.map_ok(|page| {
+            let look = look.clone();
+            let task = tokio::task::spawn_blocking(move || look(&page));
+            async move { task.await.map_err(|error| RegistryError::Unreadable(error.to_string()))? }
+        });
+        let add = |sum, more| std::future::ready(merge(sum, more));
+        looks.try_buffer_unordered(lanes).try_fold(R::default(), add).await
+    }
+
+    /// What a batch was judged with.
+    async fn setup_then(
+        &self,
+        tenant: &Tenant,
+        batch: &BatchRow,
+        known: &mut HashMap<String, Option<Arc<Setup>>>,
+    ) -> Result<Option<Arc<Setup>>, RegistryError> {
+        let Some(name) = context_of(batch) else { return Ok(None) };
+        if let Some(setup) = known.get(&name) {
+            return Ok(setup.clone());
+        }
+        let body = self.0.store.context(tenant, &name).await?;
+        let context = body.as_deref().and_then(Context::read);
+        let setup = match context {
+            Some(context) => Some(Arc::new(self.again(tenant, context).await?)),
+            None => None,
+        };
+        known.insert(name, setup.clone());
+        Ok(setup)
+    }
+
+    /// The policies that judged, as they were.
+    async fn again(&self, tenant: &Tenant, context: Context) -> Result<Setup, RegistryError> {
+        let Context { policies, time_zone: zone, first_day_of_week, .. } = context;
+        let mut bindings = Vec::with_capacity(policies.len());
+        for own in policies {
+            let policy = self.policy_then(tenant, &own).await?;
+            let ContextPolicy { name, layer, revision, failing, mode, .. } = own;
+            bindings.push(Binding { name, policy, failing, layer, revision, mode });
+        }
+        let calendar = TenantCalendar { zone, first_day_of_week };
+        Ok(Setup { bindings, calendar, ..Setup::default() })
+    }
+
+    async fn policy_then(
+        &self,
+        tenant: &Tenant,
+        own: &ContextPolicy,
+    ) -> Result<Policy, RegistryError> {
+        let ContextPolicy { name, component, settings, .. } = own;
+        if let Some(policy) = self.loaded(component, settings) {
+            return Ok(policy);
+        }
+        let bytes = match self.embedded(component) {
+            Some(bytes) => bytes,
+            None => {
+                let store = &self.0.store;
+                let tenants = store.component(&Owner::Tenant(tenant.clone()), component).await?;
+                let bytes = match tenants {
+                    Some(bytes) => Some(bytes),
+                    None => store.component(&Owner::Platform, component).await?,
+                };
+                bytes.ok_or_else(|| RegistryError::UnknownComponent(component.clone()))?
+            }
+        };
+        self.load_bytes(name, bytes, settings).await
+    }
+}

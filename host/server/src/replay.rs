@@ -1,0 +1,193 @@
+//! `tollgate replay`: recorded decisions are judged again.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tollgate_host::engine::Candidate;
+use tollgate_host::registry::{Flip, Hit, Registry, ReplayReport, Sums};
+use tollgate_host::sandbox::Limits;
+use tollgate_host::store::{RegistryStore, Store, Tenant};
+
+use crate::components;
+use crate::period::{Period, instant};
+use crate::policies::Named;
+use crate::policy::read_settings;
+use crate::stores::{AnyStore, StoreUrl};
+use crate::surroundings::wall_clock;
+
+/// What is judged again, and with what.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
+    #[arg(long, value_name = "URL")]
+    store: StoreUrl,
+    /// With this revision in the place of the policy's own: `monthly@3`, or a tenant's
+    /// `acme/monthly@3`; without any, by the same policies
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<Named>,
+    /// With this component: a .wasm file, or the name of a standard one
+    #[arg(long, conflicts_with = "revision", requires = "policy")]
+    component: Option<String>,
+    /// The component's settings, a JSON file; none: `{}`
+    #[arg(long, requires = "component")]
+    settings: Option<PathBuf>,
+    /// In the place of which policy the component is asked
+    #[arg(long, requires = "component")]
+    policy: Option<String>,
+    /// Whose decisions; may be repeated; without it everybody's
+    #[arg(long)]
+    tenant: Vec<Tenant>,
+    #[command(flatten)]
+    period: Period,
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what came out. A failure where the same policies say something else.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        match StoreUrl::open_there(&arguments.store, wall_clock()).await? {
+            AnyStore::Postgres(store) => replay(store, arguments).await,
+            AnyStore::Sqlite(store, _) => replay(store, arguments).await,
+        }
+    })?;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print(&report);
+    }
+    let is_proof = arguments.revision.is_none() && arguments.component.is_none();
+    let failed = is_proof && (report.told.differences > 0 || report.told.unreadable > 0);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What came out, and how long it took.
+#[derive(Serialize)]
+pub struct Report {
+    #[serde(flatten)]
+    told: ReplayReport,
+    elapsed_ms: u64,
+}
+
+async fn replay<S: Store + RegistryStore>(store: S, arguments: &Arguments) -> Result<Report> {
+    let sandbox = components::sandbox(Limits::default(), components::cache_directory())?;
+    let store = Arc::new(store);
+    let registry = Registry::new(Arc::clone(&store), Arc::new(sandbox));
+    let candidate = match (&arguments.revision, &arguments.component, &arguments.policy) {
+        (Some(named), ..) => Some(candidate(&registry, named).await?),
+        (None, Some(component), Some(name)) => {
+            let bytes = components::read(component)?.into_owned();
+            let settings = match &arguments.settings {
+                Some(path) => read_settings(path)?,
+                None => "{}".into(),
+            };
+            let policy = registry.load_bytes(name, bytes, &settings).await?;
+            Some(Candidate { name: name.clone(), policy })
+        }
+        _ => None,
+    };
+    let tenants = match arguments.tenant.is_empty() {
+        true => store.tenants().await?,
+        false => arguments.tenant.clone(),
+    };
+    judge(&registry, &tenants, &arguments.period, candidate).await
+}
+
+/// A revision as a candidate for its policy's place.
+pub async fn candidate<S: Store + RegistryStore>(
+    registry: &Registry<S>,
+    named: &Named,
+) -> Result<Candidate> {
+    let id = named.revision(registry).await?;
+    let policy = registry.load(&id).await?;
+    Ok(Candidate { name: id.policy, policy })
+}
+
+/// Judges, and shows how far it is.
+pub async fn judge<S: Store + RegistryStore>(
+    registry: &Registry<S>,
+    tenants: &[Tenant],
+    period: &Period,
+    candidate: Option<Candidate>,
+) -> Result<Report> {
+    components::know_standard(registry);
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    let on = |tenant: &Tenant, at| {
+        bar.set_message(format!("{tenant} up to {}", instant(at)));
+        bar.tick();
+    };
+    let begun = std::time::Instant::now();
+    let told = registry.replay(tenants, period.range()?, candidate.map(Arc::new), on).await;
+    bar.finish_and_clear();
+    let told = told.context("what was decided cannot be judged again")?;
+    let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if told.decisions == 0 && told.unasked == 0 && told.unrecorded.is_empty() {
+        bail!("nothing was decided then: look at `--since`, `--until` and `--tenant`");
+    }
+    Ok(Report { told, elapsed_ms })
+}
+
+/// For people.
+pub fn print(Report { told, elapsed_ms }: &Report) {
+    let rate = told.decisions * 1_000 / (*elapsed_ms).max(1);
+    println!("{} decisions judged again, {rate} a second", told.decisions);
+    println!("{} come out otherwise", told.differences);
+    print_flips(&told.flips, &told.users, &told.agents);
+    for (what, sums) in [
+        ("newly denied", &told.newly_denied),
+        ("newly allowed", &told.newly_allowed),
+        ("still allowed, as priced", &told.cost_before),
+        ("still allowed, as it would be", &told.cost_after),
+    ] {
+        if sums.iter().next().is_some() {
+            println!("{what}: {}", money(sums));
+        }
+    }
+    for (count, why) in [
+        (told.unasked, "were refused before any policy was asked"),
+        (told.forced, "were cut short by the host"),
+        (told.unreadable, "batches were written by a later version"),
+    ] {
+        if count > 0 {
+            println!("{count} {why}, and are not judged again");
+        }
+    }
+    for (counter, count) in &told.unrecorded {
+        println!("{count} cannot be judged: nobody was fed `{counter}` then. Bind it in shadow");
+    }
+    for read in &told.unfed {
+        println!("it reads `{read}`, which nobody was fed then: it is judged without");
+    }
+}
+
+/// What comes out otherwise, and for whom.
+pub fn print_flips(flips: &[Flip], users: &[Hit], agents: &[Hit]) {
+    for Flip { from, to, count, money: sums, examples } in flips {
+        println!("{count:>10}  {from} -> {to}  {}", money(sums));
+        for own in examples {
+            let dimensions = own.dimensions.iter().map(|own| format!("{}={}", own.name, own.value));
+            let dimensions = dimensions.collect::<Vec<_>>().join(" ");
+            println!("            {}  {}  {dimensions}", instant(own.at), own.tenant);
+            println!("              {} -> {}", own.before, own.after);
+        }
+    }
+    for (what, hits) in [("users", users), ("agents", agents)] {
+        if !hits.is_empty() {
+            let hits = hits.iter().map(|own| format!("{} ({})", own.value, own.count));
+            println!("{what} most hit: {}", hits.collect::<Vec<_>>().join(", "));
+        }
+    }
+}
+
+fn money(sums: &Sums) -> String {
+    sums.iter().map(|money| money.to_string()).collect::<Vec<_>>().join(", ")
+}
