@@ -6,14 +6,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tollgate_host::engine::{
     Binding, Call, Denied, Host, HostError, Mode, Operation, Outcome, Recorded, Reserved, Setup,
 };
+use tollgate_host::registry::Registry;
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
-use tollgate_host::store::{Store, StoreError};
+use tollgate_host::store::{RegistryStore, Store, StoreError};
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::contract::{Dimension, Quantity};
 use uuid::Uuid;
@@ -117,27 +118,30 @@ pub enum Trouble {
 }
 
 /// A host and the tenants it serves: `t0`, `t1` and so on, which may each use so many tokens for
-/// each agent.
+/// each agent, until something else is bound for them.
 #[derive(Clone)]
 pub struct Embedded(Host);
 
 impl Embedded {
     /// Starts one on a store. Compiled components are kept in `cache`.
-    pub async fn start<S: Store>(
+    pub async fn start<S: Store + RegistryStore>(
         store: Arc<S>,
         cache: &Path,
         tenants: usize,
         limit: Decimal,
     ) -> Result<Self, String> {
-        let setup = Arc::new(setup(cache, limit));
+        let sandbox = sandbox(cache);
+        let setup = Arc::new(setup(&sandbox, limit));
+        let registry = Registry::new(Arc::clone(&store), sandbox);
         let random = Random::default();
         let mut builder = Host::builder(store, Arc::new(clock_ms), Arc::new(move || random.next()));
         for number in 0..tenants {
             let tenant = format!("t{number}").parse().expect("a tenant's name");
             builder = builder.tenant(tenant, Arc::clone(&setup));
         }
-        let host = builder.start().await;
-        Ok(Self(host.map_err(|error| error.to_string())?))
+        let host = builder.start().await.map_err(|error| error.to_string())?;
+        tokio::spawn(registry.follow(host.clone(), FOLLOWING));
+        Ok(Self(host))
     }
 
     /// Asks, and waits for the answer.
@@ -190,12 +194,20 @@ fn trouble(error: &HostError) -> Trouble {
     }
 }
 
-/// One counter of tokens, priced by the seed list: so all that moves for a tenant is in one place.
-fn setup(cache: &Path, limit: Decimal) -> Setup {
+/// The one in which a host's policies run.
+#[must_use]
+pub fn sandbox(cache: &Path) -> Arc<Sandbox> {
     let limits = Limits::default();
     let (instances, compiler) = (Instances::Pooled(32), Compiler::InProcess);
     let settings = Settings { limits, instances, compiler, cache: Some(cache.to_owned()) };
-    let sandbox = Sandbox::new(settings).expect("the sandbox");
+    Arc::new(Sandbox::new(settings).expect("the sandbox"))
+}
+
+/// How often a host looks for what is bound, if nobody tells it.
+const FOLLOWING: Duration = Duration::from_millis(250);
+
+/// One counter of tokens, priced by the seed list: so all that moves for a tenant is in one place.
+fn setup(sandbox: &Sandbox, limit: Decimal) -> Setup {
     let binding = |name: &str, settings: &str| {
         let component = tollgate_plugins::standard(name).expect("a standard component");
         Binding::new(name, sandbox.load(component, settings).expect("let in"))

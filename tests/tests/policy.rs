@@ -142,7 +142,10 @@ fn check_says_what_is_wrong_and_what_to_do() {
         (&["empty.wasm"], "does not export `tollgate:policy/policy@0.1.0`"),
         (&["text.wasm"], "not a WebAssembly component"),
         (&["absent.wasm"], "`absent.wasm`"),
-        (&["quota", "--settings", "settings.json"], "`quota` is refused: the policy refused"),
+        (
+            &["quota", "--settings", "settings.json"],
+            "`quota` is refused: the settings do not fit the policy's schema: at `/limits/0`: ",
+        ),
         (&["quota", "--settings", "broken.json"], "`broken.json` is not JSON"),
         (&["quota", "--settings", "absent.json"], "cannot read `absent.json`"),
     ];
@@ -211,7 +214,7 @@ fn policies_are_pushed_bound_and_rolled_back() {
     for (arguments, expected) in [
         (
             &["push", "house", "quota", "--settings", "bad.json"][..],
-            "`house` is refused: the policy refused",
+            "`house` is refused: the settings do not fit the policy's schema: at `/limits/0`: ",
         ),
         (&["push", "a b", "quota"], "`a b` is not a policy's name"),
         (&["bind", "nothing"], "there is no policy `nothing` of the platform: push it first"),

@@ -251,7 +251,7 @@ fn a_bad_config_is_an_error_that_names_the_policy_and_says_what_is_wrong() {
         ),
         (
             "[[policies]]\ncomponent = 'quota'\nsettings = { limits = 5 }",
-            "policy `quota` is refused: the policy refused its settings",
+            "policy `quota` is refused: the settings do not fit the policy's schema: at `/",
         ),
         (
             "[[policies]]\ncomponent = 'pricing'\nsettings = { prices = 'free' }",

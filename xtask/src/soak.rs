@@ -12,7 +12,7 @@ use crate::{BENCHMARKS, cargo, run as step, setup};
 #[derive(Args)]
 pub struct Soak {
     /// Only what has this number: 1 hosts killed, 2 the database killed, 3 answers lost,
-    /// 4 callers that hang up, 5 four hosts on one budget, 6 keys, 7 ends, 9 migrations,
+    /// 4 callers that hang up, 5 four hosts on one budget, 6 keys, 7 ends, 8 swaps, 9 migrations,
     /// 14 outages, 15 poisoned requests
     #[arg(long)]
     row: Option<u32>,
@@ -22,7 +22,7 @@ pub struct Soak {
 }
 
 /// The modules of the tests, by number.
-const ROWS: [(u32, &str); 11] = [
+const ROWS: [(u32, &str); 12] = [
     (1, "hosts_killed::"),
     (2, "database_killed::"),
     (3, "lost_answers::"),
@@ -30,6 +30,7 @@ const ROWS: [(u32, &str); 11] = [
     (5, "four_hosts::"),
     (6, "keys::"),
     (7, "endings::"),
+    (8, "swaps::"),
     (9, "migrations::"),
     (14, "outages::"),
     (14, "full_disks::"),

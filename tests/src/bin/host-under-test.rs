@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use sqlx::postgres::PgConnectOptions;
-use tollgate_host::store::{Durability, PostgresStore, SqliteStore, Store};
+use tollgate_host::store::{Durability, PostgresStore, RegistryStore, SqliteStore, Store};
 use tollgate_tests::embedded::{Embedded, Reply, Request, clock_ms};
 
 fn main() -> ExitCode {
@@ -78,7 +78,7 @@ async fn serve(arguments: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-async fn start<S: Store>(
+async fn start<S: Store + RegistryStore>(
     store: Result<S, tollgate_host::store::StoreError>,
     cache: &Path,
     tenants: usize,

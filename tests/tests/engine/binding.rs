@@ -170,7 +170,12 @@ where
     );
     let refused = push("own", quota, r#"{"limits":7}"#).await;
     let words = refused.as_ref().expect_err("refused").to_string();
-    assert!(words.starts_with("`own` is refused: the policy refused its settings"), "{words}");
+    assert!(
+        words.starts_with(
+            "`own` is refused: the settings do not fit the policy's schema: at `/limits`:"
+        ),
+        "{words}"
+    );
     assert_eq!(push("a b", quota, "{}").await, Err(RegistryError::Name("a b".into())));
     assert_eq!(registry.revisions(&owner, None).await, Ok(Vec::new()));
 

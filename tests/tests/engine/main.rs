@@ -99,6 +99,7 @@ on_both! {
     swapping:
     no_call_is_lost_or_judged_by_a_mixture_while_policies_change,
     what_is_asked_after_a_swap_is_judged_by_what_was_swapped_in,
+    books_that_rest_are_closed_and_opened_as_they_were,
     a_tenant_that_is_new_is_served_at_once;
 
     rollout:

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use tollgate_host::engine::{
@@ -113,6 +114,30 @@ pub async fn what_is_asked_after_a_swap_is_judged_by_what_was_swapped_in<S: Stor
         };
         join(join_all(before), swapped).await;
     }
+}
+
+pub async fn books_that_rest_are_closed_and_opened_as_they_were<S: Store>(house: &House<S>) {
+    let set = set(1);
+    let host = house.builder(&set).sweep(Duration::from_millis(10)).start().await.expect("a host");
+    let reserve = async || match ask(&host, reserve_of(one(), 3_600_000)).await {
+        Ok(Outcome::Reserved(reserved)) => reserved,
+        outcome => panic!("{outcome:?}"),
+    };
+    let reserved = reserve().await;
+    for _ in 0..2 {
+        // What is heard of does not rest.
+        house.advance(50_000);
+        reserve().await;
+        assert_eq!(host.books(), 1);
+    }
+    house.advance(60_001);
+    while host.books() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let settle = Operation::Settle { id: reserved.id, used: one().quantities };
+    let outcome = ask(&host, settle).await;
+    assert!(matches!(outcome, Ok(Outcome::Settled(_))), "{outcome:?}");
+    assert_eq!(host.books(), 1);
 }
 
 pub async fn a_tenant_that_is_new_is_served_at_once<S: Store>(house: &House<S>) {

@@ -20,4 +20,5 @@ mod proxy;
 mod sizes;
 mod sql;
 mod storm;
+mod swaps;
 mod tables;

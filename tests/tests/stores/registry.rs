@@ -1,7 +1,9 @@
 //! What policies there are, and where they are bound.
 
 use futures_util::future::join_all;
-use tollgate_host::store::{BindingSetRow, Owner, RegistryStore, RevisionRow, Scope, Signed};
+use tollgate_host::store::{
+    BindingSetRow, Owner, RegistryStore, RevisionId, RevisionRow, Scope, Signed,
+};
 
 fn tenant(name: &str) -> Owner {
     Owner::Tenant(name.parse().expect("a name"))
@@ -42,9 +44,9 @@ pub async fn a_revision_never_changes<S: RegistryStore>(store: &S) {
     assert_eq!(store.revisions(&tenant("acme"), None).await, Ok(all.to_vec()));
     assert_eq!(store.revisions(&tenant("acme"), Some("monthly")).await, Ok(all.to_vec()));
     assert_eq!(store.revisions(&tenant("acme"), Some("daily")).await, Ok(Vec::new()));
-    let found = store.revision(&tenant("acme"), "monthly", 2).await;
-    assert_eq!(found, Ok(Some(all[1].clone())));
-    assert_eq!(store.revision(&tenant("acme"), "monthly", 3).await, Ok(None));
+    let id = |number| RevisionId { number, ..all[0].id() };
+    let found = store.some_revisions(&[id(2), id(3)]).await;
+    assert_eq!(found, Ok(vec![all[1].clone()]));
 }
 
 pub async fn of_two_that_bind_at_once_one_is_told<S: RegistryStore>(store: &S) {

@@ -293,6 +293,11 @@ impl Book {
             > REMEMBERED_MAX
     }
 
+    /// Whether nothing is under way, and nothing was heard since an instant.
+    pub fn is_idle_since(&self, then: Instant) -> bool {
+        self.batch.is_none() && self.before.is_none() && self.as_of < then
+    }
+
     /// How many requests wait for their batch to be written.
     pub fn waiting(&self) -> usize {
         self.batch.as_ref().map_or(0, |batch| batch.answers.len())

@@ -1,6 +1,5 @@
 //! How a host is set up.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -177,16 +176,7 @@ impl<S: Store> HostBuilder<S> {
     pub async fn start(self) -> Result<Host, HostError> {
         let Self { store, tenants, settings } = self;
         let served = Tenants::default();
-        // Tenants that share a set-up share what is known of it.
-        let mut known: HashMap<*const Setup, Arc<Current>> = HashMap::new();
-        let mut currents = Vec::with_capacity(tenants.len());
-        for (tenant, setup) in tenants {
-            let current = match known.entry(Arc::as_ptr(&setup)) {
-                Entry::Occupied(known) => Arc::clone(known.get()),
-                Entry::Vacant(place) => Arc::clone(place.insert(Arc::new(Current::of(setup)?))),
-            };
-            currents.push((tenant, current));
-        }
+        let currents = Current::of_all(tenants)?;
         admit(&*store, &currents).await?;
         currents.into_iter().for_each(|(tenant, current)| served.serve(&tenant, current));
         // Before anything is written that would stand outside of its month. What cannot be made now
@@ -210,9 +200,9 @@ impl<S: Store> HostBuilder<S> {
         let (tenants, clock) = (Arc::clone(&desk.tenants), Arc::clone(&desk.settings.clock));
         let (here, gone) = watch::channel(());
         let store = Arc::clone(&desk.store);
-        let admit: Admit = Box::new(move |tenant, current| {
+        let admit: Admit = Box::new(move |tenants| {
             let store = Arc::clone(&store);
-            Box::pin(async move { admit(&*store, &[(tenant, current)]).await })
+            Box::pin(async move { admit(&*store, &tenants).await })
         });
         let host = Host::new(shards.collect(), tenants, clock, desk.ahead.clone(), admit, here);
         tokio::spawn(sweep(Arc::clone(&desk), host.downgrade()));
@@ -241,6 +231,9 @@ async fn admit<S: Store>(store: &S, tenants: &[(Tenant, Arc<Current>)]) -> Resul
 /// So many are in memory at once.
 const CONTEXTS_MAX: usize = 512;
 
+/// Books of which nothing was heard for so long are closed.
+const RESTING_MS: i64 = 60_000;
+
 /// Has reservations end whose time is over, of tenants from whom nothing else is heard.
 async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
     const PAGE: usize = 512;
@@ -261,6 +254,7 @@ async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
         if host.upgrade().is_none() {
             return;
         }
+        desk.tenants.rest(desk.now().saturating_sub(RESTING_MS));
     }
 }
 

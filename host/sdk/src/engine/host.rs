@@ -135,9 +135,10 @@ struct Inner {
     _here: watch::Sender<()>,
 }
 
-/// Makes a tenant known to the store, with what it is about to be judged with.
-pub type Admit =
-    Box<dyn Fn(Tenant, Arc<Current>) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
+/// Makes tenants known to the store, with what they are about to be judged with.
+pub type Admit = Box<
+    dyn Fn(Vec<(Tenant, Arc<Current>)>) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync,
+>;
 
 /// A host as its own tasks know it.
 pub struct WeakHost(Weak<Inner>);
@@ -178,10 +179,24 @@ impl Host {
         tenant: &Tenant,
         setup: impl Into<Arc<Setup>>,
     ) -> Result<(), HostError> {
-        let current = Arc::new(Current::of(setup.into())?);
-        (self.0.admit)(tenant.clone(), Arc::clone(&current)).await?;
-        self.0.tenants.serve(tenant, current);
+        self.serve_all(vec![(tenant.clone(), setup.into())]).await
+    }
+
+    /// The same for some tenants at once. Where this fails it stays with all of them as it was.
+    pub async fn serve_all(&self, tenants: Vec<(Tenant, Arc<Setup>)>) -> Result<(), HostError> {
+        let currents = Current::of_all(tenants)?;
+        (self.0.admit)(currents.clone()).await?;
+        for (tenant, current) in currents {
+            self.0.tenants.serve(&tenant, current);
+        }
         Ok(())
+    }
+
+    /// Of how many tenants the host has what it judges by in memory. Of others it reads that when they
+    /// ask.
+    #[must_use]
+    pub fn books(&self) -> usize {
+        self.0.tenants.books()
     }
 
     /// May this call go ahead? What it needs is held for so long, until it is settled or released.

@@ -1,6 +1,7 @@
 //! The tenants that a host serves: what each is judged with just now, and its books.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -26,6 +27,17 @@ impl Tenants {
 
     pub fn names(&self) -> Vec<Tenant> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    pub fn rest(&self, since: Instant) {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.values().for_each(|served| served.rest(since));
+    }
+
+    /// How many books are open.
+    pub fn books(&self) -> usize {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.values().filter(|served| served.book().is_some()).count()
     }
 
     /// From now on a tenant is judged with this. What is under way ends with what it began with.
@@ -60,11 +72,28 @@ impl Current {
     }
 }
 
+impl Current {
+    /// Tenants that share a set-up share what is known of it.
+    pub fn of_all(
+        tenants: impl IntoIterator<Item = (Tenant, Arc<Setup>)>,
+    ) -> Result<Vec<(Tenant, Arc<Self>)>, SetupError> {
+        let mut known: HashMap<*const Setup, Arc<Self>> = HashMap::new();
+        let of = |(tenant, setup): (Tenant, Arc<Setup>)| {
+            let current = match known.entry(Arc::as_ptr(&setup)) {
+                Entry::Occupied(known) => Arc::clone(known.get()),
+                Entry::Vacant(place) => Arc::clone(place.insert(Arc::new(Self::of(setup)?))),
+            };
+            Ok((tenant, current))
+        };
+        tenants.into_iter().map(of).collect()
+    }
+}
+
 /// A tenant that a host serves.
 pub struct Served {
     current: ArcSwap<Current>,
-    /// The books, while they are open. Their shard alone opens, closes and writes them; others may
-    /// look, where they need not wait for that.
+    /// The books, while they are open. Their shard alone opens and writes them; others may look, where
+    /// they need not wait for that, and close what rests.
     book: Mutex<Option<Box<Book>>>,
 }
 
@@ -96,6 +125,15 @@ impl Served {
         let priced = call.zip(at.filter(|_| current.prices_ahead));
         let priced = priced.and_then(|(call, at)| price(&setup, Known::default(), call, at));
         Ok(Beforehand { setup, priced })
+    }
+
+    /// Closes books of which nothing was heard since an instant: what they hold can be had again.
+    pub fn rest(&self, since: Instant) {
+        if let Ok(mut book) = self.book.try_lock()
+            && book.as_ref().is_some_and(|book| book.is_idle_since(since))
+        {
+            *book = None;
+        }
     }
 
     /// The answer to a question, where it can be had at once.

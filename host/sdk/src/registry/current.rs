@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::prices::PriceList;
 
-use super::bindings::{Bindings, Prices, TenantSettings};
+use super::bindings::{Bindings, Bound, Prices, TenantSettings};
 use super::{Registry, RegistryError};
 use crate::engine::{Binding, Layer, Setup};
 use crate::sandbox::Ability;
-use crate::store::{Owner, RegistryStore, Scope, Store, StoreError, Tenant};
+use crate::store::{Owner, RegistryStore, RevisionId, Scope, Store, StoreError, Tenant};
 
 /// As of the last look at the store.
 #[derive(Default)]
@@ -21,6 +21,7 @@ pub struct Current {
 }
 
 /// What is bound for a tenant, layer by layer.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Layers {
     platform: Bindings,
     plan: Bindings,
@@ -102,6 +103,20 @@ impl Current {
     fn bound(&self, owner: Owner, plan: &str) -> Bindings {
         let scope = Scope { owner, plan: plan.to_owned() };
         self.scopes.get(&scope).cloned().unwrap_or_default()
+    }
+}
+
+impl Layers {
+    /// All revisions that are bound.
+    pub fn revisions(&self) -> impl Iterator<Item = RevisionId> {
+        let Self { platform, plan, tenant } = self;
+        [platform, plan, tenant].into_iter().flat_map(|own| own.policies.iter().map(Bound::id))
+    }
+
+    /// The same for all whose layers are alike.
+    pub fn name(&self) -> String {
+        let Self { platform, plan, tenant } = self;
+        format!("{platform}{plan}{tenant}")
     }
 }
 

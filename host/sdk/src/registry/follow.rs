@@ -1,11 +1,17 @@
 //! Brings what is bound to a host that runs, soon after it is bound.
 
-use std::sync::PoisonError;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::current::Layers;
 use super::{Registry, RegistryError};
-use crate::engine::{Host, HostError};
+use crate::engine::{Host, HostError, Setup};
 use crate::store::{RegistryStore, Store, Tenant};
+
+/// So many tenants are made known to the store in one go.
+const SERVED_AT_ONCE: usize = 512;
 
 /// Why a tenant is still judged with what was bound before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,26 +34,56 @@ impl<S: Store + RegistryStore> Registry<S> {
         let mut changed = current.take_changed();
         drop(current);
         changed.extend(self.troubles().into_iter().map(|(tenant, _)| tenant));
-        for tenant in changed {
-            let brought = self.bring_one(host, &tenant).await;
-            let mut troubles = self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-            match brought {
-                Ok(()) => troubles.remove(&tenant),
-                Err(trouble) => troubles.insert(tenant, trouble),
+        let current = self.0.current.lock().await;
+        let layers: Vec<(Tenant, Layers)> =
+            changed.into_iter().map(|tenant| (tenant.clone(), current.of(&tenant))).collect();
+        drop(current);
+        let ids: BTreeSet<_> = layers.iter().flat_map(|(_, layers)| layers.revisions()).collect();
+        self.learn(&Vec::from_iter(ids)).await?;
+        // Tenants for whom the same is bound share it.
+        let mut shared: HashMap<String, Result<Arc<Setup>, RegistryError>> = HashMap::new();
+        let mut ready = Vec::with_capacity(layers.len());
+        for (tenant, layers) in layers {
+            let setup = match shared.entry(layers.name()) {
+                Entry::Occupied(shared) => shared.get().clone(),
+                Entry::Vacant(place) => {
+                    let setup = self.assemble(&layers).await;
+                    let setup = setup.and_then(|setup| {
+                        setup.check()?;
+                        Ok(Arc::new(setup))
+                    });
+                    place.insert(setup).clone()
+                }
             };
+            match setup {
+                Ok(setup) => ready.push((tenant, setup)),
+                Err(error) => self.trouble(tenant, error.into()),
+            }
+        }
+        for some in ready.chunks(SERVED_AT_ONCE) {
+            match host.serve_all(some.to_vec()).await {
+                Ok(()) => some.iter().for_each(|(tenant, _)| self.no_trouble(tenant)),
+                Err(error) => {
+                    some.iter().for_each(|(tenant, _)| {
+                        self.trouble(tenant.clone(), error.clone().into());
+                    });
+                }
+            }
         }
         Ok(())
     }
 
-    async fn bring_one(&self, host: &Host, tenant: &Tenant) -> Result<(), Trouble> {
-        let current = self.0.current.lock().await;
-        let layers = current.of(tenant);
-        drop(current);
-        let setup = self.assemble(&layers).await?;
-        Ok(host.serve(tenant, setup).await?)
+    fn trouble(&self, tenant: Tenant, trouble: Trouble) {
+        let mut troubles = self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.insert(tenant, trouble);
     }
 
-    /// Does so again and again, until the host is gone.
+    fn no_trouble(&self, tenant: &Tenant) {
+        self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(tenant);
+    }
+
+    /// Does so whenever the store tells that something was bound, and every so often, since what it
+    /// tells may be lost; until the host is gone.
     pub async fn follow(self, host: Host, every: Duration) {
         let host = {
             let weak = host.downgrade();
@@ -56,8 +92,12 @@ impl<S: Store + RegistryStore> Registry<S> {
         };
         let mut ticks = tokio::time::interval(every.max(Duration::from_millis(10)));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let announcements = self.0.store.announcements();
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = announcements.next() => {}
+            }
             let Some(host) = host.upgrade() else { return };
             // What cannot be had now is had at the next tick.
             let _ = self.bring(&host).await;

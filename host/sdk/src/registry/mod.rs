@@ -35,6 +35,9 @@ const ATTEMPTS: usize = 8;
 /// So many policies at the most stay loaded.
 const LOADED_MAX: usize = 4_096;
 
+/// Of so many revisions it is remembered what they are.
+const REVISIONS_MAX: usize = 65_536;
+
 /// The registry gave no answer, and nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
@@ -140,6 +143,8 @@ struct Inner<S> {
     sandbox: Arc<Sandbox>,
     /// By component and settings: tenants share what is alike.
     loaded: Mutex<HashMap<(String, String), Policy>>,
+    /// What revisions are: components and settings.
+    revisions: Mutex<HashMap<RevisionId, (String, String)>>,
     /// Components that hosts are embedded with, by digest: they are kept in no store.
     embedded: Mutex<HashMap<String, &'static [u8]>>,
     current: tokio::sync::Mutex<Current>,
@@ -155,6 +160,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             store,
             sandbox,
             loaded: Mutex::default(),
+            revisions: Mutex::default(),
             embedded: Mutex::default(),
             current: tokio::sync::Mutex::default(),
             troubles: Mutex::default(),
@@ -333,14 +339,58 @@ impl<S: Store + RegistryStore> Registry<S> {
 
     /// A revision's policy, ready to be asked.
     pub async fn load(&self, id: &RevisionId) -> Result<Policy, RegistryError> {
-        let store = &self.0.store;
+        self.learn(std::slice::from_ref(id)).await?;
         let unknown = || RegistryError::UnknownRevision(id.clone());
-        let row = store.revision(&id.owner, &id.policy, id.number).await?.ok_or_else(unknown)?;
-        if let Some(policy) = self.loaded(&row.digest, &row.settings) {
+        let (digest, settings) = self.learnt(id).ok_or_else(unknown)?;
+        if let Some(policy) = self.loaded(&digest, &settings) {
             return Ok(policy);
         }
-        let bytes = store.component(&id.owner, &row.digest).await?.ok_or_else(unknown)?;
-        self.load_bytes(&id.policy, bytes, &row.settings).await
+        if let Some(policy) = self.load_known(&digest, &settings).await {
+            return Ok(policy);
+        }
+        let bytes = self.0.store.component(&id.owner, &digest).await?.ok_or_else(unknown)?;
+        self.load_bytes(&id.policy, bytes, &settings).await
+    }
+
+    /// Looks revisions up that are not known yet, all at once: they never change.
+    async fn learn(&self, ids: &[RevisionId]) -> Result<(), RegistryError> {
+        let unknown = |id: &&RevisionId| self.learnt(id).is_none();
+        let wanted: Vec<RevisionId> = ids.iter().filter(unknown).cloned().collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let rows = self.0.store.some_revisions(&wanted).await?;
+        let mut revisions = self.0.revisions.lock().unwrap_or_else(PoisonError::into_inner);
+        if revisions.len() + rows.len() > REVISIONS_MAX {
+            revisions.clear();
+        }
+        revisions.extend(rows.into_iter().map(|row| (row.id(), (row.digest, row.settings))));
+        Ok(())
+    }
+
+    /// A revision's component and settings.
+    fn learnt(&self, id: &RevisionId) -> Option<(String, String)> {
+        let revisions = self.0.revisions.lock().unwrap_or_else(PoisonError::into_inner);
+        revisions.get(id).cloned()
+    }
+
+    /// From the cache of compiled code, where it is known.
+    async fn load_known(&self, digest: &str, settings: &str) -> Option<Policy> {
+        let (inner, own) = (Arc::clone(&self.0), (digest.to_owned(), settings.to_owned()));
+        let load = tokio::task::spawn_blocking(move || inner.sandbox.load_known(&own.0, &own.1));
+        // What the cache cannot give is compiled anew.
+        let policy = load.await.ok()??.ok()?;
+        self.keep_loaded(settings, &policy);
+        Some(policy)
+    }
+
+    fn keep_loaded(&self, settings: &str, policy: &Policy) {
+        let mut loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded.len() >= LOADED_MAX {
+            // Those that serve are held by who they serve.
+            loaded.clear();
+        }
+        loaded.insert((policy.admitted().digest.clone(), settings.to_owned()), policy.clone());
     }
 
     fn loaded(&self, digest: &str, settings: &str) -> Option<Policy> {
@@ -362,12 +412,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         let loaded = load.await.unwrap_or_else(|error| Err(Refused::Host(error.to_string())));
         let refused = |reason| RegistryError::Refused { policy: policy.to_owned(), reason };
         let policy = loaded.map_err(refused)?;
-        let mut loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if loaded.len() >= LOADED_MAX {
-            // Those that serve are held by who they serve.
-            loaded.clear();
-        }
-        loaded.insert((policy.admitted().digest.clone(), settings), policy.clone());
+        self.keep_loaded(&settings, &policy);
         Ok(policy)
     }
 }

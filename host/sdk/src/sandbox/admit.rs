@@ -19,6 +19,7 @@ use super::limits::Limits;
 use super::policy::Policy;
 use super::refusal::Refused;
 use super::runtime::Runtime;
+use super::schema;
 use super::wasi;
 use super::wire::types as wire;
 
@@ -86,6 +87,7 @@ pub fn admit(
     let (mut store, instance) = instantiate(&scratch, &compiled, wasi)?;
     check_types(&mut store, instance, &abilities)?;
     let settings_schema = ask_schema(&mut store, instance)?;
+    schema::check(&settings_schema, settings)?;
     let (mut store, instance) = instantiate(&scratch, &compiled, wasi)?;
     let manifest = configure(&mut store, instance, settings)?;
     check_manifest(&manifest, &limits)?;

@@ -13,6 +13,7 @@ mod limits;
 mod policy;
 mod refusal;
 mod runtime;
+mod schema;
 mod wasi;
 mod wire;
 
@@ -92,31 +93,40 @@ impl Sandbox {
     pub fn load(&self, component: &[u8], settings: &str) -> Result<Policy, Refused> {
         let limits = self.runtime.limits;
         admit::precheck(component, &limits)?;
-        let name = self.entry_name(component, settings, &limits);
-        let cached = self.cache.as_ref().and_then(|cache| cache.get(&name));
-        let (admitted, code) = match cached {
-            Some(entry) => entry,
-            None => {
-                let instances = self.runtime.instances;
-                let (admitted, code) = self.compiler.run(component, settings, limits, instances)?;
-                if let Some(cache) = &self.cache {
-                    // A full disk costs the next start its time, and nothing else.
-                    let _ = cache.put(&name, &admitted, &code);
-                }
-                (admitted, code)
-            }
-        };
+        let digest = digest(component);
+        if let Some(policy) = self.load_known(&digest, settings) {
+            return policy;
+        }
+        let instances = self.runtime.instances;
+        let (admitted, code) = self.compiler.run(component, settings, limits, instances)?;
+        if let Some(cache) = &self.cache {
+            // A full disk costs the next start its time, and nothing else.
+            let _ = cache.put(&self.entry_name(&digest, settings, &limits), &admitted, &code);
+        }
+        self.policy(admitted, &code, settings)
+    }
+
+    /// The same of a component of which only the digest is at hand, where the cache knows it with
+    /// these settings.
+    #[must_use]
+    pub fn load_known(&self, digest: &str, settings: &str) -> Option<Result<Policy, Refused>> {
+        let name = self.entry_name(digest, settings, &self.runtime.limits);
+        let (admitted, code) = self.cache.as_ref()?.get(&name)?;
+        Some(self.policy(admitted, &code, settings))
+    }
+
+    fn policy(&self, admitted: Admitted, code: &[u8], settings: &str) -> Result<Policy, Refused> {
         // SAFETY: the bytes come from our own compiler, just now or by way of a cache that only
         // we can write to and whose entries are authenticated.
         #[allow(unsafe_code)]
-        let component = unsafe { Component::deserialize(&self.runtime.engine, &code) }
+        let component = unsafe { Component::deserialize(&self.runtime.engine, code) }
             .map_err(|error| Refused::Host(format!("{error:#}")))?;
         Policy::new(Arc::clone(&self.runtime), &component, admitted, settings.to_owned())
     }
 
-    fn entry_name(&self, component: &[u8], settings: &str, limits: &Limits) -> String {
+    fn entry_name(&self, component: &str, settings: &str, limits: &Limits) -> String {
         let parts = [
-            digest(component).as_bytes(),
+            component.as_bytes(),
             digest(settings.as_bytes()).as_bytes(),
             self.compatibility.as_bytes(),
             format!("{limits:?}").as_bytes(),

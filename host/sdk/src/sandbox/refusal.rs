@@ -74,6 +74,12 @@ pub enum Refused {
         /// What differs.
         reason: String,
     },
+    /// What it tells as its settings' schema is none.
+    #[error("what the policy tells as the schema of its settings is no JSON Schema: {0}")]
+    Schema(String),
+    /// The settings do not fit the component's schema.
+    #[error("the settings do not fit the policy's schema: {0}")]
+    Misfit(String),
     /// `configure` said no.
     #[error("the policy refused its settings: {0}")]
     Settings(String),

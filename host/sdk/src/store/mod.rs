@@ -22,7 +22,9 @@ pub use erased::{ChangeKey, ChangeRow, Renamed, Rewritten};
 pub use month::Month;
 pub use past::Past;
 pub use postgres::{Durability, PostgresStore};
-pub use registry::{BindingSetRow, Owner, RegistryStore, RevisionId, RevisionRow, Scope, Signed};
+pub use registry::{
+    Announcements, BindingSetRow, Owner, RegistryStore, RevisionId, RevisionRow, Scope, Signed,
+};
 pub use rows::{
     AccountRow, BatchKey, BatchRow, Carry, Closure, ClosureRow, CounterRow, DUE_MAX, EntryRow,
     Found, Head, HoldRow, HoldState, KeyRow, LatestKey, LatestRow, Need, Place, RecordRow, RollUp,

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tollgate_policy_core::window::Instant;
 
 use super::{StoreError, Tenant};
@@ -128,6 +131,38 @@ pub struct BindingSetRow {
     pub body: String,
 }
 
+/// Tells that something was bound.
+pub struct Announcements {
+    heard: Arc<Notify>,
+    /// Listens for as long as this is there.
+    listening: Option<AbortHandle>,
+}
+
+impl Announcements {
+    /// Nobody tells.
+    pub(super) fn none() -> Self {
+        Self { heard: Arc::default(), listening: None }
+    }
+
+    /// Told by a task.
+    pub(super) fn by(heard: Arc<Notify>, listening: AbortHandle) -> Self {
+        Self { heard, listening: Some(listening) }
+    }
+
+    /// Something was bound since this was last asked.
+    pub async fn next(&self) {
+        self.heard.notified().await;
+    }
+}
+
+impl Drop for Announcements {
+    fn drop(&mut self) {
+        if let Some(listening) = &self.listening {
+            listening.abort();
+        }
+    }
+}
+
 /// Keeps what policies there are.
 pub trait RegistryStore: Send + Sync + 'static {
     /// Keeps a component; whether it was not there before.
@@ -159,13 +194,11 @@ pub trait RegistryStore: Send + Sync + 'static {
         policy: Option<&str>,
     ) -> impl Future<Output = Result<Vec<RevisionRow>, StoreError>> + Send;
 
-    /// One revision.
-    fn revision(
+    /// These revisions, as far as there are such, in no order.
+    fn some_revisions(
         &self,
-        owner: &Owner,
-        policy: &str,
-        number: i64,
-    ) -> impl Future<Output = Result<Option<RevisionRow>, StoreError>> + Send;
+        ids: &[RevisionId],
+    ) -> impl Future<Output = Result<Vec<RevisionRow>, StoreError>> + Send;
 
     /// Binds, as of the next version of a scope; false: that is taken, somebody else bound.
     fn put_bindings(
@@ -179,6 +212,10 @@ pub trait RegistryStore: Send + Sync + 'static {
         scope: &Scope,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<BindingSetRow>, StoreError>> + Send;
+
+    /// Hears of what is bound from now on, as far as the store tells. What is missed is found by
+    /// asking.
+    fn announcements(&self) -> Announcements;
 
     /// What is bound now in places where something was bound after this.
     fn bound_since(

@@ -1,11 +1,17 @@
 //! What policies there are, and where they are bound.
 
-use sqlx::postgres::PgRow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgListener, PgPoolOptions, PgRow};
 use sqlx::{PgPool, Row};
+use tokio::sync::Notify;
 
 use super::{PostgresStore, asked, failed, in_time, unwritten};
 use crate::store::StoreError;
-use crate::store::registry::{BindingSetRow, Owner, RegistryStore, RevisionRow, Scope, Signed};
+use crate::store::registry::{
+    Announcements, BindingSetRow, Owner, RegistryStore, RevisionId, RevisionRow, Scope, Signed,
+};
 
 impl RegistryStore for PostgresStore {
     async fn put_component(
@@ -60,16 +66,27 @@ impl RegistryStore for PostgresStore {
         owner: &Owner,
         policy: Option<&str>,
     ) -> Result<Vec<RevisionRow>, StoreError> {
-        asked(revisions(&self.pool, owner, policy, None)).await
+        asked(revisions(&self.pool, owner, policy)).await
     }
 
-    async fn revision(
-        &self,
-        owner: &Owner,
-        policy: &str,
-        number: i64,
-    ) -> Result<Option<RevisionRow>, StoreError> {
-        Ok(asked(revisions(&self.pool, owner, Some(policy), Some(number))).await?.pop())
+    async fn some_revisions(&self, ids: &[RevisionId]) -> Result<Vec<RevisionRow>, StoreError> {
+        asked(some_revisions(&self.pool, ids)).await
+    }
+
+    fn announcements(&self) -> Announcements {
+        // It has a connection of its own, so that those who wait for one wait no longer.
+        let options = self.pool.connect_options();
+        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with((*options).clone());
+        let heard = Arc::new(Notify::new());
+        let tell = Arc::clone(&heard);
+        let listening = tokio::spawn(async move {
+            loop {
+                // What was bound before it listens is found by asking.
+                let _ = listen(&pool, &tell).await;
+                tokio::time::sleep(LISTENING_AGAIN).await;
+            }
+        });
+        Announcements::by(heard, listening.abort_handle())
     }
 
     async fn put_bindings(&self, bindings: &BindingSetRow) -> Result<bool, StoreError> {
@@ -105,29 +122,63 @@ async fn revisions(
     pool: &PgPool,
     owner: &Owner,
     policy: Option<&str>,
-    number: Option<i64>,
 ) -> Result<Vec<RevisionRow>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT tenant_id, policy, number, digest, settings, at, author, message FROM revision \
-         WHERE tenant_id = $1 AND ($2::text IS NULL OR policy = $2) AND ($3::bigint IS NULL OR number = $3) \
-         ORDER BY policy, number",
+         WHERE tenant_id = $1 AND ($2::text IS NULL OR policy = $2) ORDER BY policy, number",
     )
     .bind(owner.as_str())
     .bind(policy)
-    .bind(number)
     .fetch_all(pool)
     .await?;
-    let row = |row: &PgRow| {
-        Ok(RevisionRow {
-            owner: owner_of(row)?,
-            policy: row.try_get("policy")?,
-            number: row.try_get("number")?,
-            digest: row.try_get("digest")?,
-            settings: row.try_get("settings")?,
-            signed: signed(row)?,
-        })
-    };
-    rows.iter().map(row).collect()
+    rows.iter().map(revision).collect()
+}
+
+async fn some_revisions(
+    pool: &PgPool,
+    ids: &[RevisionId],
+) -> Result<Vec<RevisionRow>, sqlx::Error> {
+    let owners: Vec<&str> = ids.iter().map(|id| id.owner.as_str()).collect();
+    let policies: Vec<&str> = ids.iter().map(|id| &*id.policy).collect();
+    let numbers: Vec<i64> = ids.iter().map(|id| id.number).collect();
+    let rows = sqlx::query(
+        "SELECT tenant_id, policy, number, digest, settings, at, author, message FROM revision \
+         WHERE (tenant_id, policy, number) IN \
+         (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]))",
+    )
+    .bind(owners)
+    .bind(policies)
+    .bind(numbers)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(revision).collect()
+}
+
+fn revision(row: &PgRow) -> Result<RevisionRow, sqlx::Error> {
+    Ok(RevisionRow {
+        owner: owner_of(row)?,
+        policy: row.try_get("policy")?,
+        number: row.try_get("number")?,
+        digest: row.try_get("digest")?,
+        settings: row.try_get("settings")?,
+        signed: signed(row)?,
+    })
+}
+
+/// After that time it listens again, where it could not.
+const LISTENING_AGAIN: Duration = Duration::from_secs(1);
+
+/// Who binds says so here, once that is committed.
+const CHANNEL: &str = "tollgate_bound";
+
+async fn listen(pool: &PgPool, tell: &Notify) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(CHANNEL).await?;
+    loop {
+        // None: the connection was lost, and something with it.
+        let _ = listener.try_recv().await?;
+        tell.notify_one();
+    }
 }
 
 /// Who binds waits until whoever binds elsewhere is done: so `moved` is in the order of commits.
@@ -167,6 +218,7 @@ async fn put_bindings(pool: &PgPool, bindings: &BindingSetRow) -> Result<bool, s
         transaction.rollback().await?;
         return Ok(false);
     }
+    sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
 }

@@ -5,7 +5,9 @@ use sqlx::{Row, Sqlite, SqlitePool, Transaction};
 
 use super::{SqliteStore, failed};
 use crate::store::StoreError;
-use crate::store::registry::{BindingSetRow, Owner, RegistryStore, RevisionRow, Scope, Signed};
+use crate::store::registry::{
+    Announcements, BindingSetRow, Owner, RegistryStore, RevisionId, RevisionRow, Scope, Signed,
+};
 
 impl RegistryStore for SqliteStore {
     async fn put_component(
@@ -63,14 +65,17 @@ impl RegistryStore for SqliteStore {
         revisions(&self.readers, owner, policy, None).await.map_err(|error| failed(&error))
     }
 
-    async fn revision(
-        &self,
-        owner: &Owner,
-        policy: &str,
-        number: i64,
-    ) -> Result<Option<RevisionRow>, StoreError> {
-        let found = revisions(&self.readers, owner, Some(policy), Some(number)).await;
-        Ok(found.map_err(|error| failed(&error))?.pop())
+    async fn some_revisions(&self, ids: &[RevisionId]) -> Result<Vec<RevisionRow>, StoreError> {
+        let mut rows = Vec::with_capacity(ids.len());
+        for RevisionId { owner, policy, number } in ids {
+            let found = revisions(&self.readers, owner, Some(policy), Some(*number)).await;
+            rows.append(&mut found.map_err(|error| failed(&error))?);
+        }
+        Ok(rows)
+    }
+
+    fn announcements(&self) -> Announcements {
+        Announcements::none()
     }
 
     async fn put_bindings(&self, bindings: &BindingSetRow) -> Result<bool, StoreError> {
