@@ -209,6 +209,26 @@ fn policies_are_pushed_bound_and_rolled_back() {
         json(&["show", "--tenant", "acme"])["bound"]["tenant"]["time_zone"],
         "Europe/Berlin"
     );
+    // A candidate, for nobody, for some, for all; and one that is not taken.
+    let candidate = said(&["bind", "house@2", "--shadow"]);
+    assert_eq!(candidate, "  */house@1\n  */house@2, in shadow\n  as of version 4\n");
+    let candidate = said(&["bind", "house@2", "--canary", "10%", "--by", "agent"]);
+    assert_eq!(
+        candidate,
+        "  */house@1\n  */house@2, for 10 % of each `agent`\n  as of version 5\n"
+    );
+    let mode = &json(&["show"])["bound"]["policies"][1]["mode"];
+    assert_eq!(*mode, json!({ "canary": { "percent": 10, "by": "agent" } }));
+    assert_eq!(said(&["promote", "house"]), "  */house@2\n  as of version 6\n");
+    said(&["bind", "house@1", "--shadow"]);
+    assert_eq!(said(&["withdraw", "house"]), "  */house@2\n  as of version 8\n");
+    said(&["rollback", "--to", "3"]);
+    assert_eq!(said(&["shadow-report"]), "no candidate was asked then\n");
+    assert_eq!(said(&["quarantined"]), "");
+    // One of the platform's in the tenant's own place.
+    let bound = said(&["bind", "*/house@2", "--tenant", "acme"]);
+    assert!(bound.contains("  */house@2\n"), "{bound}");
+    said(&["unbind", "house", "--tenant", "acme"]);
     assert_eq!(said(&["bind", "house", "--plan", "gold"]), "  */house@2\n  as of version 1\n");
     assert_eq!(said(&["unbind", "house", "--plan", "gold"]), "  as of version 2\n");
     for (arguments, expected) in [
@@ -222,10 +242,18 @@ fn policies_are_pushed_bound_and_rolled_back() {
         (&["bind", "house@no"], "write `POLICY` or `POLICY@NUMBER`"),
         (&["unbind", "nothing"], "no policy `nothing` is bound there"),
         (&["tenant"], "name the tenant with `--tenant`"),
+        (&["bind", "house@2", "--canary", "101%"], "101 % is no share"),
+        (&["bind", "house@2", "--canary", "-1"], "--canary"),
+        (&["bind", "house@2", "--canary", "a tenth"], "`a tenth` is no share"),
+        (&["promote", "house"], "`house` has no candidate there"),
+        (&["withdraw", "house"], "`house` has no candidate there"),
+        (&["let-back", "house", "--tenant", "acme"], "is in no quarantine"),
+        (&["let-back", "house"], "name the tenant"),
+        (&["diff", "house@1", "house@9"], "there is no revision `*/house@9`"),
     ] {
         let output = shell.policy(&on(arguments));
         let words = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && words.contains(expected), "{arguments:?}: {words}");
     }
-    assert_eq!(json(&["show"])["version"], 3);
+    assert_eq!(json(&["show"])["version"], 9);
 }

@@ -88,7 +88,7 @@ async fn replay<S: Store + RegistryStore>(store: S, arguments: &Arguments) -> Re
                 None => "{}".into(),
             };
             let policy = registry.load_bytes(name, bytes, &settings).await?;
-            Some(Candidate { name: name.clone(), policy })
+            Some(Candidate { name: name.clone(), owner: None, policy })
         }
         _ => None,
     };
@@ -106,7 +106,7 @@ pub async fn candidate<S: Store + RegistryStore>(
 ) -> Result<Candidate> {
     let id = named.revision(registry).await?;
     let policy = registry.load(&id).await?;
-    Ok(Candidate { name: id.policy, policy })
+    Ok(Candidate { name: id.policy, owner: Some(id.owner), policy })
 }
 
 /// Judges, and shows how far it is.
@@ -155,7 +155,10 @@ pub fn print(Report { told, elapsed_ms }: &Report) {
     for (count, why) in [
         (told.unasked, "were refused before any policy was asked"),
         (told.forced, "were cut short by the host"),
-        (told.unreadable, "batches were written by a later version"),
+        (
+            told.unreadable,
+            "batches were written by a later version, or with components that are kept nowhere",
+        ),
     ] {
         if count > 0 {
             println!("{count} {why}, and are not judged again");

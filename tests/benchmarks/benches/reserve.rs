@@ -12,15 +12,14 @@
 use std::collections::BTreeMap;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use tollgate_host::engine::{Binding, Call, Host, Setup};
+use tollgate_benchmarks::{Run, call, measure, paced, quantities, quota_settings, random, tenant};
+use tollgate_host::engine::{Binding, Host, Setup};
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
 use tollgate_host::store::{Durability, PostgresStore, Store, Tenant};
-use tollgate_policy_core::contract::{Dimension, Quantity};
 use tollgate_tests::postgres::Cluster;
 use uuid::Uuid;
 
@@ -47,10 +46,6 @@ fn main() -> ExitCode {
         }
     });
     ExitCode::SUCCESS
-}
-
-fn seconds() -> f64 {
-    std::env::var("TOLLGATE_BENCH_SECONDS").map_or(5.0, |seconds| seconds.parse().unwrap())
 }
 
 async fn all() {
@@ -132,30 +127,11 @@ fn hosts(database: &PgConnectOptions, count: usize) -> f64 {
     children.into_iter().map(rate).sum()
 }
 
-fn tenant(number: usize) -> Tenant {
-    format!("tenant-{number}").parse().unwrap()
-}
-
 async fn store(options: &PgConnectOptions) -> PostgresStore {
     PostgresStore::connect(options.clone(), 16, Durability::Required).await.unwrap()
 }
 
-fn random() -> u128 {
-    static DRAWN: AtomicU64 = AtomicU64::new(0);
-    let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
-    let process = u128::from(std::process::id()) << 64;
-    (u128::from(drawn) ^ process).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
-}
-
 fn setup() -> Arc<Setup> {
-    let meters = ["llm_requests", "llm_tokens", "cost.usd"];
-    let periods = ["minute", "hour", "day", "month"];
-    let limits: Vec<_> = (0..12)
-        .map(|index| {
-            let (meter, period) = (meters[index % 3], periods[index / 3]);
-            json!({ "meter": meter, "period": period, "per": ["user"], "limit": "900000000000" })
-        })
-        .collect();
     let cache = std::env::temp_dir().join(format!("tollgate-bench-{}", std::process::id()));
     let settings = Settings {
         limits: Limits::default(),
@@ -168,35 +144,11 @@ fn setup() -> Arc<Setup> {
         let component = tollgate_plugins::standard(name).unwrap();
         Binding::new(name, sandbox.load(component, settings).unwrap())
     };
-    let quota = json!({ "limits": limits }).to_string();
+    let quota = quota_settings();
     Arc::new(Setup {
         bindings: vec![binding("pricing", "{}"), binding("quota", &quota)],
         ..Setup::default()
     })
-}
-
-fn call() -> Call {
-    let dimensions = [
-        ("user", "ana"),
-        ("agent", "research"),
-        ("model", "gpt-4o"),
-        ("provider", "openai"),
-        ("session", "a-session-of-a-user"),
-    ];
-    let dimensions =
-        dimensions.map(|(name, value)| Dimension { name: name.into(), value: value.into() });
-    Call { dimensions: dimensions.to_vec(), quantities: quantities() }
-}
-
-fn quantities() -> Vec<Quantity> {
-    [
-        ("llm_requests", 1),
-        ("llm_tokens", 1_200),
-        ("llm_tokens.input", 1_000),
-        ("llm_tokens.output", 200_u32),
-    ]
-    .map(|(meter, amount)| Quantity { meter: meter.parse().unwrap(), amount: amount.into() })
-    .to_vec()
 }
 
 /// What callers ask for.
@@ -318,90 +270,4 @@ async fn transactions(options: &PgConnectOptions) -> Run {
         }
     };
     measure(TRANSACTIONS, asked).await
-}
-
-/// Answers a second, and what they took, in ms.
-struct Run {
-    per_s: f64,
-    p50: f64,
-    p99: f64,
-}
-
-impl Run {
-    fn of(mut took: Vec<Duration>) -> Self {
-        took.sort();
-        let percentile = |percent: usize| {
-            let ms = took[took.len() * percent / 100].as_secs_f64() * 1_000.0;
-            (ms * 1_000.0).round() / 1_000.0
-        };
-        let per_s = (took.len() as f64 / seconds()).round();
-        Self { per_s, p50: percentile(50), p99: percentile(99) }
-    }
-}
-
-/// A fifth of the time to get going, and when it ends.
-fn phases() -> (Instant, Instant) {
-    let warm = Instant::now() + Duration::from_secs_f64(seconds() / 5.0);
-    (warm, warm + Duration::from_secs_f64(seconds()))
-}
-
-/// Lets so many callers ask again and again.
-async fn measure<F, A>(callers: usize, asked: F) -> Run
-where
-    F: Fn(usize) -> A + Clone + Send + 'static,
-    A: Future<Output = ()> + Send,
-{
-    let (warm, end) = phases();
-    let caller = |number: usize| {
-        let asked = asked.clone();
-        tokio::spawn(async move {
-            let mut took = Vec::new();
-            while Instant::now() < end {
-                let start = Instant::now();
-                asked(number).await;
-                if start > warm {
-                    took.push(start.elapsed());
-                }
-            }
-            took
-        })
-    };
-    let callers: Vec<_> = (0..callers).map(caller).collect();
-    let mut took = Vec::new();
-    for caller in callers {
-        took.extend(caller.await.unwrap());
-    }
-    Run::of(took)
-}
-
-/// Asks so many times a second, whether answers have come or not.
-async fn paced<F, A>(per_s: f64, asked: F) -> Run
-where
-    F: Fn(usize) -> A + Clone + Send + 'static,
-    A: Future<Output = ()> + Send + 'static,
-{
-    let (warm, end) = phases();
-    let began = Instant::now();
-    let mut ticks = tokio::time::interval(Duration::from_millis(1));
-    let mut callers = Vec::new();
-    while Instant::now() < end {
-        ticks.tick().await;
-        let due = (began.elapsed().as_secs_f64() * per_s) as usize;
-        while callers.len() < due {
-            let start = Instant::now();
-            let asking = asked(callers.len());
-            callers.push(tokio::spawn(async move {
-                asking.await;
-                (start, start.elapsed())
-            }));
-        }
-    }
-    let mut took = Vec::new();
-    for caller in callers {
-        let (start, elapsed) = caller.await.unwrap();
-        if start > warm {
-            took.push(elapsed);
-        }
-    }
-    Run::of(took)
 }

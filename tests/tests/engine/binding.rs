@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ed25519_dalek::{Signer, SigningKey};
 use futures_util::future::join_all;
 use tollgate_host::engine::{BindingMode, Failing, Host, Outcome, Setup};
 use tollgate_host::registry::{
-    Bound, By, Change, Registry, RegistryError, TenantSettings, Trouble,
+    Bound, By, Change, Key, NotVouched, Registry, RegistryError, Signing, TenantSettings, Trouble,
+    Upload,
 };
 use tollgate_host::sandbox::Refused;
 use tollgate_host::store::{
-    BindingSetRow, Owner, RegistryStore, RevisionId, Scope, Signed, Store, Tenant,
+    BindingSetRow, Owner, RegistryStore, RevisionId, RevisionRow, Scope, Signed, Store, Tenant,
 };
 
 use crate::house::{House, acme, ask, call, reserve_of, sandbox};
@@ -48,7 +50,7 @@ async fn bind<S: Store + RegistryStore>(
     settings: &str,
 ) -> Result<i64, RegistryError> {
     let bytes = tollgate_plugins::standard(component).expect("a standard component");
-    let pushed = registry.push(&scope.owner, policy, bytes, settings, &by()).await?;
+    let pushed = registry.push(&scope.owner, &Upload::new(policy, bytes, settings), &by()).await?;
     bind_revision(registry, scope, pushed.id).await
 }
 
@@ -152,7 +154,7 @@ where
     let other: Tenant = other.parse().expect("a name");
     let owner = Owner::Tenant(acme());
     let theirs = registry
-        .push(&Owner::Tenant(other.clone()), "own", quota, &tokens_a_month(5), &by())
+        .push(&Owner::Tenant(other.clone()), &Upload::new("own", quota, &tokens_a_month(5)), &by())
         .await
         .expect("pushed")
         .id;
@@ -161,7 +163,10 @@ where
 
     let push = |policy: &'static str, bytes: &'static [u8], settings: &'static str| {
         let (registry, owner) = (&registry, &owner);
-        async move { registry.push(owner, policy, bytes, settings, &by()).await.map(|own| own.id) }
+        async move {
+            let upload = Upload::new(policy, bytes, settings);
+            registry.push(owner, &upload, &by()).await.map(|own| own.id)
+        }
     };
     let refused = push("own", b"no component", "{}").await;
     assert!(
@@ -316,4 +321,75 @@ where
     for follower in followers {
         follower.await.expect("it ends with its host");
     }
+}
+
+pub async fn components_are_vouched_for_where_that_is_required<S>(house: &House<S>)
+where
+    S: Store + RegistryStore,
+{
+    house.store.create(&[acme()]).await.expect("created");
+    let registry = registry(house);
+    let (quota, settings) = (tollgate_plugins::standard("quota").expect("quota"), "{}");
+    let digest = tollgate_host::sandbox::digest(quota);
+    let (ana, bob) = (SigningKey::from_bytes(&[7; 32]), SigningKey::from_bytes(&[8; 32]));
+    let sign = |key: &SigningKey, text: &str| key.sign(text.as_bytes()).to_bytes();
+    let named = |name: &str, key: &SigningKey| {
+        let hex: String =
+            key.verifying_key().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        Key { name: name.into(), public: hex.parse().expect("a key") }
+    };
+    let own = Owner::Tenant(acme());
+    let signing = Signing { required: true, keys: vec![named("ana", &ana)] };
+    registry.change(&of(&acme()), None, Change::Signing(signing), &by()).await.expect("bound");
+    let push = async |owner: &Owner, digest: Option<&str>, signature: Option<&[u8]>| {
+        let upload = Upload { digest, signature, ..Upload::new("own", quota, settings) };
+        registry.push(owner, &upload, &by()).await
+    };
+    let refused = |reason| {
+        let policy = "own".to_owned();
+        Err::<(), _>(RegistryError::NotVouched { policy, reason })
+    };
+    let text = format!("sha256:{digest}");
+    assert_eq!(push(&own, None, None).await.map(drop), refused(NotVouched::Unsigned));
+    for wrong in [sign(&bob, &text), sign(&ana, &digest), sign(&ana, "sha256:00"), [0; 64]] {
+        assert_eq!(push(&own, None, Some(&wrong)).await.map(drop), refused(NotVouched::Wrong));
+    }
+    let other = Some("00");
+    let mismatch = push(&own, other, Some(&sign(&ana, &text))).await.map(drop);
+    let words = mismatch.expect_err("refused").to_string();
+    assert!(words.contains(&format!("sha256:{digest}, and not sha256:00")), "{words}");
+    assert_eq!(registry.revisions(&own, None).await, Ok(Vec::new()));
+    push(&own, Some(&digest), Some(&sign(&ana, &text))).await.expect("pushed");
+    let revisions = registry.revisions(&own, None).await.expect("revisions");
+    assert_eq!(revisions[0].signer.as_deref(), Some("ana"));
+    // Another owner's keys are its own.
+    let by_ana = push(&Owner::Platform, None, Some(&sign(&ana, &text))).await.map(drop);
+    assert_eq!(by_ana, refused(NotVouched::Wrong));
+    push(&Owner::Platform, None, None).await.expect("pushed");
+}
+
+/// What was changed in the store behind the registry's back is not taken.
+pub async fn a_component_that_is_not_of_its_digest_is_not_loaded<S>(house: &House<S>)
+where
+    S: Store + RegistryStore,
+{
+    house.store.create(&[acme()]).await.expect("created");
+    let quota = tollgate_plugins::standard("quota").expect("quota");
+    let digest = tollgate_host::sandbox::digest(b"another");
+    let signed = Signed { at: 1, author: "eva".into(), message: String::new() };
+    house.store.put_component(&Owner::Platform, &digest, quota, &signed).await.expect("kept");
+    let id = RevisionId { owner: Owner::Platform, policy: "house".into(), number: 1 };
+    let row = RevisionRow {
+        owner: id.owner.clone(),
+        policy: id.policy.clone(),
+        number: 1,
+        digest: digest.clone(),
+        settings: tokens_a_month(3),
+        signer: None,
+        signed,
+    };
+    house.store.put_revision(&row).await.expect("kept");
+    let refused = bind_revision(&registry(house), &platform(), id).await;
+    let found = tollgate_host::sandbox::digest(quota);
+    assert_eq!(refused, Err(RegistryError::Digest { expected: digest, found }));
 }

@@ -94,11 +94,14 @@ on_both! {
     what_cannot_be_bound_is_refused_and_nothing_changes,
     a_plan_reaches_those_who_are_on_it,
     what_does_not_load_leaves_what_served_before,
-    hosts_follow_what_is_bound;
+    hosts_follow_what_is_bound,
+    components_are_vouched_for_where_that_is_required,
+    a_component_that_is_not_of_its_digest_is_not_loaded;
 
     swapping:
     no_call_is_lost_or_judged_by_a_mixture_while_policies_change,
     what_is_asked_after_a_swap_is_judged_by_what_was_swapped_in,
+    tasks_are_estimated_by_the_policy_that_is_bound,
     books_that_rest_are_closed_and_opened_as_they_were,
     a_tenant_that_is_new_is_served_at_once;
 
@@ -112,6 +115,8 @@ on_both! {
     quarantine:
     a_policy_that_keeps_failing_is_asked_no_longer,
     a_policy_that_may_fail_open_is_passed_and_said_so,
+    the_platforms_policies_that_may_fail_open_are_asked_again,
+    one_tenants_failures_are_not_anothers,
     failures_that_are_not_in_a_row_do_not_count,
     prices_that_keep_failing_are_asked_no_longer;
 
@@ -160,6 +165,7 @@ async fn judged_again<S: Store>(house: &House<S>) {
         assert_eq!(decisions.len(), batch.allowed.len() + batch.denied.len());
         for decision in decisions {
             assert_eq!(decision.judge_again(&setup), Vec::<usize>::new(), "{decision:?}");
+            assert!(decision.follows(&setup), "{decision:?}");
         }
     }
 }

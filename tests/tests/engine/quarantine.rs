@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use tollgate_host::engine::{
-    Author, Binding, Denied, Event, Failing, Host, Layer, Operation, Outcome, PolicyKey, Setup,
-    Subject,
+    Author, Binding, Denied, Event, Failing, Host, Layer, Operation, Outcome, PolicyKey, Report,
+    Setup, Subject,
 };
 use tollgate_host::sandbox::Fault;
-use tollgate_host::store::Store;
+use tollgate_host::store::{Store, Tenant};
 
 use crate::guest::{CONTRACT, Guest, encode, later};
-use crate::house::{House, acme, ask, binding, reserve, sandbox};
+use crate::house::{House, acme, ask, binding, call, reserve, sandbox};
 
 /// A quota policy that traps wherever the instant is beyond this one, or odd.
 fn fails(condition: &str) -> Binding {
@@ -104,6 +104,50 @@ pub async fn a_policy_that_may_fail_open_is_passed_and_said_so<S: Store>(house: 
     assert_eq!(told, 1);
 }
 
+/// Whoever makes a policy of the platform's fail is not rid of it, where it may fail open.
+pub async fn the_platforms_policies_that_may_fail_open_are_asked_again<S: Store>(house: &House<S>) {
+    let own = fails_after(house.at());
+    let open = Binding { failing: Failing::Open, layer: Layer::Platform, ..own };
+    let host = house.host(&set_of(vec![open])).await;
+    house.advance(1);
+    for _ in 0..15 {
+        let outcome = ask(&host, reserve(1)).await.expect("an answer");
+        let Outcome::Reserved(reserved) = outcome else { panic!("{outcome:?}") };
+        assert!(matches!(reserved.consulted[0].fault, Some(Fault::Trap(_))), "{reserved:?}");
+        host.release(&acme(), None, reserved.id).await.expect("released");
+    }
+}
+
+pub async fn one_tenants_failures_are_not_anothers<S: Store>(house: &House<S>) {
+    let set = set_of(vec![fails_after(house.at())]);
+    let host = house.builder(&set).tenant(other(), Arc::clone(&set)).start().await.expect("a host");
+    house.advance(1);
+    let code = async |tenant: &Tenant| match host.ask(tenant, None, reserve(1)).await {
+        Ok(Outcome::Denied(denied)) => denied.denial.code,
+        outcome => panic!("{outcome:?}"),
+    };
+    for _ in 0..10 {
+        assert_eq!(code(&acme()).await, "policy_trapped");
+    }
+    assert_eq!(code(&acme()).await, "policy_quarantined");
+    for _ in 0..10 {
+        assert_eq!(code(&other()).await, "policy_trapped");
+    }
+    assert_eq!(code(&other()).await, "policy_quarantined");
+    // What was only looked at does not count.
+    let call = call(&[("model", "gpt-4o")], &[("llm_tokens", 1)]);
+    let third = "third".parse::<Tenant>().expect("a name");
+    host.serve(&third, Arc::clone(&set)).await.expect("served");
+    for _ in 0..20 {
+        host.check(&third, call.clone()).await.expect("an answer");
+    }
+    assert_eq!(code(&third).await, "policy_trapped");
+}
+
+fn other() -> Tenant {
+    "other".parse().expect("a name")
+}
+
 pub async fn failures_that_are_not_in_a_row_do_not_count<S: Store>(house: &House<S>) {
     let odd = "(i64.eq (i64.rem_s (global.get $now) (i64.const 2)) (i64.const 1))";
     let host = house.host(&set_of(vec![fails(odd)])).await;
@@ -127,6 +171,11 @@ pub async fn prices_that_keep_failing_are_asked_no_longer<S: Store>(house: &Hous
         assert_eq!(quarantined(&events).len(), usize::from(count == 9));
         assert_eq!(consulted.len(), 1);
     }
+    // What was used is not denied: the policy is asked, and fails as it does.
+    let report = Report { call: call(&[("model", "gpt-4o")], &[("llm_tokens", 1)]), used_at: None };
+    let recorded = ask(&host, Operation::Record { reports: vec![report] }).await;
+    let words = recorded.expect_err("no price").to_string();
+    assert!(words.contains("trapped"), "{words}");
 }
 
 /// A pricing policy that traps in service: to the trial of admission it says that it knows no price.

@@ -207,6 +207,14 @@ pub async fn candidates_that_cannot_stand_there_are_refused<S: Store>(house: &Ho
         let refused = host.serve(&acme(), set_of(bindings)).await;
         assert_eq!(refused, Err(HostError::Setup(error)));
     }
+    // For whom it decides, nobody would do what it cannot.
+    let both = Binding { name: "quota".into(), ..binding("alerts", "{}") };
+    let lacks = Binding { name: "quota".into(), ..canary("alerts", "{}", 5) };
+    let refused = host.serve(&acme(), set_of(vec![quota(1), both])).await;
+    assert_eq!(refused, Ok(()));
+    let refused = host.serve(&acme(), set_of(vec![binding("quota", "{}"), lacks])).await;
+    let error = SetupError::Lacks { candidate: name(), ability: "quota".into() };
+    assert_eq!(refused, Err(HostError::Setup(error)));
     // A candidate alone is compared with a policy that allows all.
     let alone = set_of(vec![quota(5)]);
     house.know(&alone);

@@ -6,8 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tollgate_host::store::{
-    Durability, Locked, Need, PostgresStore, RecordRow, SqliteStore, Store, StoreError, Tenant,
-    Write, Written,
+    Durability, Locked, Need, PostgresStore, RecordRow, RegistryStore, SqliteStore, Store,
+    StoreError, Tenant, Write, Written,
 };
 use tollgate_tests::embedded::{Answer, Embedded, Reply, What, clock_ms};
 use tollgate_tests::postgres::Cluster;
@@ -50,7 +50,7 @@ fn a_caller_that_hangs_up_at_any_await_of_a_host_on_a_file_cancels_nothing() {
 
 /// Each request is dropped after one poll, after two, and so on until it is answered; and asked
 /// again under its key.
-async fn hang_up<S: Store>(store: S, journal: &mut Journal) {
+async fn hang_up<S: Store + RegistryStore>(store: S, journal: &mut Journal) {
     let limit = 1_000_000_u32.into();
     let host = Embedded::start(Arc::new(store), &cache(), 1, limit).await.expect("a host");
     let mut asked = 0;

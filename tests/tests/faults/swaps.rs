@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tollgate_host::engine::{BindingMode, Context, Failing, context_of};
-use tollgate_host::registry::{Bound, By, Change, Registry, TenantSettings};
+use tollgate_host::registry::{Bound, By, Change, Registry, TenantSettings, Upload};
 use tollgate_host::store::{BatchKey, Durability, Owner, PostgresStore, Scope, Store, Tenant};
 use tollgate_tests::embedded;
 use tollgate_tests::postgres::Cluster;
@@ -74,15 +74,14 @@ impl Shelf {
 
     /// Two revisions that allow the same, and are not the same.
     fn settle_in(&self, limit: u64) {
-        let limits = |more: &str| {
+        let limits = |warning: &str| {
             format!(
-                r#"{{"limits":[{more}{{"meter":"llm_tokens","period":"total","per":["agent"],"limit":{limit}}}]}}"#
+                r#"{{"limits":[{{"meter":"llm_tokens","period":"total","per":["agent"],"limit":{limit},"warning_threshold":{warning}}}]}}"#
             )
         };
-        let roomy = r#"{"meter":"llm_tokens","period":"day","limit":1000000000},"#;
         self.push("pricing", "{}");
-        self.push("quota", &limits(""));
-        self.push("quota", &limits(roomy));
+        self.push("quota", &limits("0.8"));
+        self.push("quota", &limits("0.5"));
         self.bind("pricing", 1);
         self.bind("quota", 1);
         for tenant in Self::tenants() {
@@ -98,7 +97,8 @@ impl Shelf {
     fn push(&self, policy: &str, settings: &str) {
         let component = tollgate_plugins::standard(policy).expect("a standard component");
         let by = by();
-        let pushed = self.registry.push(&Owner::Platform, policy, component, settings, &by);
+        let upload = Upload::new(policy, component, settings);
+        let pushed = self.registry.push(&Owner::Platform, &upload, &by);
         self.runtime.block_on(pushed).expect("pushed");
     }
 

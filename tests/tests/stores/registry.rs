@@ -16,7 +16,8 @@ fn signed(message: &str) -> Signed {
 fn revision(owner: Owner, number: i64, settings: &str) -> RevisionRow {
     let (policy, digest) = ("monthly".into(), "d1".into());
     let (settings, signed) = (settings.into(), signed("as agreed"));
-    RevisionRow { owner, policy, number, digest, settings, signed }
+    let signer = (number == 2).then(|| "ana".into());
+    RevisionRow { owner, policy, number, digest, settings, signer, signed }
 }
 
 fn bindings(owner: Owner, plan: &str, version: i64, body: &str) -> BindingSetRow {

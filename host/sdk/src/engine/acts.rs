@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use tollgate_policy_core::Money;
 use tollgate_policy_core::contract::{Denial, Quantity, Quote};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
+use tollgate_policy_core::{Meter, Money};
 use uuid::Uuid;
 
 use super::accounts::COST;
@@ -137,8 +137,8 @@ impl Book {
     /// Takes out policies that failed too often by now.
     fn take_out_failed(&mut self, judgement: &Judgement) -> Vec<Event> {
         self.touched = true;
-        let faults = judgement.faults().into_iter();
-        faults.filter_map(|(place, fault)| self.judge.take_out(place, &fault)).collect()
+        let asked = judgement.asked().into_iter();
+        asked.filter_map(|(place, fault)| self.judge.saw(place, fault.as_ref())).collect()
     }
 
     /// Writes a decision down, with all that it takes to judge it again.
@@ -195,12 +195,13 @@ impl Book {
         Ok(Outcome::Settled(recorded))
     }
 
-    /// Whether more was used than was held, of anything that is counted.
+    /// Whether more was used than was held, of anything that is counted by who decides.
     fn overshoots(&self, used: &Amounts, held: &Amounts) -> bool {
-        self.judge.tally.counters().any(|(_, counter)| {
-            let meter = counter.meter.as_str();
-            used.of(meter) > held.of(meter)
-        })
+        let over = |meter: &Meter| used.of(meter.as_str()) > held.of(meter.as_str());
+        let deciding = self.judge.setup.bindings.iter().filter(|own| !own.is_candidate());
+        let mut counters = deciding.flat_map(|own| &own.policy.manifest().counters);
+        let mut limits = self.judge.records.limits().keys();
+        counters.any(|counter| over(&counter.meter)) || limits.any(|key| over(&key.meter))
     }
 
     /// What was charged when its time was over gives way to what is told now.
@@ -292,7 +293,9 @@ impl Book {
             Subject::Disabled(dimension, None) => {
                 records.enable(dimension, by);
             }
-            Subject::LetBack(policy) => records.let_back(policy),
+            Subject::LetBack(policy) => {
+                records.let_back(policy);
+            }
         }
         Ok(Outcome::Done)
     }

@@ -15,12 +15,15 @@ use super::judge::{Judged, Word};
 use super::price::Priced;
 use super::{Binding, Failing, Setup};
 use crate::sandbox::{Ability, Fault, Policy};
+use crate::store::Owner;
 
 /// A policy that takes the place of the one of its name, or comes after all others where there is
 /// none.
 pub struct Candidate {
     /// What people call it.
     pub name: String,
+    /// Whose revision it is: it takes the place of revisions of the same owner's; none: of any.
+    pub owner: Option<Owner>,
     /// The policy itself.
     pub policy: Policy,
 }
@@ -127,7 +130,9 @@ impl Candidate {
     }
 
     fn takes_the_place_of(&self, binding: &Binding, ability: Ability) -> bool {
-        binding.name == self.name && self.policy.can(ability)
+        let of = binding.revision.as_ref().map(|revision| &revision.owner);
+        let is_its = of.is_none() || self.owner.is_none() || of == self.owner.as_ref();
+        binding.name == self.name && is_its && self.policy.can(ability)
     }
 }
 
@@ -174,14 +179,17 @@ impl DecisionRecord {
             return Err(Unjudged::Forced);
         }
         let prices = candidate.policy.can(Ability::Pricing);
-        let is_asked = !self.judged.is_empty() || (prices && self.priced.is_some());
-        if self.denial.is_some() && !is_asked {
+        // What had no price, its quota policies were never asked.
+        if self.denial.is_some() && self.judged.is_empty() {
             return Err(Unjudged::Unasked);
         }
         let total = |quote: &Quote| cost(quote).ok();
         let before = self.denial.clone().map_or(Fate::Allowed, Fate::Denied);
         let cost_before = self.quote().and_then(total);
         let priced = if prices { self.price_with(setup, candidate) } else { self.priced.clone() };
+        if priced.as_ref().is_some_and(|own| own.outcome.as_ref().is_err_and(Fault::is_hosts)) {
+            return Err(Unjudged::Forced);
+        }
         let quote = match priced.as_ref().map(|own| own.quote(setup)).transpose() {
             Ok(quote) => quote,
             Err(denial) => {
@@ -199,7 +207,8 @@ impl DecisionRecord {
                 self.ask(setup, candidate, &asks, binding.failing)?
             } else if prices {
                 let judged = judged.asking(setup, &asks);
-                Word::of(binding, &judged.answer(&binding.policy, self, &asks).outcome)
+                let outcome = unforced(judged.answer(&binding.policy, self, &asks).outcome)?;
+                Word::of(binding, &outcome)
             } else {
                 Word::of(binding, &judged.outcome)
             });
@@ -209,7 +218,8 @@ impl DecisionRecord {
         }
         let mut after = Fate::of(word);
         // What the host itself denied it would deny again.
-        let is_hosts = before.is_denied() && matches!(self.word(setup), Ok(Word::Allow));
+        let is_hosts =
+            before.is_denied() && matches!(self.word(setup), Ok(Word::Allow | Word::Grant(_)));
         if is_hosts && !after.is_denied() {
             after.clone_from(&before);
         }
@@ -224,13 +234,13 @@ impl DecisionRecord {
         asks: &Amounts,
         failing: Failing,
     ) -> Result<Word, Unjudged> {
-        let Candidate { name, policy } = candidate;
+        let Candidate { name, policy, .. } = candidate;
         let readings = self.readings(setup, policy.manifest(), asks)?;
         let facts = self.facts(setup, policy.manifest());
         let (outcome, binding) = (Err(Fault::Busy), setup.bindings.len());
         let judged = Judged { binding, readings, facts, outcome, fuel: 0, decides: true };
         let answer = judged.answer(policy, self, asks);
-        Ok(Word::from(name, failing, &answer.outcome))
+        Ok(Word::from(name, failing, &unforced(answer.outcome)?))
     }
 
     /// What the counters of a manifest stood at, as far as anybody was fed that.
@@ -294,6 +304,14 @@ impl DecisionRecord {
         let words = deciding
             .filter_map(|own| Some(Word::of(setup.bindings.get(own.binding)?, &own.outcome)));
         Ok(words.fold(Word::Allow, Word::and))
+    }
+}
+
+/// What the host cuts short now says nothing, either.
+fn unforced<T>(outcome: Result<T, Fault>) -> Result<Result<T, Fault>, Unjudged> {
+    match outcome {
+        Err(fault) if fault.is_hosts() => Err(Unjudged::Forced),
+        outcome => Ok(outcome),
     }
 }
 

@@ -35,10 +35,7 @@ impl Judge {
                 continue;
             }
             let said = self.look(index, call, places, asks, occasion);
-            self.saw(index, said.as_ref().err());
-            if let Err(fault) = &said {
-                events.extend(self.take_out(index, fault));
-            }
+            events.extend(self.saw(index, said.as_ref().err()));
             let decides = self.setup.decides(index, &call.dimensions);
             let is_compared =
                 self.setup.bindings[index].is_candidate() || self.setup.beside(index).is_some();

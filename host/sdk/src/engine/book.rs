@@ -57,7 +57,7 @@ pub struct Book {
     /// Whether the operation in hand moved anything.
     pub touched: bool,
     /// With what its batches are judged, by its name among the records.
-    context: String,
+    context: Arc<str>,
 }
 
 /// An open reservation.
@@ -147,7 +147,7 @@ impl Book {
             batch: None,
             spoilt: false,
             touched: false,
-            context: current.context.clone(),
+            context: Arc::clone(&current.context),
         };
         if book.head.version == 0 {
             // Nothing has happened yet that these would have to be filled with.

@@ -219,17 +219,24 @@ async fn admit<S: Store>(store: &S, tenants: &[(Tenant, Arc<Current>)]) -> Resul
     store.create(&names).await?;
     let context = |(tenant, current): &(Tenant, Arc<Current>)| ContextRow {
         tenant: tenant.clone(),
-        name: current.context.clone(),
+        name: current.context.to_string(),
         body: Context::of(&current.setup).named().1,
     };
-    for some in tenants.chunks(CONTEXTS_MAX) {
-        store.keep_contexts(&some.iter().map(context).collect::<Vec<_>>()).await?;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for row in tenants.iter().map(context) {
+        bytes += row.body.len();
+        rows.push(row);
+        if bytes > CONTEXT_BYTES {
+            store.keep_contexts(&rows).await?;
+            rows.clear();
+            bytes = 0;
+        }
     }
-    Ok(())
+    store.keep_contexts(&rows).await
 }
 
-/// So many are in memory at once.
-const CONTEXTS_MAX: usize = 512;
+/// About so many are sent at once.
+const CONTEXT_BYTES: usize = 1 << 20;
 
 /// Books of which nothing was heard for so long are closed.
 const RESTING_MS: i64 = 60_000;

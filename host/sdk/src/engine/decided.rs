@@ -250,8 +250,12 @@ pub fn erase(packed: &[u8], erasure: &Erasure) -> Option<Option<Vec<u8>>> {
                 body.erased = true;
             }
             Kept::Review(review) => {
-                let said = review.said.iter_mut().filter_map(|own| own.said.as_mut().ok());
-                said.flatten().for_each(|action| erasure.action(action));
+                for own in &mut review.said {
+                    match &mut own.said {
+                        Ok(actions) => actions.iter_mut().for_each(|own| erasure.action(own)),
+                        Err(fault) => erasure.fault(fault),
+                    }
+                }
             }
         }
         body::append(&mut decided.bytes, &kept);

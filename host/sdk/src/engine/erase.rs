@@ -287,9 +287,7 @@ async fn batches<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Res
         let Some(last) = page.last() else { return Ok(()) };
         after = last.key;
         let mut rewritten = Rewritten::default();
-        for batch in
-            page.iter().filter(|batch| !(batch.allowed.is_empty() && batch.denied.is_empty()))
-        {
+        for batch in page.iter().filter(|batch| !batch.body.is_empty()) {
             let erased = decided::erase(&batch.body, erasure).ok_or_else(|| {
                 HostError::Unreadable(format!("batch {} of {}", batch.key.version, batch.key.at))
             })?;

@@ -93,7 +93,10 @@ impl Erasure {
     /// Of what a quota policy was fed and said to a call that names it.
     pub fn judged(&self, facts: &mut [Fact], outcome: &mut Result<Verdict, Fault>) {
         self.facts(facts);
-        let Ok(Verdict { decision, findings, facts }) = outcome else { return };
+        let Verdict { decision, findings, facts } = match outcome {
+            Ok(verdict) => verdict,
+            Err(fault) => return self.fault(fault),
+        };
         self.facts(facts);
         for finding in findings {
             finding.message.iter_mut().for_each(|message| self.text(message));
@@ -110,7 +113,7 @@ impl Erasure {
         match outcome {
             Ok(Ok(quote)) => self.facts(&mut quote.facts),
             Ok(Err(Refusal { message, .. })) => self.text(message),
-            Err(_) => {}
+            Err(fault) => self.fault(fault),
         }
     }
 
@@ -124,6 +127,13 @@ impl Erasure {
             Action::Resolve(key) => self.text(key),
             Action::Disable(disablement) => self.text(&mut disablement.reason),
             Action::Enable(_) | Action::ProposeLimit { .. } => {}
+        }
+    }
+
+    /// Of how a policy failed, which is in its own words.
+    pub fn fault(&self, fault: &mut Fault) {
+        if let Fault::Trap(words) | Fault::Malformed(words) | Fault::Settings(words) = fault {
+            self.text(words);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
-use tollgate_policy_core::contract::Quantity;
+use tollgate_policy_core::contract::{Quantity, Task};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Decimal, Meter};
@@ -20,7 +20,8 @@ use super::look::{Account, Checked};
 use super::operation::{Denied, Mode, Operation, Outcome, Recorded, Reserved, check_call};
 use super::price::Beforehand;
 use super::served::{Current, Served, Tenants};
-use super::{Call, EngineError, Setup, SetupError, TallyError};
+use super::{Binding, Call, EngineError, Setup, SetupError, TallyError};
+use crate::sandbox::Ability;
 use crate::store::{Clock, Closure, Store, StoreError, Tenant};
 
 /// A host gave no answer.
@@ -95,6 +96,9 @@ pub enum HostError {
     /// Something was written by a later engine.
     #[error("{0} cannot be read: a later version wrote it")]
     Unreadable(String),
+    /// Nobody can tell what a task needs.
+    #[error("no policy that is bound estimates: bind one that does")]
+    NoEstimate,
     /// The host is going down.
     #[error("the host is going down")]
     Stopped,
@@ -251,6 +255,22 @@ impl Host {
             Seen::Checked(checked) => Ok(*checked),
             Seen::Accounts(_) => Err(HostError::Stopped),
         }
+    }
+
+    /// What will this task need, by the first policy that can tell? Nothing is held or written.
+    pub fn estimate(
+        &self,
+        tenant: &Tenant,
+        task: Task,
+    ) -> Result<Result<Vec<Quantity>, String>, HostError> {
+        let setup = Arc::clone(&self.served(tenant)?.current().setup);
+        let can = |own: &&Binding| !own.is_candidate() && own.policy.can(Ability::Estimation);
+        let binding = setup.bindings.iter().find(can).ok_or(HostError::NoEstimate)?;
+        let at = self.now().unwrap_or_default();
+        binding.policy.estimate(at, task).outcome.map_err(|fault| {
+            let policy = binding.name.clone();
+            EngineError::Policy { policy, fault }.into()
+        })
     }
 
     /// What the accounts of the tenant's ledger stand at.

@@ -15,12 +15,12 @@ use super::decided::{DecisionRecord, ReviewRecord};
 use super::feed::{Feed, Known};
 use super::limit::{Limit, LimitKey};
 use super::operation::Consulted;
-use super::price::{Priced, failure, price};
-use super::quarantine::Quarantined;
+use super::price::{Priced, deciding, failure, price};
+use super::quarantine::{FAILURES_MAX, Quarantined};
 use super::records::{Author, Disabled, Records};
 use super::served::Current;
 use super::tally::{Places, Subscription, Tally, TallyError, id_of};
-use super::{Binding, Call, DISABLED, Event, Failing, Setup};
+use super::{Binding, Call, DISABLED, Event, Failing, Layer, Setup};
 use crate::sandbox::{Ability, Answer, Fault, Policy};
 
 /// A call that is cut down to what policies grant is judged again; so often at the most.
@@ -121,12 +121,12 @@ impl Judgement {
         self.priced.as_ref()?.outcome.as_ref().ok()?.as_ref().ok()
     }
 
-    /// Policies that failed, by their places.
-    pub fn faults(&self) -> Vec<(usize, Fault)> {
+    /// Who was asked, by their places, and how they failed, if they did.
+    pub fn asked(&self) -> Vec<(usize, Option<Fault>)> {
         let priced = self.priced.iter().flat_map(Priced::both);
         let priced = priced.map(|own| (own.binding, own.outcome.as_ref().err()));
         let judged = self.judged.iter().map(|own| (own.binding, own.outcome.as_ref().err()));
-        priced.chain(judged).filter_map(|(place, fault)| Some((place, fault?.clone()))).collect()
+        priced.chain(judged).map(|(place, fault)| (place, fault.cloned())).collect()
     }
 
     /// What is told of it once it is written down: the quote, and whose word counted.
@@ -203,21 +203,22 @@ impl Judge {
         self.setup.bindings.iter().enumerate().filter_map(able).collect()
     }
 
+    /// Whoever is in quarantine: what was used is booked at a price, if it can be had.
     pub fn price(&self, call: &Call) -> Option<Priced> {
-        price(&self.setup, self.known(), call, self.now).map(|priced| self.watched(priced))
+        price(&self.setup, self.known(), call, self.now)
     }
 
-    /// A price, where the policy that says so may be asked.
-    fn watched(&self, mut priced: Priced) -> Priced {
-        let mut next = Some(&mut priced);
-        while let Some(own) = next {
-            if self.is_out(own.binding) {
-                own.outcome = Err(Fault::Quarantined);
-            }
-            self.current.watch.saw(own.binding, own.outcome.as_ref().err());
-            next = own.beside.as_deref_mut();
+    /// The price of a call that is not allowed yet; who is in quarantine is not asked.
+    fn price_first(&self, call: &Call, ahead: Option<Priced>) -> Option<Priced> {
+        let place = if self.records.quarantined().is_empty() {
+            None
+        } else {
+            deciding(&self.setup, call).filter(|place| self.is_out(*place))
+        };
+        match place {
+            Some(place) => Some(Priced::not_asked(place, self.now)),
+            None => ahead.or_else(|| self.price(call)),
         }
-        priced
     }
 
     /// Whether the policy in a place is asked no longer.
@@ -227,19 +228,20 @@ impl Judge {
         !out.is_empty() && self.current.watch.key(place).is_some_and(|key| out.contains_key(key))
     }
 
-    /// Takes out a policy that failed, where it failed so often in a row.
-    pub fn take_out(&mut self, place: usize, fault: &Fault) -> Option<Event> {
-        if fault.is_hosts() || !self.current.watch.is_enough(place) {
+    /// The policy in a place answered a call that is decided, or failed. Where it failed so often in
+    /// a row, it is taken out. One of the platform's that may fail open is not: whoever makes it fail
+    /// would be rid of it.
+    pub fn saw(&mut self, place: usize, fault: Option<&Fault>) -> Option<Event> {
+        let failures = self.current.watch.saw(place, fault);
+        let binding = self.setup.bindings.get(place)?;
+        let lifts = binding.failing == Failing::Open && binding.layer != Layer::Tenant;
+        if failures < FAILURES_MAX || lifts {
             return None;
         }
-        let (policy, at) = (self.current.watch.key(place)?.clone(), self.now);
-        self.records.quarantine(&policy, Quarantined { at, reason: fault.to_string() });
-        Some(Event::Quarantined { at, policy, fault: fault.clone() })
-    }
-
-    /// The policy in a place answered, or failed.
-    pub fn saw(&self, place: usize, fault: Option<&Fault>) {
-        self.current.watch.saw(place, fault);
+        let (fault, at) = (fault?.clone(), self.now);
+        let policy = self.current.watch.key(place)?.clone();
+        self.records.quarantine(&policy, Quarantined { at, reason: fault.code().into() });
+        Some(Event::Quarantined { at, policy, fault })
     }
 
     /// May this call go ahead? Nothing moves. `priced` is its price where that was had before.
@@ -254,8 +256,7 @@ impl Judge {
             return Ok(Judgement { outcome: Err(denial), call, priced: None, judged: Vec::new() });
         }
         for _ in 0..GRANTS_MAX {
-            let ahead = priced.take().map(|priced| self.watched(priced));
-            let price = ahead.or_else(|| self.price(&call));
+            let price = self.price_first(&call, priced.take());
             let quote = match price.as_ref().map(|priced| priced.quote(&self.setup)).transpose() {
                 Ok(quote) => quote,
                 Err(denial) => {
@@ -332,7 +333,6 @@ impl Judge {
             return Ok(Judged { outcome: Err(Fault::Quarantined), ..judged });
         }
         let answer = binding.policy.check(request);
-        self.saw(index, answer.outcome.as_ref().err());
         Ok(Judged { outcome: answer.outcome, fuel: answer.fuel, ..judged })
     }
 

@@ -56,7 +56,7 @@ pub use operation::{
     Reserved, Run, RunState, Subject,
 };
 pub use price::Priced;
-pub use quarantine::{PolicyKey, Quarantined, quarantined};
+pub use quarantine::{PolicyKey, Quarantined, let_back, quarantined};
 pub use records::{Agent, Author, Disabled};
 pub use rollout::{BindingMode, Canary, NotAShare, Percent};
 pub use rollup::{GRAINS_MS, GROUPINGS, LATENCY_BOUNDS_MS, LATENCY_MS, follow, metrics};
@@ -193,6 +193,16 @@ pub enum SetupError {
     /// A candidate's prices have nothing beside them.
     #[error("`{0}` would price beside nothing: bind it to be enforced")]
     PricesAlone(String),
+    /// For whom a candidate decides, nobody would do what it cannot.
+    #[error(
+        "`{candidate}` cannot do `{ability}`, which what it stands beside does: bind it in shadow"
+    )]
+    Lacks {
+        /// Which one.
+        candidate: String,
+        /// What it lacks.
+        ability: String,
+    },
     /// It is not clear what takes the place of what.
     #[error("more than one candidate stands beside `{0}`: bind one at a time")]
     TwoCandidates(String),
@@ -217,6 +227,15 @@ impl Setup {
                 > 1 + usize::from(self.beside(place).is_some())
             {
                 return Err(SetupError::TwoCandidates(own.name.clone()));
+            }
+            let lacks = |other: &Binding| {
+                Ability::ALL.into_iter().find(|all| other.policy.can(*all) && !own.policy.can(*all))
+            };
+            if let BindingMode::Canary(_) = own.mode
+                && let Some(ability) = self.beside(place).and_then(lacks)
+            {
+                let ability = ability.name().to_owned();
+                return Err(SetupError::Lacks { candidate: own.name.clone(), ability });
             }
             if prices(&own) && !self.beside(place).as_ref().is_some_and(prices) {
                 return Err(SetupError::PricesAlone(own.name.clone()));

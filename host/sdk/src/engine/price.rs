@@ -50,6 +50,12 @@ impl Priced {
         iter::once(self).chain(self.beside.as_deref())
     }
 
+    /// Who prices is in quarantine.
+    pub(super) fn not_asked(binding: usize, at: Instant) -> Self {
+        let (rates, facts, outcome) = (Vec::new(), Vec::new(), Err(Fault::Quarantined));
+        Self { binding, at, rates, facts, outcome, fuel: 0, beside: None }
+    }
+
     /// The same call's price by another policy, in the same place.
     pub(super) fn by(&self, policy: &Policy, call: &Call, facts: Vec<Fact>) -> Self {
         let priced = Self { facts, beside: None, ..self.clone() };
@@ -111,6 +117,12 @@ pub fn failure(policy: &str, fault: &Fault) -> Denial {
 fn pricing(setup: &Setup) -> impl Iterator<Item = (usize, &Binding)> {
     let can = |(_, binding): &(usize, &Binding)| binding.policy.can(Ability::Pricing);
     setup.bindings.iter().enumerate().filter(can)
+}
+
+/// Whose price counts for a call, by its place.
+pub fn deciding(setup: &Setup, call: &Call) -> Option<usize> {
+    let decides = |place: &usize| setup.decides(*place, &call.dimensions);
+    pricing(setup).map(|(place, _)| place).find(decides)
 }
 
 /// Whether a price follows from the call alone, so that it can be had before a call's turn comes.

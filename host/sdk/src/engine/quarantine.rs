@@ -1,6 +1,7 @@
 //! A policy that fails again and again is asked no longer, as if it failed each time: until a person
 //! lets it back, or another revision takes its place. Each tenant has its own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -8,9 +9,9 @@ use sha2::{Digest, Sha256};
 use tollgate_policy_core::window::Instant;
 
 use super::records::Records;
-use super::{Binding, Layer, Setup};
+use super::{Binding, Layer, Random, Setup};
 use crate::sandbox::Fault;
-use crate::store::{Need, Store, StoreError, Tenant};
+use crate::store::{Locked, Need, Store, StoreError, Tenant, Write, Written};
 
 /// It is taken out once it failed so often in a row.
 pub const FAILURES_MAX: u32 = 10;
@@ -31,7 +32,7 @@ pub struct PolicyKey {
 pub struct Quarantined {
     /// Since when.
     pub at: Instant,
-    /// How it failed last, in words.
+    /// How it failed last, for programs: what the policy said of it may name people.
     pub reason: String,
 }
 
@@ -51,39 +52,45 @@ impl PolicyKey {
 }
 
 /// How often each of a tenant's policies failed in a row, on this host.
-pub struct Watch(Vec<(PolicyKey, AtomicU32)>);
+pub struct Watch {
+    keys: Arc<[PolicyKey]>,
+    failures: Box<[AtomicU32]>,
+}
 
 impl Watch {
     pub fn over(setup: &Setup) -> Self {
-        let watched = |binding| (PolicyKey::of(binding), AtomicU32::new(0));
-        Self(setup.bindings.iter().map(watched).collect())
+        Self::of(setup.bindings.iter().map(PolicyKey::of).collect())
+    }
+
+    /// Over another tenant's, with the same policies.
+    pub fn of_another(&self) -> Self {
+        Self::of(Arc::clone(&self.keys))
+    }
+
+    fn of(keys: Arc<[PolicyKey]>) -> Self {
+        let failures = keys.iter().map(|_| AtomicU32::new(0)).collect();
+        Self { keys, failures }
     }
 
     pub fn key(&self, place: usize) -> Option<&PolicyKey> {
-        Some(&self.0.get(place)?.0)
+        self.keys.get(place)
     }
 
-    /// The policy in a place answered, or failed. What the host cut short counts for neither.
-    pub fn saw(&self, place: usize, fault: Option<&Fault>) {
-        let Some((_, failures)) = self.0.get(place) else { return };
+    /// The policy in a place answered a call that is decided, or failed: how often in a row by now.
+    /// What the host cut short counts for neither; once it is out, counting begins anew.
+    pub fn saw(&self, place: usize, fault: Option<&Fault>) -> u32 {
+        let Some(failures) = self.failures.get(place) else { return 0 };
         match fault {
-            // Mostly it is zero, and stays in everybody's cache.
-            None if failures.load(Ordering::Relaxed) > 0 => failures.store(0, Ordering::Relaxed),
-            Some(fault) if !fault.is_hosts() => {
-                failures.fetch_add(1, Ordering::Relaxed);
+            None | Some(Fault::Quarantined) => {
+                // Mostly it is zero, and stays in everybody's cache.
+                if failures.load(Ordering::Relaxed) > 0 {
+                    failures.store(0, Ordering::Relaxed);
+                }
+                0
             }
-            _ => {}
+            Some(fault) if fault.is_hosts() => 0,
+            Some(_) => failures.fetch_add(1, Ordering::Relaxed) + 1,
         }
-    }
-
-    /// Whether the policy in a place failed often enough; then counting begins anew.
-    pub fn is_enough(&self, place: usize) -> bool {
-        let Some((_, failures)) = self.0.get(place) else { return false };
-        let enough = failures.load(Ordering::Relaxed) >= FAILURES_MAX;
-        if enough {
-            failures.store(0, Ordering::Relaxed);
-        }
-        enough
     }
 }
 
@@ -99,4 +106,29 @@ pub async fn quarantined<S: Store>(
     }
     let all = records.quarantined().iter();
     Ok(all.map(|(policy, why)| (policy.clone(), why.clone())).collect())
+}
+
+/// Lets a policy back. False: it was in no quarantine.
+pub async fn let_back<S: Store>(
+    store: &S,
+    tenant: &Tenant,
+    policy: &PolicyKey,
+    random: &Random,
+) -> Result<bool, StoreError> {
+    let need = Need { whole: true, ..Need::head(tenant.clone()) };
+    let mut locked = store.lock(tenant).await?;
+    let found = locked.read(&need).await?;
+    let mut records = Records::default();
+    records.load(&found.records);
+    if !records.let_back(policy) {
+        locked.release().await;
+        return Ok(false);
+    }
+    let at = found.now.max(found.head.at);
+    let mut write = Write::new(tenant.clone(), found.head, (random() >> 64) as i64, at);
+    write.records = records.take_changed();
+    match locked.write(&write).await? {
+        Written::Committed => Ok(true),
+        Written::Missed => Err(StoreError::Unavailable("the head moved under its lock".into())),
+    }
 }

@@ -231,11 +231,13 @@ impl Records {
         self.quarantined.insert(policy.clone(), quarantined);
     }
 
-    /// Lets one back.
-    pub fn let_back(&mut self, policy: &PolicyKey) {
-        if self.quarantined.remove(policy).is_some() {
+    /// Lets one back. Whether it was in quarantine.
+    pub fn let_back(&mut self, policy: &PolicyKey) -> bool {
+        let there = self.quarantined.remove(policy).is_some();
+        if there {
             self.change(QUARANTINE, policy, None);
         }
+        there
     }
 
     pub fn counters(&self) -> &BTreeMap<i64, KeptCounter> {

@@ -57,22 +57,30 @@ impl Tenants {
 pub struct Current {
     pub setup: Arc<Setup>,
     /// Under which name batches say so.
-    pub context: String,
+    pub context: Arc<str>,
     /// Whether calls can be priced before their turn comes.
     prices_ahead: bool,
+    /// Each tenant's own.
     pub watch: Watch,
 }
 
 impl Current {
     pub fn of(setup: Arc<Setup>) -> Result<Self, SetupError> {
         setup.check()?;
-        let context = setup.context_name();
+        let context = setup.context_name().into();
         let (prices_ahead, watch) = (depends_on_call_alone(&setup), Watch::over(&setup));
         Ok(Self { context, prices_ahead, watch, setup })
     }
 }
 
 impl Current {
+    /// The same for another tenant.
+    fn of_another(&self) -> Self {
+        let Self { setup, context, prices_ahead, watch } = self;
+        let (setup, context) = (Arc::clone(setup), Arc::clone(context));
+        Self { setup, context, prices_ahead: *prices_ahead, watch: watch.of_another() }
+    }
+
     /// Tenants that share a set-up share what is known of it.
     pub fn of_all(
         tenants: impl IntoIterator<Item = (Tenant, Arc<Setup>)>,
@@ -80,7 +88,7 @@ impl Current {
         let mut known: HashMap<*const Setup, Arc<Self>> = HashMap::new();
         let of = |(tenant, setup): (Tenant, Arc<Setup>)| {
             let current = match known.entry(Arc::as_ptr(&setup)) {
-                Entry::Occupied(known) => Arc::clone(known.get()),
+                Entry::Occupied(known) => Arc::new(known.get().of_another()),
                 Entry::Vacant(place) => Arc::clone(place.insert(Arc::new(Self::of(setup)?))),
             };
             Ok((tenant, current))

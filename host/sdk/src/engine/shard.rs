@@ -245,6 +245,8 @@ impl<S: Store> Shard<S> {
         let Some(served) = self.desk.tenants.get(&tenant) else { return };
         let learnt = match &mut *served.book() {
             Some(book) => book.learn(need, found),
+            // They were closed meanwhile, as they rested: this is not all that it takes to open them.
+            None if !need.whole => true,
             closed => {
                 let book = Book::open(tenant.clone(), &served.current(), found);
                 *closed = Some(Box::new(book));

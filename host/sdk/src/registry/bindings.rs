@@ -9,6 +9,7 @@ use tollgate_policy_core::Meter;
 use tollgate_policy_core::window::Weekday;
 
 use super::RegistryError;
+use super::signing::Signing;
 use crate::engine::{BindingMode, Bounds, Expiring, Failing};
 use crate::store::{Owner, RevisionId};
 
@@ -19,6 +20,9 @@ pub struct Bindings {
     /// Asked in this order.
     #[serde(default)]
     pub policies: Vec<Bound>,
+    /// Of a tenant or the platform: who vouches for its components.
+    #[serde(default)]
+    pub signing: Signing,
     /// Of a tenant: what it is beside its policies.
     #[serde(default)]
     pub tenant: TenantSettings,
@@ -90,6 +94,8 @@ pub enum Change {
     Withdraw(String),
     /// A policy is bound no longer, nor is its candidate.
     Unbind(String),
+    /// Who vouches for components that are pushed from now on.
+    Signing(Signing),
     /// What the tenant is.
     Settings(Box<TenantSettings>),
 }
@@ -133,6 +139,7 @@ impl Bindings {
                     return Err(RegistryError::NotBound(policy));
                 }
             }
+            Change::Signing(signing) => self.signing = signing,
             Change::Settings(settings) => self.tenant = *settings,
         }
         Ok(self)

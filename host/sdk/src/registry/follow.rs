@@ -39,7 +39,13 @@ impl<S: Store + RegistryStore> Registry<S> {
             changed.into_iter().map(|tenant| (tenant.clone(), current.of(&tenant))).collect();
         drop(current);
         let ids: BTreeSet<_> = layers.iter().flat_map(|(_, layers)| layers.revisions()).collect();
-        self.learn(&Vec::from_iter(ids)).await?;
+        if let Err(error) = self.learn(&Vec::from_iter(ids)).await {
+            // They are brought the next time.
+            for (tenant, _) in layers {
+                self.trouble(tenant, error.clone().into());
+            }
+            return Err(error);
+        }
         // Tenants for whom the same is bound share it.
         let mut shared: HashMap<String, Result<Arc<Setup>, RegistryError>> = HashMap::new();
         let mut ready = Vec::with_capacity(layers.len());

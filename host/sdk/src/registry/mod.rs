@@ -7,6 +7,7 @@ mod flips;
 mod follow;
 mod replay;
 mod shadow;
+mod signing;
 mod walk;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ pub use flips::{Example, Flip, Hit, Sums};
 pub use follow::Trouble;
 pub use replay::ReplayReport;
 pub use shadow::{Compared, Evidence};
+pub use signing::{Key, NotAKey, NotVouched, PublicKey, Signing};
 
 /// How often a revision's number is sought anew while others push beside.
 const ATTEMPTS: usize = 8;
@@ -51,6 +53,24 @@ pub enum RegistryError {
         policy: String,
         /// Why.
         reason: Refused,
+    },
+    /// It is another component than was meant.
+    #[error(
+        "the component's digest is sha256:{found}, and not sha256:{expected}: look at what is pushed"
+    )]
+    Digest {
+        /// What it was to be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// Nobody vouches for the component.
+    #[error("`{policy}` is not taken: {reason}")]
+    NotVouched {
+        /// Which policy.
+        policy: String,
+        /// Why.
+        reason: NotVouched,
     },
     /// Not a policy's name.
     #[error("`{0}` is not a policy's name: write 1 to 64 letters, digits, `-`, `_` or `.`")]
@@ -123,6 +143,29 @@ pub struct By {
     pub message: String,
 }
 
+/// A component to be pushed.
+#[derive(Clone, Copy, Debug)]
+pub struct Upload<'a> {
+    /// What people call the policy.
+    pub policy: &'a str,
+    /// Its bytes.
+    pub component: &'a [u8],
+    /// JSON.
+    pub settings: &'a str,
+    /// What its digest must be, SHA-256 in hexadecimal; none: whatever it is.
+    pub digest: Option<&'a str>,
+    /// A signature over `sha256:` and the digest: 64 bytes.
+    pub signature: Option<&'a [u8]>,
+}
+
+impl<'a> Upload<'a> {
+    /// Whatever its digest is, and nobody signed it.
+    #[must_use]
+    pub fn new(policy: &'a str, component: &'a [u8], settings: &'a str) -> Self {
+        Self { policy, component, settings, digest: None, signature: None }
+    }
+}
+
 /// What a component that was pushed became.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
@@ -189,12 +232,12 @@ impl<S: Store + RegistryStore> Registry<S> {
     pub async fn push(
         &self,
         owner: &Owner,
-        policy: &str,
-        component: &[u8],
-        settings: &str,
+        upload: &Upload<'_>,
         by: &By,
     ) -> Result<Pushed, RegistryError> {
+        let Upload { policy, component, settings, .. } = *upload;
         check_name(policy)?;
+        let signer = self.vouched(owner, upload).await?;
         let admitted = self.load_bytes(policy, component.to_vec(), settings).await?;
         let digest = admitted.admitted().digest.clone();
         let signed = self.signed(by).await?;
@@ -215,6 +258,7 @@ impl<S: Store + RegistryStore> Registry<S> {
                 number,
                 digest: digest.clone(),
                 settings: settings.to_owned(),
+                signer: signer.clone(),
                 signed: signed.clone(),
             };
             if store.put_revision(&revision).await? {
@@ -222,6 +266,24 @@ impl<S: Store + RegistryStore> Registry<S> {
             }
         }
         Err(RegistryError::Moved { expected: number - 1, found: number })
+    }
+
+    /// Who signed what is pushed, if anybody did, and whether it is what it is said to be.
+    async fn vouched(
+        &self,
+        owner: &Owner,
+        upload: &Upload<'_>,
+    ) -> Result<Option<String>, RegistryError> {
+        let found = crate::sandbox::digest(upload.component);
+        if let Some(expected) = upload.digest.filter(|expected| **expected != found) {
+            return Err(RegistryError::Digest { expected: expected.to_owned(), found });
+        }
+        let (_, bindings) =
+            self.bound(&Scope { owner: owner.clone(), plan: String::new() }).await?;
+        let signer = bindings.signing.signer(&found, upload.signature);
+        let policy = upload.policy.to_owned();
+        let signer = signer.map_err(|reason| RegistryError::NotVouched { policy, reason })?;
+        Ok(signer.map(str::to_owned))
     }
 
     /// All revisions of an owner, or of one policy.
@@ -349,6 +411,10 @@ impl<S: Store + RegistryStore> Registry<S> {
             return Ok(policy);
         }
         let bytes = self.0.store.component(&id.owner, &digest).await?.ok_or_else(unknown)?;
+        let found = crate::sandbox::digest(&bytes);
+        if found != digest {
+            return Err(RegistryError::Digest { expected: digest, found });
+        }
         self.load_bytes(&id.policy, bytes, &settings).await
     }
 

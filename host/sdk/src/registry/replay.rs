@@ -47,7 +47,7 @@ pub struct ReplayReport {
     pub unrecorded: BTreeMap<String, u64>,
     /// What the candidate reads and nobody was fed then.
     pub unfed: BTreeSet<String>,
-    /// Batches that a later version wrote.
+    /// Batches that a later version wrote, or that were judged with components that are kept nowhere.
     pub unreadable: u64,
 }
 

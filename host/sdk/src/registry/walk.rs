@@ -17,7 +17,8 @@ use crate::store::{BatchKey, BatchRow, Owner, RegistryStore, Store, Tenant};
 /// So many batches at a time.
 const PAGE: u32 = 64;
 
-/// Batches of a tenant, each with what it was judged with; none: a later engine wrote it.
+/// Batches of a tenant, each with what it was judged with; none: a later engine wrote it, or one of
+/// the components is kept nowhere.
 pub struct Page {
     pub tenant: Tenant,
     pub batches: Vec<(BatchRow, Option<Arc<Setup>>)>,
@@ -77,7 +78,12 @@ impl<S: Store + RegistryStore> Registry<S> {
         let body = self.0.store.context(tenant, &name).await?;
         let context = body.as_deref().and_then(Context::read);
         let setup = match context {
-            Some(context) => Some(Arc::new(self.again(tenant, context).await?)),
+            Some(context) => match self.again(tenant, context).await {
+                Ok(setup) => Some(Arc::new(setup)),
+                // One that is kept nowhere takes no other with it.
+                Err(RegistryError::UnknownComponent(_)) => None,
+                Err(error) => return Err(error),
+            },
             None => None,
         };
         known.insert(name, setup.clone());

@@ -85,6 +85,8 @@ pub struct RevisionRow {
     pub digest: String,
     /// JSON.
     pub settings: String,
+    /// Whose key signed the component, by its name.
+    pub signer: Option<String>,
     /// By whom it was made.
     pub signed: Signed,
 }

@@ -51,6 +51,33 @@ pub struct Push {
     /// Its settings, a JSON file; none: `{}`
     #[arg(long)]
     pub settings: Option<PathBuf>,
+    /// Only if this is its digest: `sha256:…`
+    #[arg(long)]
+    pub digest: Option<String>,
+    /// A file of 64 bytes: an Ed25519 signature over `sha256:` and the digest in hexadecimal
+    #[arg(long, value_name = "FILE")]
+    pub signed: Option<PathBuf>,
+}
+
+/// Whose signatures count.
+#[derive(Args)]
+pub struct Signing {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub signature: Signature,
+    /// Takes a key up, under this name
+    #[arg(long, value_name = "NAME", requires = "public")]
+    pub key: Option<String>,
+    /// The key, a file: in PEM, or 32 bytes in hexadecimal
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub public: Option<PathBuf>,
+    /// Takes a key away
+    #[arg(long, value_name = "NAME")]
+    pub remove: Option<String>,
+    /// Whether a component without a signature is refused
+    #[arg(long)]
+    pub required: Option<bool>,
 }
 
 #[derive(Args)]

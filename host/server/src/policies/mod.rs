@@ -6,13 +6,14 @@ mod quarantine;
 mod shadow;
 mod show;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde_json::json;
 use tollgate_host::engine::{BindingMode, Canary, Failing};
-use tollgate_host::registry::{Bound, Change, Registry};
+use tollgate_host::registry::{Bound, Change, Key, Registry, Upload};
 use tollgate_host::sandbox::Limits;
 use tollgate_host::store::{RegistryStore, RevisionId, Store};
 
@@ -24,7 +25,7 @@ use crate::surroundings::wall_clock;
 pub use arguments::Named;
 use arguments::{
     Bind, Candidate, Diff, History, LetBack, List, Place, Push, Quarantine, Rollback, ShadowReport,
-    Share, Show, TenantSettings, Unbind,
+    Share, Show, Signing, TenantSettings, Unbind,
 };
 use show::print;
 
@@ -45,6 +46,8 @@ pub enum Verb {
     Withdraw(Candidate),
     /// Binds a policy no longer, nor its candidate
     Unbind(Unbind),
+    /// Sets whose signatures of components count, and whether one is required
+    Signing(Signing),
     /// Sets what a tenant is: its plan, its time zone
     Tenant(TenantSettings),
     /// Goes back to what was bound before
@@ -90,6 +93,7 @@ impl Verb {
             | Self::Promote(Candidate { place, .. })
             | Self::Withdraw(Candidate { place, .. })
             | Self::Unbind(Unbind { place, .. })
+            | Self::Signing(Signing { place, .. })
             | Self::Tenant(TenantSettings { place, .. })
             | Self::Rollback(Rollback { place, .. })
             | Self::History(History { place, .. })
@@ -110,8 +114,15 @@ impl Verb {
                     None => "{}".into(),
                 };
                 let by = push.signature.by();
-                let pushed =
-                    registry.push(&place.owner(), &push.policy, &bytes, &settings, &by).await?;
+                let signature = push.signed.as_ref().map(read_signature).transpose()?;
+                let digest = push.digest.as_ref();
+                let digest = digest.map(|digest| digest.trim_start_matches("sha256:").to_owned());
+                let upload = Upload {
+                    digest: digest.as_deref(),
+                    signature: signature.as_deref(),
+                    ..Upload::new(&push.policy, &bytes, &settings)
+                };
+                let pushed = registry.push(&place.owner(), &upload, &by).await?;
                 let id = pushed.id.to_string();
                 if place.json {
                     let digest = &pushed.digest;
@@ -168,6 +179,28 @@ impl Verb {
                 let version = registry.change(&scope, unbind.expect, change, &by).await?;
                 print(place, version, &registry.bound(&scope).await?.1);
             }
+            Self::Signing(own) => {
+                let scope = place.scope(&None);
+                let (version, bindings) = registry.bound(&scope).await?;
+                let mut signing = bindings.signing;
+                signing.required = own.required.unwrap_or(signing.required);
+                if let (Some(name), Some(public)) = (&own.key, &own.public) {
+                    signing.keys.retain(|key| key.name != *name);
+                    let public = std::fs::read_to_string(public)
+                        .with_context(|| format!("cannot read `{}`", public.display()))?;
+                    signing.keys.push(Key { name: name.clone(), public: public.parse()? });
+                }
+                if let Some(name) = &own.remove {
+                    let before = signing.keys.len();
+                    signing.keys.retain(|key| key.name != *name);
+                    if signing.keys.len() == before {
+                        bail!("there is no key `{name}`");
+                    }
+                }
+                let (change, by) = (Change::Signing(signing), own.signature.by());
+                let version = registry.change(&scope, Some(version), change, &by).await?;
+                print(place, version, &registry.bound(&scope).await?.1);
+            }
             Self::Tenant(own) => {
                 if place.tenant.is_none() {
                     bail!("name the tenant with `--tenant`");
@@ -206,6 +239,11 @@ impl Verb {
         }
         Ok(())
     }
+}
+
+/// 64 bytes, as they are.
+fn read_signature(path: &PathBuf) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
 impl Candidate {

@@ -1,16 +1,14 @@
 //! `tollgate policy quarantined` and `let-back`.
 
-use std::sync::Arc;
-
 use anyhow::{Result, bail};
 use serde_json::json;
-use tollgate_host::engine::{Author, Host, Operation, Subject, quarantined};
+use tollgate_host::engine::{self, quarantined};
 use tollgate_host::registry::Registry;
 use tollgate_host::store::{RegistryStore, Store};
 
 use super::arguments::{LetBack, Quarantine};
 use crate::period::instant;
-use crate::surroundings::{random, wall_clock};
+use crate::surroundings::random;
 
 pub async fn list<S: Store + RegistryStore>(
     registry: &Registry<S>,
@@ -42,15 +40,10 @@ pub async fn let_back<S: Store + RegistryStore>(
     if all.is_empty() {
         bail!("policy `{}` of tenant `{tenant}` is in no quarantine", own.policy);
     }
-    let setup = registry.setup(tenant).await?;
-    let host = Host::builder(Arc::clone(store), wall_clock(), random());
-    let host = host.tenant(tenant.clone(), setup).start().await?;
     for (policy, _) in all {
-        let revision = policy.revision.clone();
-        let (subject, by) =
-            (Subject::LetBack(policy), Author::Person(own.signature.author.clone()));
-        host.ask(tenant, None, Operation::Set { subject, by }).await?;
-        println!("`{revision}` is asked again");
+        if engine::let_back(&**store, tenant, &policy, &random()).await? {
+            println!("`{}` is asked again", policy.revision);
+        }
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ pub fn revision(row: &RevisionRow) -> Json {
         "revision": row.id().to_string(),
         "digest": row.digest,
         "settings": serde_json::from_str::<Json>(&row.settings).unwrap_or_default(),
+        "signer": row.signer,
         "at": instant(row.signed.at),
         "author": row.signed.author,
         "message": row.signed.message,
@@ -31,6 +32,12 @@ pub fn print(place: &Place, version: i64, bindings: &Bindings) {
             mode => format!(", {mode}"),
         };
         println!("  {}{mode}{open}", bound.id());
+    }
+    for key in &bindings.signing.keys {
+        println!("  signed by `{}` {}", key.name, key.public);
+    }
+    if bindings.signing.required {
+        println!("  a signature is required");
     }
     if let Some(plan) = &bindings.tenant.plan {
         println!("  on plan `{plan}`");

@@ -18,6 +18,7 @@ CREATE TABLE revision (
     number bigint NOT NULL,
     digest text COLLATE "C" NOT NULL,
     settings text COLLATE "C" NOT NULL,
+    signer text COLLATE "C",
     at bigint NOT NULL,
     author text COLLATE "C" NOT NULL,
     message text COLLATE "C" NOT NULL,

@@ -17,6 +17,7 @@ CREATE TABLE revision (
     number INTEGER NOT NULL,
     digest TEXT NOT NULL,
     settings TEXT NOT NULL,
+    signer TEXT,
     at INTEGER NOT NULL,
     author TEXT NOT NULL,
     message TEXT NOT NULL,
