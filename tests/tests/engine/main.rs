@@ -103,6 +103,7 @@ on_both! {
     what_is_asked_after_a_swap_is_judged_by_what_was_swapped_in,
     tasks_are_estimated_by_the_policy_that_is_bound,
     books_that_rest_are_closed_and_opened_as_they_were,
+    what_is_asked_as_books_close_is_judged_by_all_that_is_known,
     a_tenant_that_is_new_is_served_at_once;
 
     rollout:

@@ -113,7 +113,7 @@ pub async fn a_canary_decides_for_the_same_ones_on_every_host<S: Store>(house: &
         let set = set(percent);
         let hosts = [house.host(&set).await, house.host(&set).await];
         let (mut denied, mut dear) = (BTreeSet::new(), BTreeSet::new());
-        for number in 0..40 {
+        for number in 0..16 {
             let user = format!("user-{number}");
             let mut said = Vec::new();
             for host in &hosts {
@@ -125,12 +125,12 @@ pub async fn a_canary_decides_for_the_same_ones_on_every_host<S: Store>(house: &
             denied.extend(said[0].0.then(|| user.clone()));
             dear.extend(said[0].1.then_some(user));
         }
-        let share = |taken: &BTreeSet<String>| (taken.len() * 100 / 40).abs_diff(percent.into());
+        let share = |taken: &BTreeSet<String>| (taken.len() * 100 / 16).abs_diff(percent.into());
         assert!(share(&denied) <= 25 && share(&dear) <= 25, "{percent}: {denied:?} {dear:?}");
         assert!(denied.is_superset(&before.0) && dear.is_superset(&before.1));
         before = (denied, dear);
     }
-    assert_eq!((before.0.len(), before.1.len()), (40, 40));
+    assert_eq!((before.0.len(), before.1.len()), (16, 16));
     // Who it takes is asked of both, and both words are kept.
     assert!(decided(house).await.iter().all(|own| own.judged.len() == 2));
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use tollgate_host::engine::{
-    Call, Host, HostError, Operation, Outcome, Reserved, Setup, SetupError,
+    Author, Call, Host, HostError, Operation, Outcome, Reserved, Setup, SetupError, Subject,
 };
 use tollgate_host::store::Store;
 use tollgate_policy_core::Decimal;
-use tollgate_policy_core::contract::Task;
+use tollgate_policy_core::contract::{Dimension, Task};
 
 use crate::house::{House, acme, ask, binding, call, reserve_of};
 
@@ -151,6 +151,25 @@ pub async fn books_that_rest_are_closed_and_opened_as_they_were<S: Store>(house:
     let outcome = ask(&host, settle).await;
     assert!(matches!(outcome, Ok(Outcome::Settled(_))), "{outcome:?}");
     assert_eq!(host.books(), 1);
+}
+
+/// Books that are closed while something is read for them are not opened with a part of it.
+pub async fn what_is_asked_as_books_close_is_judged_by_all_that_is_known<S: Store>(
+    house: &House<S>,
+) {
+    let bare = Arc::new(Setup::default());
+    let host = house.builder(&bare).sweep(Duration::from_millis(10)).start().await.expect("a host");
+    let ana = Dimension { name: "user".into(), value: "ana".into() };
+    let subject = Subject::Disabled(ana, Some(("left".into(), None)));
+    let by = Author::Person("ops".into());
+    ask(&host, Operation::Set { subject, by }).await.expect("set");
+    for round in 0..300 {
+        house.advance(61_000);
+        // A key is looked for, so that something is read.
+        let key = Some(format!("key {round}"));
+        let outcome = host.ask(&acme(), key, reserve_of(one(), 60_000)).await.expect("an answer");
+        assert!(matches!(outcome, Outcome::Denied(_)), "{round}: {outcome:?}");
+    }
 }
 
 pub async fn a_tenant_that_is_new_is_served_at_once<S: Store>(house: &House<S>) {

@@ -51,7 +51,7 @@ macro_rules! read {
             entries: rows!(
                 "SELECT entry.tenant_id, entry.version, CAST(entry.ordinal AS bigint), \
                  usage.reservation, CAST(entry.amount AS text) FROM entry JOIN usage \
-                 ON usage.tenant_id = entry.tenant_id AND usage.id = entry.usage_id \
+                 ON usage.tenant_id = entry.tenant_id AND usage.at = entry.at AND usage.id = entry.usage_id \
                  ORDER BY entry.tenant_id, entry.version, entry.ordinal"
             ),
             holds: rows!("SELECT tenant_id, id FROM hold"),
