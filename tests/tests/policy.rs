@@ -243,7 +243,7 @@ fn policies_are_pushed_bound_and_rolled_back() {
         (&["unbind", "nothing"], "no policy `nothing` is bound there"),
         (&["tenant"], "name the tenant with `--tenant`"),
         (&["bind", "house@2", "--canary", "101%"], "101 % is no share"),
-        (&["bind", "house@2", "--canary", "-1"], "--canary"),
+        (&["bind", "house@2", "--canary", "-1"], "unexpected argument"),
         (&["bind", "house@2", "--canary", "a tenth"], "`a tenth` is no share"),
         (&["promote", "house"], "`house` has no candidate there"),
         (&["withdraw", "house"], "`house` has no candidate there"),

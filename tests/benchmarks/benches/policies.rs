@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use tollgate_benchmarks::{call, measure, quota_settings, random, tenant};
 use tollgate_host::engine::{BindingMode, Failing, Host};
 use tollgate_host::registry::{Bindings, Bound, By, Change, Registry, TenantSettings, Upload};
@@ -157,26 +157,21 @@ async fn seen(directory: &Path) -> (f64, f64) {
     let options = Cluster::shared().database().await;
     let registry = Registry::new(store(&options).await, sandbox(directory));
     let sets = two_sets(&registry).await;
-    let mut hosts = Vec::new();
-    for _ in 0..4 {
-        let store = store(&options).await;
-        let host = host(&store).await;
-        let own = Registry::new(store, sandbox(directory));
-        own.bring(&host).await.unwrap();
-        tokio::spawn(own.follow(host.clone(), Duration::from_millis(250)));
-        hosts.push(host);
-    }
-    let control = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
     let mut medians = [0.0; 2];
-    for (part, median) in medians.iter_mut().enumerate() {
+    for (listens, median) in std::iter::zip([true, false], &mut medians) {
+        let mut hosts = Vec::new();
+        for _ in 0..4 {
+            let store = PostgresStore::connect(options.clone(), 8, Durability::Required);
+            let store = store.await.unwrap();
+            let store = Arc::new(if listens { store } else { store.without_listening() });
+            let host = host(&store).await;
+            let own = Registry::new(store, sandbox(directory));
+            own.bring(&host).await.unwrap();
+            tokio::spawn(own.follow(host.clone(), Duration::from_millis(250)));
+            hosts.push(host);
+        }
         let mut took = Vec::new();
         for swap in 0..SWAPS {
-            if part == 1 {
-                // Whoever listened does not hear it.
-                let quietly = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                               WHERE query LIKE 'LISTEN%' AND datname = current_database()";
-                sqlx::query(quietly).execute(&control).await.unwrap();
-            }
             bind(&registry, sets[(swap + 1) % 2].clone()).await;
             let begun = Instant::now();
             let limit = [900_000_000_000_u64, 800_000_000_000][(swap + 1) % 2];

@@ -12,7 +12,8 @@ use tollgate_host::registry::{
 };
 use tollgate_host::sandbox::Refused;
 use tollgate_host::store::{
-    BindingSetRow, Owner, RegistryStore, RevisionId, RevisionRow, Scope, Signed, Store, Tenant,
+    BindingSetRow, Owner, PostgresStore, RegistryStore, RevisionId, RevisionRow, Scope, Signed,
+    Store, Tenant,
 };
 
 use crate::house::{House, acme, ask, call, reserve_of, sandbox};
@@ -392,4 +393,30 @@ where
     let refused = bind_revision(&registry(house), &platform(), id).await;
     let found = tollgate_host::sandbox::digest(quota);
     assert_eq!(refused, Err(RegistryError::Digest { expected: digest, found }));
+}
+
+/// Hosts that ask the store once an hour hear of it at once.
+pub async fn hosts_hear_of_what_is_bound(house: &House<PostgresStore>) {
+    let (registry, host) = start(house).await;
+    let own = Registry::new(Arc::clone(&house.store), sandbox());
+    tokio::spawn(own.follow(host.clone(), Duration::from_secs(3_600)));
+    // Whoever does not listen yet hears of a later one, and the first may be found by asking.
+    let mut seen = 0;
+    for round in 0..1_000 {
+        let limit = [100, 60][round % 2];
+        bind(&registry, &platform(), "house", "quota", &tokens_a_month(limit))
+            .await
+            .expect("bound");
+        house.know(&Arc::new(registry.setup(&acme()).await.expect("a setup")));
+        for _ in 0..20 {
+            if !fits(&host, &acme(), limit + 1).await && fits(&host, &acme(), limit).await {
+                seen += 1;
+                break;
+            }
+        }
+        if seen == 4 {
+            return;
+        }
+    }
+    panic!("nothing was heard");
 }

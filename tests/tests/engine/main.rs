@@ -177,6 +177,11 @@ async fn shared() -> Arc<House<tollgate_host::store::PostgresStore>> {
 }
 
 #[test]
+fn hosts_hear_of_what_is_bound() {
+    run(async { binding::hosts_hear_of_what_is_bound(&house::postgres().await).await });
+}
+
+#[test]
 fn what_was_tampered_with_is_found() {
     run(async { replaying::what_was_tampered_with_is_found(&house::postgres().await).await });
 }

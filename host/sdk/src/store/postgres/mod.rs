@@ -58,6 +58,8 @@ pub struct PostgresStore {
     clock: Option<Clock>,
     /// Whether no statement touches two tenants.
     apart: bool,
+    /// Whether it listens to what is bound.
+    listens: bool,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -118,7 +120,7 @@ impl PostgresStore {
         .await
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let _ = session.close().await;
-        Ok(Self { pool, clock: None, apart: false })
+        Ok(Self { pool, clock: None, apart: false, listens: true })
     }
 
     /// Goes by another clock than the database's: to simulate.
@@ -134,12 +136,19 @@ impl PostgresStore {
         Self { apart: true, ..self }
     }
 
-    /// Waits for all, some of them at a time; the answers are in the order of what was asked.
+    /// Listens to nothing: for a connection pooler in between that cannot. What is bound is found by
+    /// asking.
+    #[must_use]
+    pub fn without_listening(self) -> Self {
+        Self { listens: false, ..self }
+    }
+
     /// For so many tenants something is written at once that is no batch.
     fn at_once(&self) -> usize {
         if self.apart { 1 } else { 512 }
     }
 
+    /// Waits for all, some of them at a time; the answers are in the order of what was asked.
     async fn some_at_a_time<A>(&self, asked: Vec<impl Future<Output = A>>) -> Vec<A> {
         // Others need connections as well.
         let lanes = self.pool.options().get_max_connections().div_ceil(2).max(1);

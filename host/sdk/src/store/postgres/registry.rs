@@ -75,6 +75,9 @@ impl RegistryStore for PostgresStore {
     }
 
     fn announcements(&self) -> Announcements {
+        if !self.listens {
+            return Announcements::none();
+        }
         // It has a connection of its own, so that those who wait for one wait no longer.
         let options = self.pool.connect_options();
         let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with((*options).clone());
