@@ -247,7 +247,7 @@ fn policies_are_pushed_bound_and_rolled_back() {
         (&["bind", "house@2", "--canary", "a tenth"], "`a tenth` is no share"),
         (&["promote", "house"], "`house` has no candidate there"),
         (&["withdraw", "house"], "`house` has no candidate there"),
-        (&["let-back", "house", "--tenant", "acme"], "is in no quarantine"),
+        (&["let-back", "house", "--tenant", "acme"], "there is no tenant `acme`"),
         (&["let-back", "house"], "name the tenant"),
         (&["diff", "house@1", "house@9"], "there is no revision `*/house@9`"),
     ] {
