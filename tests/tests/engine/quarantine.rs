@@ -38,9 +38,9 @@ async fn denied(host: &Host) -> Denied {
     }
 }
 
-fn quarantined(events: &[Event]) -> Vec<&PolicyKey> {
-    let policy = |event| match event {
-        &Event::Quarantined { ref policy, .. } => Some(policy),
+fn quarantined(events: &[Event]) -> Vec<PolicyKey> {
+    let policy = |event: &Event| match event {
+        Event::Quarantined { policy, .. } => Some(policy.clone()),
         _ => None,
     };
     events.iter().filter_map(policy).collect()
@@ -55,7 +55,7 @@ pub async fn a_policy_that_keeps_failing_is_asked_no_longer<S: Store>(house: &Ho
     for _ in 0..10 {
         let Denied { denial, events, .. } = denied(&hosts[0]).await;
         assert_eq!(denial.code, "policy_trapped");
-        told.extend(quarantined(&events).into_iter().cloned());
+        told.extend(quarantined(&events));
     }
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!((&*told[0].policy, told[0].layer), ("own", Layer::Tenant));

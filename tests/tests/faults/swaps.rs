@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tollgate_host::engine::{BindingMode, Context, Failing, context_of};
-use tollgate_host::registry::{Bound, By, Change, Registry, TenantSettings, Upload};
+use tollgate_host::registry::{Bound, By, Change, Registry, Upload};
 use tollgate_host::store::{BatchKey, Durability, Owner, PostgresStore, Scope, Store, Tenant};
 use tollgate_tests::embedded;
 use tollgate_tests::postgres::Cluster;
@@ -86,7 +86,7 @@ impl Shelf {
         self.bind("quota", 1);
         for tenant in Self::tenants() {
             let scope = Scope { owner: Owner::Tenant(tenant), plan: String::new() };
-            self.change(&scope, Change::Settings(Box::new(TenantSettings::default())));
+            self.change(&scope, Change::Settings(Box::default()));
         }
     }
 

@@ -91,7 +91,7 @@ fn look(page: &Page, candidate: Option<&Candidate>) -> Result<Found, RegistryErr
             continue;
         };
         let unfed = candidate.map(|candidate| candidate.unfed(setup)).unwrap_or_default();
-        found.report.unfed.extend(unfed.into_iter().map(|read| String::from(read)));
+        found.report.unfed.extend(unfed.into_iter().map(String::from));
         for decision in decided {
             match candidate {
                 None => found.judge_again(&page.tenant, setup, &decision)?,
