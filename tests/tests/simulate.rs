@@ -255,7 +255,7 @@ fn a_bad_config_is_an_error_that_names_the_policy_and_says_what_is_wrong() {
         ),
         (
             "[[policies]]\ncomponent = 'pricing'\nsettings = { prices = 'free' }",
-            "`free` is not a price list",
+            "policy `pricing` is refused: the settings do not fit the policy's schema: at `/prices`: ",
         ),
         (
             "[[policies]]\ncomponent = 'pricing'\n[[policies]]\ncomponent = 'pricing'",
