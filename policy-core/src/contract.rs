@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decimal::Decimal;
+use crate::decimal::{Decimal, DecimalError};
 use crate::meter::Meter;
+use crate::money::{Currency, Money};
 use crate::window::{Instant, Window};
 
 /// So much of a meter.
@@ -215,7 +216,7 @@ pub struct Rate {
     /// For so many units.
     pub price: Decimal,
     /// The price's currency.
-    pub currency: crate::money::Currency,
+    pub currency: Currency,
     /// How many units the price is for.
     pub units: Decimal,
     /// In rising order of thresholds.
@@ -238,7 +239,7 @@ pub struct Usage {
     /// In the order of the manifest's counters.
     pub readings: Vec<Reading>,
     /// The currency that the quote is wanted in; none: that of the prices.
-    pub currency: Option<crate::money::Currency>,
+    pub currency: Option<Currency>,
     /// The facts that the manifest reads.
     pub facts: Vec<Fact>,
 }
@@ -262,7 +263,7 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quote {
     /// Of all lines' costs.
-    pub currency: crate::money::Currency,
+    pub currency: Currency,
     /// One for each price applied.
     pub lines: Vec<Line>,
     /// Open-ended remarks.
@@ -359,6 +360,14 @@ impl Denial {
     /// A denial that holds for ever.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), retry_at: None }
+    }
+}
+
+impl Quote {
+    /// The sum of its lines.
+    pub fn total(&self) -> Result<Money, DecimalError> {
+        let add = |sum: Decimal, line: &Line| sum.checked_add(line.cost);
+        Ok(Money::new(self.lines.iter().try_fold(Decimal::ZERO, add)?, self.currency))
     }
 }
 

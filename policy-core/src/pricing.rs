@@ -1,12 +1,16 @@
-//! The standard pricing policy: a price list, or the host's rates, and dated exchange rates.
+//! The standard pricing policy: a price list, the host's rates, or a share of what the call costs; and
+//! dated exchange rates.
 
 use chrono::{DateTime, NaiveDate};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value as Json;
 
-use crate::contract::{Fact, Manifest, Quote, Read, Refusal, Usage, Value, dimension};
+use crate::contract::{
+    Fact, Manifest, Quantity, Quote, Rate, Read, Refusal, Usage, Value, dimension,
+};
 use crate::decimal::Decimal;
 use crate::limits::SettingsError;
+use crate::meter::Meter;
 use crate::money::Currency;
 use crate::prices::{MODEL_UNKNOWN, PriceList, PriceListError, price_lines};
 use crate::window::Instant;
@@ -16,6 +20,9 @@ pub const EXCHANGE_RATE_MISSING: &str = "exchange_rate_missing";
 
 /// The rates of one model are in more than one currency.
 pub const RATES_MIXED: &str = "rates_mixed";
+
+/// What the call costs is charged on, and nothing told it.
+pub const COST_UNKNOWN: &str = "cost_unknown";
 
 /// The configured policy.
 #[derive(Clone, Debug)]
@@ -29,6 +36,8 @@ pub struct PricingPolicy {
 enum Prices {
     List(PriceList),
     Host,
+    /// So many times what the call costs.
+    Cost(Decimal),
 }
 
 /// What one unit of a currency is worth in another, from a day on (UTC).
@@ -50,6 +59,7 @@ pub struct ExchangeRate {
 struct Settings {
     #[serde(default)]
     prices: Named,
+    factor: Option<Decimal>,
     currency: Option<Currency>,
     #[serde(default)]
     exchange_rates: Vec<ExchangeRate>,
@@ -91,9 +101,12 @@ impl PricingPolicy {
         let prices = match settings.prices {
             Named::Name(name) if name == "seed" => Prices::List(PriceList::seed()?),
             Named::Name(name) if name == "host" => Prices::Host,
+            Named::Name(name) if name == "cost" => {
+                Prices::Cost(settings.factor.unwrap_or(Decimal::ONE))
+            }
             Named::Name(name) => {
                 return Err(SettingsError::Malformed(format!(
-                    "`{name}` is not a price list: write `seed`, `host`, or a list with `name`, `currency` and `models`"
+                    "`{name}` is not a price list: write `seed`, `host`, `cost`, or a list with `name`, `currency` and `models`"
                 )));
             }
             Named::List(list) => {
@@ -108,6 +121,18 @@ impl PricingPolicy {
                 "exchange rate from `{from}` to `{to}`: write a `rate` above zero"
             )));
         }
+        match (settings.factor, &prices) {
+            (Some(factor), Prices::Cost(_)) if factor > Decimal::ZERO => {}
+            (Some(_), Prices::Cost(_)) => {
+                return Err(SettingsError::Malformed("write a `factor` above zero".into()));
+            }
+            (Some(_), _) => {
+                let words =
+                    "`factor` multiplies what a call costs: write `prices` as `cost` with it";
+                return Err(SettingsError::Malformed(words.into()));
+            }
+            (None, _) => {}
+        }
         let exchange_rates = settings.exchange_rates;
         Ok(Self { prices, currency: settings.currency, exchange_rates })
     }
@@ -115,20 +140,28 @@ impl PricingPolicy {
     /// What it asks the host for.
     #[must_use]
     pub fn manifest(&self) -> Manifest {
-        let reads = vec![Read::Dimension("model".into())];
+        let read = match self.prices {
+            Prices::List(_) | Prices::Host => Read::Dimension("model".into()),
+            Prices::Cost(_) => Read::Fact("cost.*".into()),
+        };
+        let reads = vec![read];
         Manifest { reads, ..Manifest::default() }
     }
 
     /// Prices a usage, in the wanted currency.
     pub fn price(&self, usage: &Usage) -> Result<Quote, Refusal> {
         let model = dimension(&usage.dimensions, "model");
-        let listed;
-        let rates = match &self.prices {
+        let (listed, cost);
+        let (rates, quantities) = match &self.prices {
             Prices::List(list) => {
                 listed = list.rates(model)?;
-                &listed
+                (&listed, &usage.quantities)
             }
-            Prices::Host => &usage.rates,
+            Prices::Host => (&usage.rates, &usage.quantities),
+            Prices::Cost(factor) => {
+                (listed, cost) = cost_of(&usage.facts, *factor)?;
+                (&listed, &cost)
+            }
         };
         let Some(from) = rates.first().map(|rate| rate.currency) else {
             let message =
@@ -143,7 +176,7 @@ impl PricingPolicy {
         }
         let currency = self.currency.or(usage.currency).unwrap_or(from);
         let rate = self.exchange_rate(from, currency, usage.at)?;
-        let lines = price_lines(&usage.quantities, rates, rate)?;
+        let lines = price_lines(quantities, rates, rate)?;
         let facts = if currency == from {
             Vec::new()
         } else {
@@ -172,4 +205,25 @@ impl PricingPolicy {
                 )
             })
     }
+}
+
+/// What the call costs as something that is used itself, and its rate.
+fn cost_of(facts: &[Fact], factor: Decimal) -> Result<(Vec<Rate>, Vec<Quantity>), Refusal> {
+    let cost = facts.iter().find_map(|fact| {
+        let currency: Currency = fact.name.strip_prefix("cost.")?.parse().ok()?;
+        let meter: Meter = fact.name.parse().ok()?;
+        match fact.value {
+            Value::Number(amount) => Some((currency, Quantity { meter, amount })),
+            _ => None,
+        }
+    });
+    let Some((currency, cost)) = cost else {
+        let message =
+            "what the call costs is not known: have the platform bind a policy that prices";
+        return Err(Refusal::new(COST_UNKNOWN, message));
+    };
+    let (meter, price, units) = (cost.meter.clone(), factor, Decimal::ONE);
+    let (tiers, facts) = (Vec::new(), Vec::new());
+    let rate = Rate { meter, price, currency, units, tiers, facts };
+    Ok((vec![rate], vec![cost]))
 }

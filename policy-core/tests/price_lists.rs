@@ -78,7 +78,7 @@ fn prices_are_read_from_literals_digit_by_digit() {
 
 #[test]
 fn pricing_settings_that_make_no_sense_are_refused_in_words() {
-    let not_a_list = "settings: `gold` is not a price list: write `seed`, `host`, or a list with `name`, `currency` and `models`";
+    let not_a_list = "settings: `gold` is not a price list: write `seed`, `host`, `cost`, or a list with `name`, `currency` and `models`";
     let rate = |rate: &str| {
         let rate = json!({ "from": "USD", "to": "BRL", "rate": rate, "on": "2026-01-01" });
         json!({ "exchange_rates": [rate] }).to_string()
@@ -86,11 +86,16 @@ fn pricing_settings_that_make_no_sense_are_refused_in_words() {
     let above_zero = "settings: exchange rate from `USD` to `BRL`: write a `rate` above zero";
     for (settings, error) in [
         (r#"{"prices": "gold"}"#, not_a_list),
+        (r#"{"prices": "cost", "factor": "0"}"#, "settings: write a `factor` above zero"),
+        (
+            r#"{"prices": "seed", "factor": "2"}"#,
+            "settings: `factor` multiplies what a call costs: write `prices` as `cost` with it",
+        ),
         (&rate("0"), above_zero),
         (&rate("-5"), above_zero),
         (
             r#"{"price": "seed"}"#,
-            "settings: unknown field `price`, expected one of `prices`, `currency`, `exchange_rates` at line 1 column 8",
+            "settings: unknown field `price`, expected one of `prices`, `factor`, `currency`, `exchange_rates` at line 1 column 8",
         ),
         (
             r#"{"currency": "reais"}"#,

@@ -5,12 +5,12 @@ use num_bigint::BigUint;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use tollgate_policy_core::contract::{
-    Dimension, Fact, Line, Quantity, Rate, Refusal, Usage, Value,
+    Dimension, Fact, Line, Quantity, Rate, Read, Refusal, Usage, Value,
 };
 use tollgate_policy_core::prices::{
     AMOUNT_OUT_OF_RANGE, METER_UNPRICED, MODEL_UNKNOWN, PriceList, price_lines,
 };
-use tollgate_policy_core::pricing::{EXCHANGE_RATE_MISSING, PricingPolicy};
+use tollgate_policy_core::pricing::{COST_UNKNOWN, EXCHANGE_RATE_MISSING, PricingPolicy};
 use tollgate_policy_core::{Currency, Decimal};
 
 /// 2026-02-01T00:00:00Z.
@@ -390,6 +390,39 @@ fn the_currency_is_the_settings_or_the_callers_or_the_lists() {
         assert_eq!(quote.currency.code(), currency, "{settings}");
         assert_eq!(quote.lines[0].cost, decimal(cost), "{settings}");
     }
+}
+
+#[test]
+fn what_a_call_costs_is_charged_on_times_a_factor_and_rounded_once() {
+    let cost =
+        |name: &str, cost: &str| Fact { name: name.into(), value: Value::Number(decimal(cost)) };
+    let reais = r#""currency": "BRL", "exchange_rates": [
+        {"from": "USD", "to": "BRL", "rate": "5.5", "on": "1970-01-01"}]"#;
+    for (settings, facts, lines) in [
+        (
+            r#"{"prices": "cost"}"#.into(),
+            vec![cost("cost.usd", "0.03")],
+            "cost.usd 0.03 at 1 = 0.03",
+        ),
+        (
+            r#"{"prices": "cost", "factor": "1.25"}"#.into(),
+            vec![cost("local.hour", "7"), cost("cost.usd", "0.000000000002")],
+            "cost.usd 0.000000000002 at 1.25 = 0.000000000002",
+        ),
+        (
+            format!(r#"{{"prices": "cost", "factor": "1.2", {reais}}}"#),
+            vec![cost("cost.usd", "10")],
+            "cost.usd 10 at 1.2 = 66",
+        ),
+    ] {
+        let policy = PricingPolicy::configure(&settings).unwrap();
+        let quote = policy.price(&Usage { facts, ..usage("whatever", "input 1000") }).unwrap();
+        assert_eq!(shown(&quote.lines), [lines], "{settings}");
+    }
+    let policy = PricingPolicy::configure(r#"{"prices": "cost"}"#).unwrap();
+    assert_eq!(policy.manifest().reads, [Read::Fact("cost.*".into())]);
+    let refused = policy.price(&usage("gpt-4", "input 1000")).unwrap_err();
+    assert_eq!(refused.code, COST_UNKNOWN);
 }
 
 #[test]

@@ -175,8 +175,8 @@ fn said(outcome: &Outcome) -> Answer {
         Outcome::Denied(Denied { denial, .. }) => {
             Answer::Denied { code: denial.code.clone(), whole }
         }
-        Outcome::Settled(Recorded { cost, .. }) => {
-            Answer::Settled { cost: cost.map(|cost| cost.amount), whole }
+        Outcome::Settled(Recorded { charged, .. }) => {
+            Answer::Settled { cost: charged.cost.map(|cost| cost.amount), whole }
         }
         Outcome::Released => Answer::Released,
         other => Answer::None(Trouble::Other, format!("{other:?}")),

@@ -58,14 +58,13 @@ const FIGURES: [(&str, &str); 7] = [
 ];
 
 /// The same of policies on the move.
-const MOVES: [(&str, &str); 7] = [
+const MOVES: [(&str, &str); 6] = [
     ("replay_per_s", "decisions judged again, a second on each processor"),
     ("swap_seen_ms", "a change seen by four hosts, median in ms"),
     ("swap_seen_untold_ms", "the same where hosts ask for it every 250 ms, median in ms"),
     ("p99_ms", "a reservation, 99th percentile in ms"),
     ("p99_swapping_ms", "the same with ten swaps a second"),
     ("ready_ms", "1,000 tenants on 100 components ready, warm, in ms"),
-    ("idle_bytes", "an idle tenant, in bytes"),
 ];
 
 fn policies(json: bool) -> Result<()> {

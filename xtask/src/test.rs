@@ -11,7 +11,11 @@ pub fn run() -> Result<()> {
     setup::toolchain()?;
     setup::postgres()?;
     step(&mut cargo(&["fmt", "--all", "--check"]))?;
-    step(&mut cargo(&["test", "--workspace", "--exclude", BENCHMARKS]))?;
+    let tests = ["test", "--workspace", "--exclude", BENCHMARKS];
+    step(cargo(&tests).arg("--no-run"))?;
+    // What was built is written out first: what tests sync would wait for it.
+    step(&mut Command::new("sync"))?;
+    step(&mut cargo(&tests))?;
     step(&mut cargo(&[
         "clippy",
         "--workspace",

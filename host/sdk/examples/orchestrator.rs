@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 // Here the model is called. It says what was used in the end.
                 let used = call(850)?.quantities;
                 let settled = host.settle(&acme, Some(&key), reserved.id, used).await?;
-                println!("call {number} cost {:?}", settled.cost);
+                println!("call {number} cost {:?}", settled.charged.cost);
             }
             Err(denied) => println!("call {number}: {}", denied.denial.message),
         }

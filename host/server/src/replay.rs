@@ -10,7 +10,7 @@ use serde::Serialize;
 use tollgate_host::engine::Candidate;
 use tollgate_host::registry::{Flip, Hit, Registry, ReplayReport, Sums};
 use tollgate_host::sandbox::Limits;
-use tollgate_host::store::{RegistryStore, Store, Tenant};
+use tollgate_host::store::{RegistryStore, RevisionId, Store, Tenant};
 
 use crate::components;
 use crate::period::{Period, instant};
@@ -80,7 +80,7 @@ async fn replay<S: Store + RegistryStore>(store: S, arguments: &Arguments) -> Re
     let store = Arc::new(store);
     let registry = Registry::new(Arc::clone(&store), Arc::new(sandbox));
     let candidate = match (&arguments.revision, &arguments.component, &arguments.policy) {
-        (Some(named), ..) => Some(candidate(&registry, named).await?),
+        (Some(named), ..) => Some(candidate(&registry, named.revision(&registry).await?).await?),
         (None, Some(component), Some(name)) => {
             let bytes = components::read(component)?.into_owned();
             let settings = match &arguments.settings {
@@ -102,9 +102,8 @@ async fn replay<S: Store + RegistryStore>(store: S, arguments: &Arguments) -> Re
 /// A revision as a candidate for its policy's place.
 pub async fn candidate<S: Store + RegistryStore>(
     registry: &Registry<S>,
-    named: &Named,
+    id: RevisionId,
 ) -> Result<Candidate> {
-    let id = named.revision(registry).await?;
     let policy = registry.load(&id).await?;
     Ok(Candidate { name: id.policy, owner: Some(id.owner), policy })
 }
@@ -147,6 +146,8 @@ pub fn print(Report { told, elapsed_ms }: &Report) {
         ("newly allowed", &told.newly_allowed),
         ("still allowed, as priced", &told.cost_before),
         ("still allowed, as it would be", &told.cost_after),
+        ("still allowed, as tenants charged", &told.price_before),
+        ("still allowed, as tenants would charge", &told.price_after),
     ] {
         if sums.iter().next().is_some() {
             println!("{what}: {}", money(sums));

@@ -9,7 +9,6 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -33,7 +32,6 @@ const SWAPS: usize = 40;
 const REPLAYED: usize = 60_000;
 const TENANTS: usize = 1_000;
 const COMPONENTS: usize = 100;
-const IDLE: usize = 20_000;
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -47,9 +45,7 @@ fn main() -> ExitCode {
         let (quiet, swapping) = answered(directory.path()).await;
         figures.insert("p99_ms".into(), json!(quiet));
         figures.insert("p99_swapping_ms".into(), json!(swapping));
-        let (ready, idle) = ready(directory.path()).await;
-        figures.insert("ready_ms".into(), json!(ready));
-        figures.insert("idle_bytes".into(), json!(idle));
+        figures.insert("ready_ms".into(), json!(ready(directory.path()).await));
         println!("{}", serde_json::Value::Object(figures));
     });
     ExitCode::SUCCESS
@@ -225,7 +221,7 @@ async fn answered(directory: &Path) -> (f64, f64) {
 
 /// How long it takes a host until tenants on as many components are ready, in ms; and what one more
 /// idle tenant takes of memory, in bytes.
-async fn ready(directory: &Path) -> (f64, i64) {
+async fn ready(directory: &Path) -> f64 {
     let options = Cluster::shared().database().await;
     let store = store(&options).await;
     for number in 0..COMPONENTS {
@@ -251,32 +247,7 @@ async fn ready(directory: &Path) -> (f64, i64) {
     }
     took.remove(0);
     took.sort_by(f64::total_cmp);
-
-    let offset = Arc::new(AtomicI64::new(0));
-    let (began, ahead) = (Instant::now(), Arc::clone(&offset));
-    let clock =
-        move || i64::try_from(began.elapsed().as_millis()).unwrap() + ahead.load(Ordering::Relaxed);
-    let host = Host::builder(Arc::clone(&store), Arc::new(clock), Arc::new(random))
-        .sweep(Duration::from_millis(200));
-    let host = host.start().await.unwrap();
-    let registry = Registry::new(Arc::clone(&store), sandbox(directory));
-    registry.bring(&host).await.unwrap();
-    let before = resident();
-    for number in TENANTS..TENANTS + IDLE {
-        settle(&store, number).await;
-    }
-    registry.bring(&host).await.unwrap();
-    // Each was asked for something once.
-    for number in TENANTS..TENANTS + IDLE {
-        host.check(&tenant(number), call()).await.unwrap();
-    }
-    offset.store(61_000, Ordering::Relaxed);
-    while host.books() > 0 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let idle = (resident() - before) / i64::try_from(IDLE).unwrap();
-    eprintln!("an idle tenant takes {idle} bytes");
-    (rounded(took[1]), idle)
+    rounded(took[1])
 }
 
 /// A component like no other: the standard one, with a number in it.
@@ -309,10 +280,4 @@ async fn settle(store: &PostgresStore, number: usize) {
 
 fn signed() -> Signed {
     Signed { at: 1, author: "bench".into(), message: String::new() }
-}
-
-/// What this process has in memory.
-fn resident() -> i64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<i64>().unwrap() * 4_096
 }

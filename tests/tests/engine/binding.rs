@@ -194,8 +194,11 @@ where
     let unknown = RevisionId { owner: Owner::Platform, policy: "house".into(), number: 2 };
     let refused = bind_revision(&registry, &scope, unknown.clone()).await;
     assert_eq!(refused, Err(RegistryError::UnknownRevision(unknown)));
-    let refused = bind(&registry, &scope, "own-prices", "pricing", "{}").await;
-    assert_eq!(refused, Err(RegistryError::TenantPrices("own-prices".into())));
+    // A price is limited only where the tenant's own policy tells it: the platform's tells the cost.
+    let price = r#"{"limits":[{"meter":"price.usd","period":"month","limit":5}]}"#;
+    let refused = bind(&registry, &scope, "price", "quota", price).await;
+    let meter = "price.usd".parse().expect("a meter");
+    assert_eq!(refused, Err(RegistryError::Unpriced { policy: "price".into(), meter }));
     let refused = bind(&registry, &platform(), "more-prices", "pricing", "{}").await;
     assert!(matches!(refused, Err(RegistryError::Setup(_))), "{refused:?}");
     let unbind = |policy: &str| Change::Unbind(policy.into());

@@ -1,6 +1,7 @@
 //! A store, a clock that a test sets, and hosts on both.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -60,12 +61,20 @@ fn clock() -> (Arc<AtomicI64>, Clock) {
 pub fn sandbox() -> Arc<Sandbox> {
     static SANDBOX: OnceLock<Arc<Sandbox>> = OnceLock::new();
     let sandbox = SANDBOX.get_or_init(|| {
-        let cache = Some(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
-        let (limits, instances) = (Limits::default(), Instances::Pooled(32));
-        let settings = Settings { limits, instances, compiler: Compiler::InProcess, cache };
-        Arc::new(Sandbox::new(settings).expect("the sandbox"))
+        sandbox_with(Some(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")))
     });
     Arc::clone(sandbox)
+}
+
+/// One that loaded nothing before.
+pub fn sandbox_that_knows_nothing() -> Arc<Sandbox> {
+    sandbox_with(None)
+}
+
+fn sandbox_with(cache: Option<PathBuf>) -> Arc<Sandbox> {
+    let (limits, instances) = (Limits::default(), Instances::Pooled(32));
+    let settings = Settings { limits, instances, compiler: Compiler::InProcess, cache };
+    Arc::new(Sandbox::new(settings).expect("the sandbox"))
 }
 
 fn policy(component: &str, settings: &str) -> Policy {

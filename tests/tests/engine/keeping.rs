@@ -9,7 +9,7 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tollgate_host::engine::{
     Call, Entry, EntryKind, Host, HostError, Operation, Outcome, Random, Recorded, Report,
-    Retention, Setup, carry, follow, upkeep, verify,
+    Retention, Setup, Tariff, carry, follow, upkeep, verify,
 };
 use tollgate_host::store::{
     Carry, Closure, CounterRow, LatestKey, LatestRow, Locked, Month, Need, Past, Place, RecordRow,
@@ -91,7 +91,8 @@ async fn five_months<S: Store>(house: &House<S>, host: &Host) -> Uuid {
     let mut first = None;
     for month in 1..6 {
         let money = Money::new(10.into(), Currency::USD);
-        let entry = Entry { kind: EntryKind::Credit, money, reason: "paid".into() };
+        let (account, kind) = (Tariff::Cost, EntryKind::Credit);
+        let entry = Entry { account, kind, money, reason: "paid".into() };
         ask(host, Operation::Book { entry }).await.expect("booked");
         let recorded =
             record(host, vec![use_of("ana", 10 * month, 7), use_of("ben", 3, month)]).await;

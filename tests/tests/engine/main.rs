@@ -1,6 +1,7 @@
 //! The host on a store: exact, durable and repeatable, on each of them.
 
 mod binding;
+mod charging;
 mod erasing;
 #[path = "../hostile/guest.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
@@ -127,6 +128,16 @@ on_both! {
     what_the_host_denied_stays_denied,
     what_a_candidate_lacks_is_told,
     evidence_of_a_shadow_is_what_replay_says;
+
+    charging:
+    a_price_stands_beside_the_cost_in_an_account_of_its_own,
+    what_hangs_up_is_charged_by_both,
+    a_price_that_is_lacking_denies_a_call_and_no_settlement,
+    a_price_that_does_not_fit_holds_up_nothing,
+    what_expires_is_charged_as_it_was_held,
+    what_can_be_had_is_the_least_of_all_limits_and_no_less,
+    who_may_not_price_is_refused,
+    a_price_follows_the_cost_that_a_candidate_tells;
 
     verifying:
     what_stands_otherwise_than_what_happened_is_found_and_put_right;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tollgate_host::engine::{
     AgentText, Author, Call, Denied, Entry, EntryKind, Expiring, Host, HostError, Limit, LimitKey,
-    Mode, Operation, Outcome, Recorded, Report, Reserved, Setup, Subject, follow, metrics,
+    Mode, Operation, Outcome, Recorded, Report, Reserved, Setup, Subject, Tariff, follow, metrics,
 };
 use tollgate_host::store::{Closure, Store};
 use tollgate_policy_core::contract::{Dimension, Quantity, Status};
@@ -73,7 +73,7 @@ pub async fn what_expires_is_charged_where_the_tenant_says_so<S: Store>(house: &
     // What was really used takes its place, on whatever host it is told.
     let other = house.host(&setup).await;
     let settled = other.settle(&acme(), None, id, tokens(20)).await.expect("settled");
-    assert_eq!((settled.late, settled.cost), (true, Some(usd("0.0001"))));
+    assert_eq!((settled.late, settled.charged.cost), (true, Some(usd("0.0001"))));
     assert_eq!(balance(&other).await, amounts("-0.0001", "0"));
     assert!(fits(&other, anas(80)).await && !fits(&other, anas(81)).await);
 }
@@ -233,7 +233,8 @@ pub async fn the_balance_is_the_sum_of_its_entries<S: Store>(house: &House<S>) {
     let setup = month(1_000).into();
     let host = house.host(&setup).await;
     let book = |kind, amount: &str| {
-        let entry = Entry { kind, money: usd(amount), reason: "paid".into() };
+        let account = Tariff::Cost;
+        let entry = Entry { account, kind, money: usd(amount), reason: "paid".into() };
         Operation::Book { entry }
     };
     let booked = ask(&host, book(EntryKind::Credit, "10")).await.expect("booked");
@@ -246,6 +247,7 @@ pub async fn the_balance_is_the_sum_of_its_entries<S: Store>(house: &House<S>) {
         assert!(matches!(refused, Err(HostError::Negative { .. })), "{refused:?}");
     }
     let reais = Entry {
+        account: Tariff::Cost,
         kind: EntryKind::Credit,
         money: Money::new(3.into(), Currency::BRL),
         reason: "pago".into(),
@@ -456,8 +458,8 @@ pub async fn what_can_be_had_is_granted_where_that_is_enough<S: Store>(house: &H
         Operation::Reserve { call, ttl_ms: 60_000, mode }
     };
     let granted = async |amount| match ask(&host, best(amount)).await.expect("an answer") {
-        Outcome::Reserved(Reserved { granted, quote, .. }) => {
-            let cost = quote.expect("a quote").lines[0].cost;
+        Outcome::Reserved(Reserved { granted, quotes, .. }) => {
+            let cost = quotes.cost.expect("a quote").lines[0].cost;
             Some((granted.into_iter().map(|own| own.amount).collect::<Vec<_>>(), cost))
         }
         Outcome::Denied(_) => None,

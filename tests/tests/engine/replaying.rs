@@ -13,7 +13,9 @@ use tollgate_host::store::{PostgresStore, RegistryStore, Store};
 use tollgate_policy_core::Decimal;
 
 use crate::guest::{Guest, later};
-use crate::house::{House, acme, ask, binding, call, reserve_of, sandbox};
+use crate::house::{
+    House, acme, ask, binding, call, reserve_of, sandbox, sandbox_that_knows_nothing,
+};
 
 fn limits(limits: &[(&str, u32)]) -> String {
     let limit = |(per, limit): &(&str, u32)| {
@@ -188,7 +190,7 @@ pub async fn what_a_candidate_lacks_is_told<S: Store + RegistryStore>(house: &Ho
     let report = replay(house, Some(Arc::new(fails))).await;
     assert_eq!(kinds(&report.flips), [("allowed", "policy_trapped", 1)]);
     // What judged and is kept nowhere cannot judge again.
-    let bare = Registry::new(Arc::clone(&house.store), sandbox());
+    let bare = Registry::new(Arc::clone(&house.store), sandbox_that_knows_nothing());
     let report = bare.replay(&[acme()], i64::MIN..i64::MAX, None, |_, _| {}).await;
     let report = report.expect("a report");
     assert!(report.decisions == 0 && report.unreadable > 0, "{report:?}");

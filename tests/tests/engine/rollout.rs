@@ -76,7 +76,7 @@ pub async fn a_shadow_decides_nothing_and_what_it_says_is_kept<S: Store>(house: 
     ]);
     let host = house.host(&set).await;
     let reserved = asked(&host, "ana", 60).await.expect("allowed");
-    let quote = reserved.quote.expect("a price");
+    let quote = reserved.quotes.cost.expect("a price");
     assert_eq!(quote.lines[0].cost, Decimal::from(60));
     let consulted: Vec<_> = reserved.consulted.iter().map(|own| own.policy.as_str()).collect();
     assert_eq!(consulted, ["pricing", "quota"]);
@@ -94,8 +94,8 @@ pub async fn a_shadow_decides_nothing_and_what_it_says_is_kept<S: Store>(house: 
     };
     let said: Vec<_> = decided.iter().map(words).collect();
     assert_eq!(said, [[(true, true), (false, false)], [(true, false), (false, false)]]);
-    let beside = decided[0].priced.as_ref().and_then(|own| own.beside.as_ref()).expect("beside");
-    let quote = beside.outcome.as_ref().unwrap().as_ref().unwrap();
+    let quote = decided[0].priced[1].quote().expect("beside");
+    assert!(!decided[0].priced[1].decides);
     assert_eq!(quote.lines[0].cost, Decimal::from(300));
 }
 
@@ -118,7 +118,8 @@ pub async fn a_canary_decides_for_the_same_ones_on_every_host<S: Store>(house: &
             let mut said = Vec::new();
             for host in &hosts {
                 let allowed = asked(host, &user, 60).await;
-                let price = asked(host, &user, 1).await.expect("allowed").quote.expect("a price");
+                let price =
+                    asked(host, &user, 1).await.expect("allowed").quotes.cost.expect("a price");
                 said.push((allowed.is_err(), price.lines[0].cost == Decimal::from(5)));
             }
             assert_eq!(said[0], said[1], "{user}");

@@ -23,9 +23,9 @@ pub async fn what_is_reserved_is_held_until_it_is_settled<S: Store>(house: &Hous
     let id = reserved(&host, 60).await.expect("60 of 100");
     assert_eq!(reserved(&host, 41).await, None, "101 of 100");
     let settled = ask(&host, settle(id, 30)).await.expect("settled");
-    let Outcome::Settled(Recorded { cost, late, .. }) = settled else { panic!("{settled:?}") };
+    let Outcome::Settled(Recorded { charged, late, .. }) = settled else { panic!("{settled:?}") };
     let cost_wanted = Money::new("0.00015".parse().expect("an amount"), Currency::USD);
-    assert_eq!((cost, late), (Some(cost_wanted), false));
+    assert_eq!((charged.cost, late), (Some(cost_wanted), false));
     assert!(reserved(&host, 70).await.is_some(), "30 are used, 70 are left");
     assert_eq!(reserved(&host, 1).await, None);
 }

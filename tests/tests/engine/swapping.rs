@@ -39,7 +39,7 @@ async fn judged(host: &Host) -> (u32, Reserved) {
     let Outcome::Reserved(reserved) = outcome else { panic!("{outcome:?}") };
     let limits = reserved.consulted.iter().flat_map(|own| &own.findings);
     let limits = limits.filter_map(|own| own.limit);
-    let quote = reserved.quote.as_ref().expect("a price");
+    let quote = reserved.quotes.cost.as_ref().expect("a price");
     let cost = quote.lines[0].cost;
     let set = (1..9).find(|number| Decimal::from(*number) == cost).expect("a set's price");
     let million = Decimal::from(set * 1_000_000);
@@ -144,7 +144,9 @@ pub async fn books_that_rest_are_closed_and_opened_as_they_were<S: Store>(house:
         assert_eq!(host.books(), 1);
     }
     house.advance(60_001);
+    // What was read a moment later rests a moment later.
     while host.books() > 0 {
+        house.advance(1);
         tokio::task::yield_now().await;
     }
     let settle = Operation::Settle { id: reserved.id, used: one().quantities };

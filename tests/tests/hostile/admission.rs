@@ -101,10 +101,8 @@ fn an_export_of_another_type_is_refused() {
         assert!(CONTRACT.contains(from), "{from}");
         let component = encode(&module, &CONTRACT.replacen(from, to, 1), "quota-policy");
         let refused = house.refused(&component);
-        assert!(
-            matches!(&refused, Refused::WrongType { export, .. } if export.ends_with(function)),
-            "{to}: {refused}"
-        );
+        let is_it = |own: &Refused| matches!(own, Refused::WrongType { export, .. } if export.ends_with(function));
+        assert!(refused.reasons().iter().any(is_it), "{to}: {refused}");
         assert!(advice(&refused).contains("build it against"));
     }
 }
@@ -202,6 +200,26 @@ fn a_manifest_asks_for_no_more_than_is_kept() {
         assert!(matches!(refused, Refused::Manifest(_)), "{refused}");
         assert!(advice(&refused).contains(expected), "{refused}");
     }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let import = |name: &str| format!(r#"(import "url=<https://{name}>" (func))"#);
+    let component = format!("(component {} {})", import("a"), import("b"));
+    let refused = House::shared().refused(&wat::parse_str(component).expect("WAT"));
+    let reasons: Vec<bool> =
+        refused.reasons().iter().map(|own| matches!(own, Refused::Import(_))).collect();
+    assert_eq!(reasons, [true, true, false], "{refused}");
+    assert!(matches!(refused.reasons()[2], Refused::NoPolicy { .. }), "{refused}");
+    assert!(advice(&refused).contains("remove the import; the component does not export"));
+
+    let configure =
+        format!("{} (i64.store offset=40 (global.get $counter) (i64.const -1))", dimensions(9));
+    let guest = Guest { configure: &configure, text: b"user", pages: "4", ..Guest::default() };
+    let refused = House::shared().refused(&guest.component());
+    let words: Vec<String> = refused.reasons().iter().map(ToString::to_string).collect();
+    assert!(words.len() == 2 && words[0].contains("9 dimensions"), "{words:?}");
+    assert!(words[1].contains("limit below zero"), "{words:?}");
 }
 
 #[test]

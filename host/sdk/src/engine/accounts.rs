@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::{Currency, Decimal, Money};
 
+use super::tariff::{ByTariff, Tariff};
 use crate::store::AccountRow;
-
-/// What calls cost, charged by the platform.
-pub const COST: &str = "cost";
 
 type Name = (String, Currency);
 
@@ -43,28 +41,45 @@ impl Accounts {
         self.all.iter().map(|((name, currency), account)| (name.as_str(), *currency, *account))
     }
 
-    pub fn of(&self, name: &str, currency: Currency) -> Account {
-        self.all.get(&(name.to_owned(), currency)).copied().unwrap_or_default()
+    /// In each currency.
+    pub fn of_tariff(&self, tariff: Tariff) -> impl Iterator<Item = (Currency, Account)> {
+        self.iter()
+            .filter(move |(name, ..)| *name == tariff.name())
+            .map(|(_, currency, account)| (currency, account))
+    }
+
+    pub fn of(&self, tariff: Tariff, currency: Currency) -> Account {
+        self.all.get(&(tariff.name().to_owned(), currency)).copied().unwrap_or_default()
+    }
+
+    /// Whether so much can be booked.
+    pub fn check(&self, charges: &ByTariff<Money>) -> Result<(), DecimalError> {
+        charges.iter().try_for_each(|(tariff, money)| {
+            let balance = self.of(tariff, money.currency).balance;
+            balance.checked_add(money.amount).map(drop)
+        })
     }
 
     /// Books an entry: a charge lies below zero.
-    pub fn book(&mut self, name: &str, money: Money) -> Result<(), DecimalError> {
-        let account = self.of(name, money.currency);
+    pub fn book(&mut self, tariff: Tariff, money: Money) -> Result<(), DecimalError> {
+        let account = self.of(tariff, money.currency);
         let balance = account.balance.checked_add(money.amount)?;
-        self.set(name, money.currency, Account { balance, ..account });
+        self.set(tariff, money.currency, Account { balance, ..account });
         Ok(())
     }
 
     /// Holds so much more, or less where it lies below zero.
-    pub fn hold(&mut self, name: &str, money: Money) -> Result<(), DecimalError> {
-        let account = self.of(name, money.currency);
-        let held = account.held.checked_add(money.amount)?;
-        self.set(name, money.currency, Account { held, ..account });
+    pub fn hold(&mut self, charges: &ByTariff<Money>) -> Result<(), DecimalError> {
+        for (tariff, money) in charges.iter() {
+            let account = self.of(tariff, money.currency);
+            let held = account.held.checked_add(money.amount)?;
+            self.set(tariff, money.currency, Account { held, ..account });
+        }
         Ok(())
     }
 
-    fn set(&mut self, name: &str, currency: Currency, account: Account) {
-        let name = (name.to_owned(), currency);
+    fn set(&mut self, tariff: Tariff, currency: Currency, account: Account) {
+        let name = (tariff.name().to_owned(), currency);
         if self.all.insert(name.clone(), account) != Some(account) {
             self.moved.insert(name);
         }

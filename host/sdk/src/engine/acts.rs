@@ -3,18 +3,17 @@
 
 use std::sync::Arc;
 
+use tollgate_policy_core::Meter;
 use tollgate_policy_core::contract::{Denial, Quantity, Quote};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
-use tollgate_policy_core::{Meter, Money};
 use uuid::Uuid;
 
-use super::accounts::COST;
 use super::alerts::Occasion;
-use super::amounts::{Amounts, cost};
+use super::amounts::Amounts;
 use super::body::{self, Charged, ExpiredBody, HoldBody, RunBody};
 use super::book::{Batch, Book, Ended, Held, run_of};
-use super::booking::Booking;
+use super::booking::{Booking, Used};
 use super::decided::Asked;
 use super::host::HostError;
 use super::judge::Judgement;
@@ -23,6 +22,7 @@ use super::part::KeptParts;
 use super::price::{Beforehand, Priced};
 use super::records::{Agent, Author, Disabled};
 use super::tally::Places;
+use super::tariff::ByTariff;
 use super::{Call, Event, Expiring};
 use crate::store::{Closure, ClosureRow, HoldRow, RunRow};
 
@@ -76,7 +76,7 @@ impl Book {
         ttl_ms: i64,
         mode: Mode,
         run_ttl_ms: Option<i64>,
-        priced: Option<Priced>,
+        priced: Option<Vec<Priced>>,
     ) -> Result<Outcome, HostError> {
         self.touch_run(call)?;
         let places = self.places(&call.dimensions);
@@ -92,15 +92,17 @@ impl Book {
         };
         let now = self.judge.now;
         let parts = self.judge.tally.hold(now, &places, &asks)?;
-        let cost = self.hold_cost(judgement.quote())?;
+        let quotes = judgement.quotes();
+        let charges = quotes.try_map(Quote::total)?;
+        self.judge.accounts.hold(&charges)?;
         let expires_at = now.saturating_add(ttl_ms);
-        let charges = self.judge.setup.expiring == Expiring::Charge;
+        let keeps = self.judge.setup.expiring == Expiring::Charge;
         let held = Held {
             call: Arc::clone(&judgement.call),
             parts,
             is_extended: false,
-            cost,
-            quote: judgement.quote().filter(|_| charges).cloned(),
+            charges,
+            quotes: if keeps { quotes.cloned() } else { ByTariff::default() },
             run_ttl_ms,
             expires_at,
         };
@@ -114,8 +116,8 @@ impl Book {
         self.open.insert(id, held);
         self.watch(expires_at);
         let granted = judgement.call.quantities.clone();
-        let (quote, consulted) = judgement.told(&self.judge.setup);
-        let reserved = Reserved { id, expires_at, granted, quote, consulted, events };
+        let (quotes, consulted) = judgement.told(&self.judge.setup);
+        let reserved = Reserved { id, expires_at, granted, quotes, consulted, events };
         Ok(Outcome::Reserved(reserved))
     }
 
@@ -127,8 +129,9 @@ impl Book {
         mut events: Vec<Event>,
     ) -> Result<Outcome, HostError> {
         let fault = self.judge.fault(&judgement);
-        let asks = Amounts::of_call(&judgement.call.quantities, judgement.quote());
-        let (asks, call) = (asks?, Arc::clone(&judgement.call));
+        let quotes = judgement.quotes();
+        let asks = Amounts::of_call(&judgement.call.quantities, quotes)?;
+        let call = Arc::clone(&judgement.call);
         events.extend(self.judge.review(&call, places, &asks, &Occasion::Denied(&denial)));
         let (_, consulted) = judgement.told(&self.judge.setup);
         Ok(Outcome::Denied(Denied { denial, consulted, events, fault }))
@@ -137,8 +140,8 @@ impl Book {
     /// Takes out policies that failed too often by now.
     fn take_out_failed(&mut self, judgement: &Judgement) -> Vec<Event> {
         self.touched = true;
-        let asked = judgement.asked().into_iter();
-        asked.filter_map(|(place, fault)| self.judge.saw(place, fault.as_ref())).collect()
+        let asked = judgement.asked();
+        asked.filter_map(|(place, fault)| self.judge.saw(place, fault)).collect()
     }
 
     /// Writes a decision down, with all that it takes to judge it again.
@@ -173,16 +176,15 @@ impl Book {
             _ => return Err(self.why_not_open(id)),
         };
         let call = Call { dimensions, quantities: used.to_vec() };
-        let (quote, used) = self.price_used(&call)?;
-        self.touched = true;
-        let overshoot = self.overshoots(&used, &held);
+        let used = self.price_used(&call)?;
+        let overshoot = self.overshoots(&used.amounts, &held);
         let used_at = self.at();
         let kind = "charge";
         let reservation = Some(id);
-        let booking = Booking { reservation, call, quote, used, used_at, late, overshoot, kind };
+        let booking = Booking { reservation, call, used, used_at, late, overshoot, kind };
         let recorded = match self.open.get(&id).cloned() {
             Some(held) => {
-                self.give_back_cost(&held)?;
+                self.judge.accounts.hold(&held.charges.negated())?;
                 let (recorded, _) = self.charge(booking, &held.parts)?;
                 self.close_one(id, Closure::Settled, Vec::new())?;
                 recorded
@@ -225,7 +227,7 @@ impl Book {
         let held = self.open.get(&id).cloned().ok_or_else(|| self.why_not_open(id))?;
         self.touched = true;
         self.judge.tally.release(&held.parts)?;
-        self.give_back_cost(&held)?;
+        self.judge.accounts.hold(&held.charges.negated())?;
         self.close_one(id, how, Vec::new())?;
         Ok(Outcome::Released)
     }
@@ -235,6 +237,9 @@ impl Book {
         let call = Call { dimensions: held.call.dimensions.clone(), quantities: more.to_vec() };
         let places = self.places(&call.dimensions);
         let mut judgement = self.judge.judge(Arc::new(call), None, &places, false)?;
+        let more_charges = judgement.quotes().try_map(Quote::total)?;
+        let charges = held.charges.checked_add(more_charges);
+        let charges = charges.map_err(|error| HostError::Charges { id, error })?;
         let decision = self.batch_mut()?.id();
         self.decide(decision, Asked::Extend(id), &judgement, false)?;
         let events = self.take_out_failed(&judgement);
@@ -246,16 +251,14 @@ impl Book {
         let parts = self.judge.tally.hold(now, &places, &asks)?;
         held.parts.extend(parts);
         held.is_extended = true;
-        if let Some(more) = self.hold_cost(judgement.quote())? {
-            held.cost = Some(match held.cost {
-                Some(cost) => cost.checked_add(more).map_err(|_| HostError::Currency(id))?,
-                None => more,
-            });
+        self.judge.accounts.hold(&more_charges)?;
+        held.charges = charges;
+        for (tariff, quote) in judgement.quotes().iter() {
+            if let Some(own) = held.quotes.place(tariff) {
+                own.lines.extend(quote.lines.iter().cloned());
+            }
         }
-        if let (Some(own), Some(quote)) = (&mut held.quote, judgement.quote()) {
-            own.lines.extend(quote.lines.iter().cloned());
-        }
-        let mut sum = Amounts::of_call(&held.call.quantities, None)?;
+        let mut sum = Amounts::of_call(&held.call.quantities, ByTariff::default())?;
         for Quantity { meter, amount: asked } in more {
             sum.add(meter, *asked)?;
         }
@@ -266,8 +269,8 @@ impl Book {
         self.write_hold(id, &held)?;
         let expires_at = held.expires_at;
         self.open.insert(id, held);
-        let (quote, consulted) = judgement.told(&self.judge.setup);
-        Ok(Outcome::Extended { expires_at, quote, consulted, events })
+        let (quotes, consulted) = judgement.told(&self.judge.setup);
+        Ok(Outcome::Extended { expires_at, quotes, consulted, events })
     }
 
     fn set(&mut self, subject: &Subject, by: &Author) -> Result<Outcome, HostError> {
@@ -318,31 +321,34 @@ impl Book {
     fn expire(&mut self, id: Uuid, held: &Held) -> Result<(), HostError> {
         let asked = asked_of(held)?;
         self.touched = true;
-        self.give_back_cost(held)?;
+        self.judge.accounts.hold(&held.charges.negated())?;
         let charges = self.judge.setup.expiring == Expiring::Charge && held.run_ttl_ms.is_none();
-        let charged = if charges {
-            let used_at = self.at();
-            let booking = Booking {
-                reservation: Some(id),
-                call: Call::clone(&held.call),
-                quote: held.quote.clone(),
-                used: asked.clone(),
-                used_at,
-                late: false,
-                overshoot: false,
-                kind: "expiry",
-            };
-            let (recorded, used) = self.charge(booking, &held.parts)?;
-            Some(Charged { usage: recorded.usage, used_at, used })
-        } else {
+        // What does not fit cannot be charged, and must not stand in the way of all that comes.
+        let charged = charges.then(|| self.charge_expired(id, held, &asked)).and_then(Result::ok);
+        if charged.is_none() {
             self.judge.tally.release(&held.parts)?;
-            None
-        };
+        }
         let expired = ExpiredBody { call: Call::clone(&held.call), held: asked, charged };
         let body = body::write(&expired);
         self.close_one(id, Closure::Expired, body)?;
         self.ended.insert(id, Ended::Expired(Box::new(expired)));
         Ok(())
+    }
+
+    fn charge_expired(
+        &mut self,
+        id: Uuid,
+        held: &Held,
+        asked: &Amounts,
+    ) -> Result<Charged, HostError> {
+        let (charged, quotes) = (held.charges, held.quotes.clone());
+        let used = Used { amounts: asked.clone(), charged, quotes, events: Vec::new() };
+        let (call, used_at) = (Call::clone(&held.call), self.at());
+        let (reservation, kind) = (Some(id), "expiry");
+        let (late, overshoot) = (false, false);
+        let booking = Booking { reservation, call, used, used_at, late, overshoot, kind };
+        let (recorded, used) = self.charge(booking, &held.parts)?;
+        Ok(Charged { usage: recorded.usage, used_at, used })
     }
 
     /// A call of a run is its sign of life.
@@ -361,29 +367,13 @@ impl Book {
         self.write_hold(run, &held)
     }
 
-    fn hold_cost(&mut self, quote: Option<&Quote>) -> Result<Option<Money>, HostError> {
-        let money = quote.map(cost).transpose()?;
-        if let Some(money) = money {
-            self.judge.accounts.hold(COST, money)?;
-        }
-        Ok(money)
-    }
-
-    fn give_back_cost(&mut self, held: &Held) -> Result<(), HostError> {
-        if let Some(cost) = held.cost {
-            let back = Money::new(cost.amount.negated(), cost.currency);
-            self.judge.accounts.hold(COST, back)?;
-        }
-        Ok(())
-    }
-
     fn hold_row(&self, id: Uuid, held: &Held) -> HoldRow {
         let apart = held.is_extended.then(|| KeptParts::of(&held.parts, &self.judge.tally));
         let hold = HoldBody {
             call: &*held.call,
             parts: apart,
-            cost: held.cost,
-            quote: held.quote.as_ref(),
+            charges: held.charges,
+            quotes: held.quotes.as_ref(),
             run_ttl_ms: held.run_ttl_ms,
         };
         HoldRow { id, expires_at: held.expires_at, body: body::write(&hold) }
@@ -448,5 +438,5 @@ impl Book {
 
 /// What a reservation holds, by meter.
 fn asked_of(held: &Held) -> Result<Amounts, DecimalError> {
-    Amounts::held(&held.call.quantities, held.cost)
+    Amounts::with(&held.call.quantities, &held.charges)
 }

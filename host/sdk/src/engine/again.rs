@@ -8,12 +8,13 @@ use tollgate_policy_core::contract::{
     Counter, Decision, Denial, Fact, Manifest, Quantity, Quote, Read, Reading, Verdict,
 };
 
-use super::amounts::{Amounts, cost};
+use super::amounts::Amounts;
 use super::decided::DecisionRecord;
 use super::feed::{Feed, Known};
 use super::judge::{Judged, Word};
-use super::price::Priced;
-use super::{Binding, Failing, Setup};
+use super::price::{Priced, cost_fact, quotes, unpriced};
+use super::tariff::{ByTariff, Tariff};
+use super::{Binding, Failing, Layer, Setup};
 use crate::sandbox::{Ability, Fault, Policy};
 use crate::store::Owner;
 
@@ -46,10 +47,10 @@ pub struct Rejudged {
     pub before: Fate,
     /// What would have.
     pub after: Fate,
-    /// What the call was to cost; none: it could not be priced, or nothing priced.
-    pub cost_before: Option<Money>,
+    /// What the call was to cost, as far as it could be priced.
+    pub charged_before: ByTariff<Money>,
     /// What it would have been.
-    pub cost_after: Option<Money>,
+    pub charged_after: ByTariff<Money>,
 }
 
 /// Why a decision cannot be judged with a candidate.
@@ -119,8 +120,10 @@ impl Candidate {
     pub fn unfed(&self, setup: &Setup) -> Vec<Read> {
         let reads = |binding: &Binding| binding.policy.manifest().reads.clone();
         let read: Vec<Read> = setup.bindings.iter().flat_map(reads).collect();
+        let prices = self.policy.can(Ability::Pricing) && self.tariff(setup) == Tariff::Price;
         let is_fed = |own: &&Read| match own {
             Read::Dimension(_) | Read::Ask(_) => true,
+            Read::Fact(pattern) if prices && Tariff::Cost.has(pattern) => true,
             Read::Fact(pattern) => {
                 let covers = |other: &Read| matches!(other, Read::Fact(_)) && other.covers(pattern);
                 pattern.starts_with("local.") || read.iter().any(covers)
@@ -129,9 +132,25 @@ impl Candidate {
         self.policy.manifest().reads.iter().filter(|own| !is_fed(own)).cloned().collect()
     }
 
+    /// By what it charges: as its owner does, or the one of its name.
+    fn tariff(&self, setup: &Setup) -> Tariff {
+        let is_its = |own: &&Binding| self.takes_the_place_of(own, Ability::Pricing);
+        let mut bindings = setup.bindings.iter().filter(|own| own.policy.can(Ability::Pricing));
+        match (bindings.find(is_its), &self.owner) {
+            (Some(binding), _) => binding.tariff(),
+            (None, Some(Owner::Tenant(_))) => Tariff::Price,
+            (None, Some(Owner::Platform) | None) => Tariff::Cost,
+        }
+    }
+
     fn takes_the_place_of(&self, binding: &Binding, ability: Ability) -> bool {
-        let of = binding.revision.as_ref().map(|revision| &revision.owner);
-        let is_its = of.is_none() || self.owner.is_none() || of == self.owner.as_ref();
+        let is_its = match (&binding.revision, &self.owner) {
+            (_, None) => true,
+            (Some(revision), Some(owner)) => revision.owner == *owner,
+            // It was embedded as it is.
+            (None, Some(Owner::Tenant(_))) => binding.layer == Layer::Tenant,
+            (None, Some(Owner::Platform)) => binding.layer != Layer::Tenant,
+        };
         binding.name == self.name && is_its && self.policy.can(ability)
     }
 }
@@ -142,13 +161,13 @@ impl DecisionRecord {
     #[must_use]
     pub fn judge_again(&self, setup: &Setup) -> Vec<usize> {
         let mut others = Vec::new();
-        for priced in self.priced.iter().flat_map(Priced::both) {
+        for priced in &self.priced {
             let is_hosts = priced.outcome.as_ref().is_err_and(Fault::is_hosts);
             if !(is_hosts || priced.is_said_again(setup, &self.call, self.erased)) {
                 others.push(priced.binding);
             }
         }
-        let asks = self.asks(self.quote());
+        let asks = self.asks(quotes(&self.priced));
         for judged in &self.judged {
             let is_hosts = judged.outcome.as_ref().is_err_and(Fault::is_hosts);
             if !(is_hosts || judged.is_said_again(setup, self, &asks)) {
@@ -174,7 +193,8 @@ impl DecisionRecord {
     pub fn judge_with(&self, setup: &Setup, candidate: &Candidate) -> Result<Rejudged, Unjudged> {
         let deciding = || self.judged.iter().filter(|own| own.decides);
         let faults = deciding().map(|own| own.outcome.as_ref().err());
-        let mut faults = faults.chain(self.priced.iter().map(|own| own.outcome.as_ref().err()));
+        let priced = self.priced.iter().filter(|own| own.decides);
+        let mut faults = faults.chain(priced.map(|own| own.outcome.as_ref().err()));
         if faults.any(|fault| fault.is_some_and(Fault::is_hosts)) {
             return Err(Unjudged::Forced);
         }
@@ -183,21 +203,20 @@ impl DecisionRecord {
         if self.denial.is_some() && self.judged.is_empty() {
             return Err(Unjudged::Unasked);
         }
-        let total = |quote: &Quote| cost(quote).ok();
         let before = self.denial.clone().map_or(Fate::Allowed, Fate::Denied);
-        let cost_before = self.quote().and_then(total);
-        let priced = if prices { self.price_with(setup, candidate) } else { self.priced.clone() };
-        if priced.as_ref().is_some_and(|own| own.outcome.as_ref().is_err_and(Fault::is_hosts)) {
+        let charged_before = charged(quotes(&self.priced));
+        let repriced = if prices { Some(self.price_with(setup, candidate)) } else { None };
+        let priced = repriced.as_ref().unwrap_or(&self.priced);
+        if priced.iter().any(|own| own.outcome.as_ref().is_err_and(Fault::is_hosts)) {
             return Err(Unjudged::Forced);
         }
-        let quote = match priced.as_ref().map(|own| own.quote(setup)).transpose() {
-            Ok(quote) => quote,
-            Err(denial) => {
-                let after = Fate::Denied(denial);
-                return Ok(Rejudged { before, after, cost_before, cost_after: None });
-            }
-        };
-        let asks = self.asks(quote);
+        let quotes = quotes(priced);
+        let charged_after = charged(quotes);
+        if let Some(denial) = unpriced(priced, setup) {
+            let after = Fate::Denied(denial);
+            return Ok(Rejudged { before, after, charged_before, charged_after });
+        }
+        let asks = self.asks(quotes);
         let mut word = Word::Allow;
         let mut replaced = false;
         for judged in deciding() {
@@ -223,7 +242,7 @@ impl DecisionRecord {
         if is_hosts && !after.is_denied() {
             after.clone_from(&before);
         }
-        Ok(Rejudged { before, after, cost_before, cost_after: quote.and_then(total) })
+        Ok(Rejudged { before, after, charged_before, charged_after })
     }
 
     /// What the candidate says to it.
@@ -236,7 +255,7 @@ impl DecisionRecord {
     ) -> Result<Word, Unjudged> {
         let Candidate { name, policy, .. } = candidate;
         let readings = self.readings(setup, policy.manifest(), asks)?;
-        let facts = self.facts(setup, policy.manifest());
+        let facts = self.facts(setup, policy.manifest(), &[]);
         let (outcome, binding) = (Err(Fault::Busy), setup.bindings.len());
         let judged = Judged { binding, readings, facts, outcome, fuel: 0, decides: true };
         let answer = judged.answer(policy, self, asks);
@@ -267,12 +286,14 @@ impl DecisionRecord {
         manifest.counters.iter().map(reading).collect()
     }
 
-    /// Of the facts that anybody was fed, and the local time, what a manifest reads.
-    fn facts(&self, setup: &Setup, manifest: &Manifest) -> Vec<Fact> {
+    /// Of these facts, of those that anybody was fed, and of the local time, what a manifest reads.
+    fn facts(&self, setup: &Setup, manifest: &Manifest, more: &[Fact]) -> Vec<Fact> {
         let priced = self.priced.iter().flat_map(|own| &own.facts);
-        let mut fed: Vec<Fact> = Vec::new();
+        let mut fed: Vec<Fact> = more.to_vec();
         for fact in priced.chain(self.judged.iter().flat_map(|own| &own.facts)) {
-            if !fact.name.starts_with("local.") && fed.iter().all(|own| own.name != fact.name) {
+            // What a call costs is told to some alone, anew.
+            let is_own = fact.name.starts_with("local.") || Tariff::Cost.has(&fact.name);
+            if !is_own && fed.iter().all(|own| own.name != fact.name) {
                 fed.push(fact.clone());
             }
         }
@@ -280,31 +301,66 @@ impl DecisionRecord {
         feed.facts(setup, Known::default(), &self.call, self.at, &fed)
     }
 
-    /// Its price by a candidate.
-    fn price_with(&self, setup: &Setup, candidate: &Candidate) -> Option<Priced> {
-        let before = self.priced.as_ref()?;
-        let facts = self.facts(setup, candidate.policy.manifest());
-        Some(before.by(&candidate.policy, &self.call, facts))
+    /// Its prices, with a candidate's among them. One that follows from the cost is told the new one.
+    fn price_with(&self, setup: &Setup, candidate: &Candidate) -> Vec<Priced> {
+        let mut all: Vec<Priced> = Vec::with_capacity(self.priced.len());
+        let charges_by = candidate.tariff(setup);
+        for tariff in Tariff::ALL {
+            if unpriced(&all, setup).is_some() {
+                break;
+            }
+            let own = self.priced.iter().find(|own| own.decides && own.tariff == tariff);
+            let fact = cost_fact(&all, tariff);
+            if tariff == charges_by {
+                let facts = self.facts(setup, candidate.policy.manifest(), fact.as_slice());
+                let before = own.cloned().unwrap_or_else(|| self.unpriced(setup, tariff));
+                all.push(before.by(&candidate.policy, &self.call, facts));
+            } else if let Some(own) = own
+                && let Some(Binding { policy, .. }) = setup.bindings.get(own.binding)
+            {
+                let told = own.facts.iter().filter(|fact| Tariff::Cost.has(&fact.name));
+                let reads = Feed::new(&policy.manifest().reads).reads(fact.as_slice());
+                // What it would be told is what it was told, so that it says the same.
+                if told.eq(&reads) {
+                    all.push(own.clone());
+                    continue;
+                }
+                let rest = own.facts.iter().filter(|fact| !Tariff::Cost.has(&fact.name));
+                let facts = rest.cloned().chain(reads).collect();
+                all.push(own.by(policy, &self.call, facts));
+            }
+        }
+        all
     }
 
-    /// What it was to cost, where that is known.
-    pub(crate) fn quote(&self) -> Option<&Quote> {
-        self.priced.as_ref()?.outcome.as_ref().ok()?.as_ref().ok()
+    /// What nobody charged by this tariff would have been fed.
+    fn unpriced(&self, setup: &Setup, tariff: Tariff) -> Priced {
+        let rates = self.priced.first().map(|own| own.rates.clone()).unwrap_or_default();
+        let (facts, outcome, fuel) = (Vec::new(), Err(Fault::Busy), 0);
+        let (binding, at, decides) = (setup.bindings.len(), self.at, true);
+        Priced { binding, tariff, at, rates, facts, outcome, fuel, decides }
     }
 
-    fn asks(&self, quote: Option<&Quote>) -> Amounts {
+    fn asks(&self, quotes: ByTariff<&Quote>) -> Amounts {
         // It was judged once, so that it fits.
-        Amounts::of_call(&self.call.quantities, quote).unwrap_or_default()
+        Amounts::of_call(&self.call.quantities, quotes).unwrap_or_default()
     }
 
     /// What the policies said all together; an error: it could not be priced.
     fn word(&self, setup: &Setup) -> Result<Word, Denial> {
-        self.priced.as_ref().map(|own| own.quote(setup)).transpose()?;
+        if let Some(denial) = unpriced(&self.priced, setup) {
+            return Err(denial);
+        }
         let deciding = self.judged.iter().filter(|own| own.decides);
         let words = deciding
             .filter_map(|own| Some(Word::of(setup.bindings.get(own.binding)?, &own.outcome)));
         Ok(words.fold(Word::Allow, Word::and))
     }
+}
+
+fn charged(quotes: ByTariff<&Quote>) -> ByTariff<Money> {
+    let total = |quote: Option<&Quote>| quote.and_then(|quote| quote.total().ok());
+    ByTariff { cost: total(quotes.cost), price: total(quotes.price) }
 }
 
 /// What the host cuts short now says nothing, either.

@@ -5,6 +5,8 @@ use tollgate_policy_core::contract::{Quantity, Quote};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::{Decimal, Meter, Money};
 
+use super::tariff::{ByTariff, Tariff};
+
 /// So much of each meter, a meter once, in the order of their names: what is fed must not depend on
 /// a hasher.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,29 +14,35 @@ pub struct Amounts(Vec<Quantity>);
 
 impl Amounts {
     /// What a call asks for or used, with what it costs among it.
-    pub fn of_call(quantities: &[Quantity], quote: Option<&Quote>) -> Result<Self, DecimalError> {
-        let mut amounts = Self(Vec::with_capacity(quantities.len() + 1));
-        for Quantity { meter, amount } in quantities {
+    pub fn of_call(
+        quantities: &[Quantity],
+        quotes: ByTariff<&Quote>,
+    ) -> Result<Self, DecimalError> {
+        Self::with(quantities, &quotes.try_map(Quote::total)?)
+    }
+
+    /// The same, where what it costs is added up.
+    pub fn with(quantities: &[Quantity], charges: &ByTariff<Money>) -> Result<Self, DecimalError> {
+        let mut amounts = Self(Vec::with_capacity(quantities.len() + 2));
+        // What the caller believes it to cost does not count.
+        let is_charged = |meter: &Meter| charges.iter().any(|(own, _)| own.has(meter.as_str()));
+        for Quantity { meter, amount } in quantities.iter().filter(|own| !is_charged(&own.meter)) {
             amounts.add(meter, *amount)?;
         }
-        if let Some(quote) = quote {
-            let cost = cost(quote)?;
-            // What the caller believes it to cost does not count.
-            amounts.set_cost(cost);
+        for (tariff, money) in charges.iter() {
+            amounts.charge(tariff, *money);
         }
         Ok(amounts)
     }
 
-    /// What a reservation of so much holds.
-    pub fn held(quantities: &[Quantity], cost: Option<Money>) -> Result<Self, DecimalError> {
-        let mut held = Self::of_call(quantities, None)?;
-        cost.into_iter().for_each(|cost| held.set_cost(cost));
-        Ok(held)
+    /// Without what is charged by a tariff.
+    pub fn drop_charge(&mut self, tariff: Tariff) {
+        self.0.retain(|own| !tariff.has(own.meter.as_str()));
     }
 
-    fn set_cost(&mut self, cost: Money) {
-        if let Ok(meter) = cost.currency.cost_meter().parse() {
-            self.set(&meter, cost.amount);
+    fn charge(&mut self, tariff: Tariff, money: Money) {
+        if let Ok(meter) = tariff.meter(money.currency).parse() {
+            self.set(&meter, money.amount);
         }
     }
 
@@ -75,10 +83,4 @@ impl Amounts {
         };
         Self(self.0.iter().map(negated).collect())
     }
-}
-
-/// The sum of a quote's lines.
-pub fn cost(quote: &Quote) -> Result<Money, DecimalError> {
-    let sum = quote.lines.iter().try_fold(Decimal::ZERO, |sum, line| sum.checked_add(line.cost))?;
-    Ok(Money::new(sum, quote.currency))
 }

@@ -13,6 +13,7 @@ use super::Call;
 use super::amounts::Amounts;
 use super::part::{KeptParts, Part};
 use super::tally::Tally;
+use super::tariff::ByTariff;
 use crate::store::instant_of;
 
 /// The form of all bodies below.
@@ -43,10 +44,10 @@ pub struct HoldBody<C = Call, Q = Quote> {
     pub call: C,
     /// What it holds, where that does not follow from the call and the instant at which it began.
     pub parts: Option<KeptParts>,
-    /// What is held against the ledger's account.
-    pub cost: Option<Money>,
+    /// What is held against the ledger's accounts.
+    pub charges: ByTariff<Money>,
     /// What its estimate costs, kept where it is charged once its time is over.
-    pub quote: Option<Q>,
+    pub quotes: ByTariff<Q>,
     /// Of a run: how long it lives without a sign of life, in ms.
     pub run_ttl_ms: Option<i64>,
 }
@@ -56,7 +57,7 @@ impl HoldBody {
     pub fn parts(&self, id: Uuid, tally: &mut Tally) -> Vec<Part> {
         let Some(parts) = &self.parts else {
             let places = tally.places(&self.call.dimensions);
-            let asked = Amounts::held(&self.call.quantities, self.cost).unwrap_or_default();
+            let asked = Amounts::with(&self.call.quantities, &self.charges).unwrap_or_default();
             // It was held once, so that it fits, and its instant lies within the calendar.
             return tally.parts(instant_of(id), &places, &asked).unwrap_or_default();
         };
@@ -88,7 +89,7 @@ pub struct KeptUsage {
     pub dimensions: Vec<Dimension>,
     /// With what it cost among it.
     pub used: Amounts,
-    pub cost: Option<Money>,
+    pub charged: ByTariff<Money>,
     /// What did not land in the stretches that hold its instant.
     pub elsewhere: KeptParts,
     /// The usage that this one undoes.

@@ -22,6 +22,7 @@ use super::price::Beforehand;
 use super::records::KeptCounter;
 use super::served::Current;
 use super::tally::{Moved, Places, id_of};
+use super::tariff::ByTariff;
 use super::{Call, Random};
 use crate::store::{Closure, Found, Head, HoldRow, KeyRow, Tenant, UsageRow, Write, instant_of};
 
@@ -67,8 +68,8 @@ pub struct Held {
     pub parts: Vec<Part>,
     /// Whether parts of it began later than itself.
     pub is_extended: bool,
-    pub cost: Option<Money>,
-    pub quote: Option<Quote>,
+    pub charges: ByTariff<Money>,
+    pub quotes: ByTariff<Quote>,
     pub run_ttl_ms: Option<i64>,
     pub expires_at: Instant,
 }
@@ -175,7 +176,7 @@ impl Book {
         for HoldRow { id, expires_at, body } in holds {
             let Some(mut hold) = body::read::<HoldBody>(&body) else { continue };
             let places = tally.places(&hold.call.dimensions);
-            let asked = Amounts::held(&hold.call.quantities, hold.cost)?;
+            let asked = Amounts::with(&hold.call.quantities, &hold.charges)?;
             let more = tally.hold(instant_of(id), &places, &asked)?;
             if let Some(parts) = &mut hold.parts {
                 parts.append(KeptParts::of(&more, &tally));

@@ -5,15 +5,18 @@ use tollgate_policy_core::contract::Quote;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use super::Call;
-use super::accounts::COST;
 use super::alerts::Occasion;
-use super::amounts::{Amounts, cost};
+use super::amounts::Amounts;
 use super::body::{self, EntryBody, KeptUsage};
 use super::book::{Book, Ended};
 use super::host::HostError;
 use super::operation::{Entry, EntryKind, Outcome, Recorded, Report};
 use super::part::{KeptParts, Part};
+use super::price::{lacking, quotes};
+use super::tally::Places;
+use super::tariff::{ByTariff, Tariff};
+use super::{Call, Event};
+use crate::sandbox::Ability;
 use crate::store::{Closure, ClosureRow, EntryRow, UsageRow};
 
 /// What was told of more than this before is late.
@@ -26,64 +29,120 @@ const EARLY_MS: i64 = 60_000;
 pub struct Booking {
     pub reservation: Option<Uuid>,
     pub call: Call,
-    pub quote: Option<Quote>,
-    pub used: Amounts,
+    pub used: Used,
     pub used_at: Instant,
     pub late: bool,
     pub overshoot: bool,
     pub kind: &'static str,
 }
 
+/// So much was used, and what it comes to.
+pub struct Used {
+    /// With what is charged among it.
+    pub amounts: Amounts,
+    pub charged: ByTariff<Money>,
+    pub quotes: ByTariff<Quote>,
+    /// What came of its being priced.
+    pub events: Vec<Event>,
+}
+
+impl Used {
+    /// Without the tenant's own price.
+    fn without_price(mut self, event: Event) -> Self {
+        self.amounts.drop_charge(Tariff::Price);
+        (self.charged.price, self.quotes.price) = (None, None);
+        self.events.push(event);
+        self
+    }
+}
+
 impl Book {
-    pub fn price_used(&self, call: &Call) -> Result<(Option<Quote>, Amounts), HostError> {
-        let priced = self.judge.price(call);
-        let quote = priced.as_ref().map(|priced| priced.booked(&self.judge.setup)).transpose();
-        let quote = quote?.cloned();
-        let used = Amounts::of_call(&call.quantities, quote.as_ref())?;
-        Ok((quote, used))
+    /// What was used, by those that price; from here on the operation moves something.
+    pub fn price_used(&mut self, call: &Call) -> Result<Used, HostError> {
+        let priced = self.judge.price_used(call);
+        let lacking = lacking(&priced, &self.judge.setup)?;
+        let quotes = quotes(&priced);
+        let charged = quotes.try_map(Quote::total)?;
+        let amounts = Amounts::with(&call.quantities, &charged)?;
+        let quotes = quotes.cloned();
+        self.touched = true;
+        let tenants = priced.iter().filter(|own| own.tariff == Tariff::Price);
+        let asked = tenants.map(|own| (own.binding, own.outcome.as_ref().err()));
+        let events = asked.filter_map(|(place, fault)| self.judge.saw(place, fault)).collect();
+        let used = Used { amounts, charged, quotes, events };
+        Ok(match lacking {
+            Some(event) => used.without_price(event),
+            None => used,
+        })
     }
 
-    /// Books what was used in the place of what is held, and lets the alerting policies look.
+    /// Books what was used in the place of what is held, and lets the alerting policies look. Where it
+    /// does not fit nothing moves, and what a tenant charges is left out before that: it holds up
+    /// nothing that the tenant owes.
     pub fn charge(
         &mut self,
-        booking: Booking,
+        mut booking: Booking,
         parts: &[Part],
     ) -> Result<(Recorded, KeptUsage), HostError> {
-        let Booking { reservation, call, quote, used, used_at, late, overshoot, kind } = booking;
-        let at = self.judge.now;
-        let places = self.places(&call.dimensions);
-        let tally = &mut self.judge.tally;
-        let elsewhere = if used_at == at {
-            tally.settle(at, &places, parts, &used)?
-        } else {
-            tally.book(used_at, &places, &used, &[])?;
-            Vec::new()
+        let places = self.places(&booking.call.dimensions);
+        let elsewhere = match self.land(&booking, &places, parts) {
+            Err(error) if booking.used.charged.price.is_some() => {
+                let mut pricing = self.judge.setup.bindings.iter();
+                let pricing = pricing
+                    .find(|own| own.tariff() == Tariff::Price && own.policy.can(Ability::Pricing));
+                let policy = pricing.map(|own| own.name.clone()).unwrap_or_default();
+                let event = Event::Unpriced { policy, reason: error.to_string() };
+                booking.used = booking.used.without_price(event);
+                self.land(&booking, &places, parts)?
+            }
+            landed => landed?,
         };
-        let elsewhere = KeptParts::of(&elsewhere, tally);
-        let money = quote.as_ref().map(cost).transpose()?;
+        let Booking { reservation, call, used, used_at, late, overshoot, kind } = booking;
+        let Used { amounts, charged, quotes, mut events } = used;
         let usage = self.batch_mut()?.id();
         let kept = KeptUsage {
             dimensions: call.dimensions.clone(),
-            used,
-            cost: money,
+            used: amounts,
+            charged,
             elsewhere,
             voids: None,
         };
         let body = body::write(&kept);
         let row = UsageRow { id: usage, reservation, used_at, late, overshoot, body };
         self.batch_mut()?.write.usages.push(row);
-        if let Some(money) = money {
+        for (tariff, money) in charged.negated().iter() {
+            let quote = quotes.get(tariff).cloned();
             let body = EntryBody { quote, reason: String::new() };
-            let charge = Money::new(money.amount.negated(), money.currency);
-            self.enter(kind, Some(usage), charge, &body)?;
+            self.enter(tariff, kind, Some(usage), *money, &body)?;
         }
         let nothing = Amounts::default();
-        let events = self.judge.review(&call, &places, &nothing, &Occasion::Settled);
-        Ok((Recorded { usage, cost: money, late, overshoot, events }, kept))
+        events.extend(self.judge.review(&call, &places, &nothing, &Occasion::Settled));
+        Ok((Recorded { usage, charged, late, overshoot, events }, kept))
+    }
+
+    /// In the counters, if the accounts have room for it as well: returned are the parts that did not
+    /// land in the stretches that hold its instant.
+    fn land(
+        &mut self,
+        booking: &Booking,
+        places: &Places,
+        parts: &[Part],
+    ) -> Result<KeptParts, HostError> {
+        let (at, Booking { used, used_at, .. }) = (self.judge.now, booking);
+        self.judge.accounts.check(&used.charged.negated())?;
+        let tally = &mut self.judge.tally;
+        let elsewhere = if *used_at == at {
+            tally.settle(at, places, parts, &used.amounts)?
+        } else {
+            tally.book(*used_at, places, &used.amounts, &[])?;
+            Vec::new()
+        };
+        Ok(KeptParts::of(&elsewhere, tally))
     }
 
     fn enter(
         &mut self,
+        tariff: Tariff,
         kind: &str,
         usage: Option<Uuid>,
         money: Money,
@@ -94,13 +153,13 @@ impl Book {
         batch.write.entries.push(EntryRow {
             id,
             usage,
-            account: COST.into(),
+            account: tariff.name().into(),
             kind: kind.into(),
             amount: money.amount,
             currency: money.currency.code().to_owned(),
             body: body::write(body),
         });
-        self.judge.accounts.book(COST, money)?;
+        self.judge.accounts.book(tariff, money)?;
         Ok(id)
     }
 
@@ -109,12 +168,11 @@ impl Book {
         // A moment early, by the clock of whoever tells it, is now.
         let used_at = report.used_at.unwrap_or(at).min(at);
         let call = report.call.clone();
-        let (quote, used) = self.price_used(&call)?;
-        self.touched = true;
+        let used = self.price_used(&call)?;
         let late = at.saturating_sub(used_at) > LATE_MS;
         // Nothing was held for it.
         let (reservation, overshoot, kind) = (None, true, "charge");
-        let booking = Booking { reservation, call, quote, used, used_at, late, overshoot, kind };
+        let booking = Booking { reservation, call, used, used_at, late, overshoot, kind };
         Ok(self.charge(booking, &[])?.0)
     }
 
@@ -157,7 +215,7 @@ impl Book {
         tally.book(used_at, &places, &back, &elsewhere)?;
         let kept = KeptUsage {
             used: back,
-            cost: used.cost.map(|cost| Money::new(cost.amount.negated(), cost.currency)),
+            charged: used.charged.negated(),
             elsewhere: KeptParts::of(&elsewhere, tally),
             voids: Some(usage),
             ..used.clone()
@@ -170,9 +228,9 @@ impl Book {
         let row = ClosureRow { id: usage, how: Closure::Voided, held: false, body: Vec::new() };
         batch.write.closures.push(row);
         self.ended.insert(usage, Ended::As(Closure::Voided));
-        if let Some(cost) = used.cost {
+        for (tariff, money) in used.charged.iter() {
             let body = EntryBody { quote: None, reason: reason.to_owned() };
-            self.enter("refund", Some(id), cost, &body)?;
+            self.enter(tariff, "refund", Some(id), *money, &body)?;
         }
         Ok(id)
     }
@@ -185,9 +243,9 @@ impl Book {
             EntryKind::Refund => "refund",
         };
         let body = EntryBody { quote: None, reason: entry.reason.clone() };
-        let id = self.enter(kind, None, entry.money, &body)?;
+        let id = self.enter(entry.account, kind, None, entry.money, &body)?;
         let currency = entry.money.currency;
-        let balance = self.judge.accounts.of(COST, currency).balance;
+        let balance = self.judge.accounts.of(entry.account, currency).balance;
         Ok(Outcome::Booked { entry: id, balance: Money::new(balance, currency) })
     }
 }

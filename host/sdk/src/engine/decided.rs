@@ -13,7 +13,7 @@ use super::amounts::Amounts;
 use super::body;
 use super::erasure::Erasure;
 use super::judge::{Judged, Judgement};
-use super::price::Priced;
+use super::price::{Priced, quotes};
 use super::{Call, Setup};
 use crate::sandbox::Fault;
 use crate::store::BatchRow;
@@ -49,7 +49,7 @@ impl Decided {
             bodies.push(JudgedBody { binding, readings, facts, outcome, fuel, decides });
             self.fed.entry(own.binding).or_default().clone_from(&own.readings);
         }
-        let (call, priced, denial) = (&**call, priced.as_ref(), outcome.as_ref().err());
+        let (call, denial) = (&**call, outcome.as_ref().err());
         let erased = false;
         let body = DecisionBody { asked, call, partial, priced, judged: bodies, denial, erased };
         body::append(&mut self.bytes, &Kept::Decision(body));
@@ -107,11 +107,11 @@ pub struct Said {
 
 /// Of a decision: all that it takes to judge it again; written from what is borrowed.
 #[derive(Debug, Serialize, Deserialize)]
-struct DecisionBody<C = Call, P = Priced, J = JudgedBody, D = Denial> {
+struct DecisionBody<C = Call, P = Vec<Priced>, J = JudgedBody, D = Denial> {
     asked: Asked,
     call: C,
     partial: bool,
-    priced: Option<P>,
+    priced: P,
     judged: Vec<J>,
     /// Why not, where that was not a policy's word alone.
     denial: Option<D>,
@@ -144,8 +144,8 @@ pub struct DecisionRecord {
     pub call: Call,
     /// Whether less would do.
     pub partial: bool,
-    /// What the pricing policy was fed beside the call, and what it said.
-    pub priced: Option<Priced>,
+    /// What the pricing policies were fed beside the call, and what they said.
+    pub priced: Vec<Priced>,
     /// What the quota policies were fed and said.
     pub judged: Vec<Judged>,
     /// Why not, if not.
@@ -173,8 +173,7 @@ pub fn decisions(batch: &BatchRow, setup: &Setup) -> Option<Vec<DecisionRecord>>
     for kept in kept {
         let Kept::Decision(body) = kept else { continue };
         let DecisionBody { asked, call, partial, priced, judged, denial, erased } = body;
-        let quote = priced.as_ref().and_then(|own| own.outcome.as_ref().ok()?.as_ref().ok());
-        let asks = Amounts::of_call(&call.quantities, quote).ok()?;
+        let asks = Amounts::of_call(&call.quantities, quotes(&priced)).ok()?;
         let judged = judged.into_iter().map(|own| {
             let JudgedBody { binding, readings: bodies, facts, outcome, fuel, decides } = own;
             let counters = &setup.bindings.get(binding)?.policy.manifest().counters;

@@ -106,9 +106,8 @@ impl Erasure {
         }
     }
 
-    /// Of what the pricing policy was fed and said to such a call.
-    pub fn priced(&self, Priced { facts, outcome, beside, .. }: &mut Priced) {
-        beside.iter_mut().for_each(|beside| self.priced(beside));
+    /// Of what a pricing policy was fed and said to such a call.
+    pub fn priced(&self, Priced { facts, outcome, .. }: &mut Priced) {
         self.facts(facts);
         match outcome {
             Ok(Ok(quote)) => self.facts(&mut quote.facts),

@@ -5,9 +5,10 @@ use tollgate_policy_core::Meter;
 use tollgate_policy_core::contract::{Dimension, Fact, Quantity, Read, Value, dimension};
 use tollgate_policy_core::window::Instant;
 
-use super::accounts::{Account, Accounts, COST};
+use super::accounts::{Account, Accounts};
 use super::amounts::Amounts;
 use super::records::Records;
+use super::tariff::Tariff;
 use super::{Call, Setup};
 
 /// What is known of a tenant beside the call; none of it where a price follows from the call alone.
@@ -73,7 +74,7 @@ impl<'a> Feed<'a> {
         if self.reads_fact_under("balance.")
             && let Some(accounts) = known.accounts
         {
-            for (_, currency, account) in accounts.iter().filter(|(name, ..)| *name == COST) {
+            for (currency, account) in accounts.of_tariff(Tariff::Cost) {
                 let Account { balance, held } = account;
                 if let Ok(left) = balance.checked_sub(held) {
                     let name = format!("balance.{}", currency.code().to_ascii_lowercase());
@@ -82,10 +83,17 @@ impl<'a> Feed<'a> {
             }
         }
         facts.extend_from_slice(more);
-        facts.retain(|fact| {
-            self.0.iter().any(|read| matches!(read, Read::Fact(_)) && read.covers(&fact.name))
-        });
+        facts.retain(|fact| self.reads_fact(fact));
         facts
+    }
+
+    /// Those that are read.
+    pub fn reads(&self, facts: &[Fact]) -> Vec<Fact> {
+        facts.iter().filter(|fact| self.reads_fact(fact)).cloned().collect()
+    }
+
+    fn reads_fact(&self, fact: &Fact) -> bool {
+        self.0.iter().any(|read| matches!(read, Read::Fact(_)) && read.covers(&fact.name))
     }
 
     fn reads_fact_under(&self, prefix: &str) -> bool {

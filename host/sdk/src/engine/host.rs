@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tollgate_policy_core::contract::{Quantity, Task};
 use tollgate_policy_core::decimal::DecimalError;
+use tollgate_policy_core::money::MoneyError;
 use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Decimal, Meter};
 use uuid::Uuid;
@@ -82,9 +83,14 @@ pub enum HostError {
     /// It is a call.
     #[error("`{0}` is not a run: settle or release it")]
     NotARun(Uuid),
-    /// What it needs more costs another currency than what it holds.
-    #[error("`{0}` holds another currency than what it needs more: reserve that apart")]
-    Currency(Uuid),
+    /// What it needs more does not add up with what it holds: it costs another currency.
+    #[error("what `{id}` needs more cannot be held with it: {error}; reserve that apart")]
+    Charges {
+        /// The reservation's.
+        id: Uuid,
+        /// Why.
+        error: MoneyError,
+    },
     /// A value of this dimension is being erased.
     #[error("this `{0}` is being erased: ask again once that is done")]
     Erasing(String),

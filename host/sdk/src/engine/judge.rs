@@ -15,11 +15,12 @@ use super::decided::{DecisionRecord, ReviewRecord};
 use super::feed::{Feed, Known};
 use super::limit::{Limit, LimitKey};
 use super::operation::Consulted;
-use super::price::{Priced, deciding, failure, price};
+use super::price::{Asking, Priced, failure, price, quotes, unpriced};
 use super::quarantine::{FAILURES_MAX, Quarantined};
 use super::records::{Author, Disabled, Records};
 use super::served::Current;
 use super::tally::{Places, Subscription, Tally, TallyError, id_of};
+use super::tariff::{ByTariff, Tariff};
 use super::{Binding, Call, DISABLED, Event, Failing, Layer, Setup};
 use crate::sandbox::{Ability, Answer, Fault, Policy};
 
@@ -48,7 +49,8 @@ pub struct Judgement {
     pub outcome: Result<Amounts, Denial>,
     /// The call itself, or what was granted of it.
     pub call: Arc<Call>,
-    pub priced: Option<Priced>,
+    /// What the pricing policies were fed and said.
+    pub priced: Vec<Priced>,
     /// What the quota policies were fed and said.
     pub judged: Vec<Judged>,
 }
@@ -116,32 +118,37 @@ impl Judged {
 }
 
 impl Judgement {
-    /// The quote of what was asked, where there is one.
-    pub fn quote(&self) -> Option<&Quote> {
-        self.priced.as_ref()?.outcome.as_ref().ok()?.as_ref().ok()
+    /// Nobody was asked.
+    fn denied(denial: Denial, call: Arc<Call>) -> Self {
+        Self { outcome: Err(denial), call, priced: Vec::new(), judged: Vec::new() }
+    }
+
+    /// The quotes of what was asked, where there are any.
+    pub fn quotes(&self) -> ByTariff<&Quote> {
+        quotes(&self.priced)
     }
 
     /// Who was asked, by their places, and how they failed, if they did.
-    pub fn asked(&self) -> Vec<(usize, Option<Fault>)> {
-        let priced = self.priced.iter().flat_map(Priced::both);
-        let priced = priced.map(|own| (own.binding, own.outcome.as_ref().err()));
+    pub fn asked(&self) -> impl Iterator<Item = (usize, Option<&Fault>)> {
+        let priced = self.priced.iter().map(|own| (own.binding, own.outcome.as_ref().err()));
         let judged = self.judged.iter().map(|own| (own.binding, own.outcome.as_ref().err()));
-        priced.chain(judged).map(|(place, fault)| (place, fault.cloned())).collect()
+        priced.chain(judged)
     }
 
-    /// What is told of it once it is written down: the quote, and whose word counted.
-    pub fn told(self, setup: &Setup) -> (Option<Quote>, Vec<Consulted>) {
+    /// What is told of it once it is written down: the quotes, and whose word counted.
+    pub fn told(self, setup: &Setup) -> (ByTariff<Quote>, Vec<Consulted>) {
         let consulted = |place: usize, findings, fault| {
             let Binding { name, layer, revision, .. } = &setup.bindings[place];
             let (policy, layer, revision) = (name.clone(), *layer, revision.clone());
             Consulted { policy, layer, revision, findings, fault }
         };
-        let mut all = Vec::with_capacity(1 + self.judged.len());
-        let quote = self.priced.and_then(|priced| {
+        let mut all = Vec::with_capacity(self.priced.len() + self.judged.len());
+        let mut quotes = ByTariff::default();
+        for priced in self.priced.into_iter().filter(|priced| priced.decides) {
             let fault = priced.outcome.as_ref().err().cloned();
             all.push(consulted(priced.binding, Vec::new(), fault));
-            priced.outcome.ok()?.ok()
-        });
+            *quotes.place(priced.tariff) = priced.outcome.ok().and_then(Result::ok);
+        }
         for judged in self.judged.into_iter().filter(|judged| judged.decides) {
             let (findings, fault) = match judged.outcome {
                 Ok(verdict) => (verdict.findings, None),
@@ -149,7 +156,7 @@ impl Judgement {
             };
             all.push(consulted(judged.binding, findings, fault));
         }
-        (quote, all)
+        (quotes, all)
     }
 }
 
@@ -203,21 +210,26 @@ impl Judge {
         self.setup.bindings.iter().enumerate().filter_map(able).collect()
     }
 
-    /// Whoever is in quarantine: what was used is booked at a price, if it can be had.
-    pub fn price(&self, call: &Call) -> Option<Priced> {
-        price(&self.setup, self.known(), call, self.now)
+    /// What was used is booked at its cost, if it can be had: also by who is in quarantine, but for a
+    /// tenant's own.
+    pub fn price_used(&self, call: &Call) -> Vec<Priced> {
+        price(&self.setup, self.known(), call, self.now, |place, decides| {
+            let is_tenants = self.setup.bindings[place].tariff() == Tariff::Price;
+            match decides {
+                true if is_tenants && self.is_out(place) => Asking::Out,
+                true => Asking::Ask,
+                false => Asking::Skip,
+            }
+        })
     }
 
-    /// The price of a call that is not allowed yet; who is in quarantine is not asked.
-    fn price_first(&self, call: &Call, ahead: Option<Priced>) -> Option<Priced> {
-        let place = if self.records.quarantined().is_empty() {
-            None
-        } else {
-            deciding(&self.setup, call).filter(|place| self.is_out(*place))
-        };
-        match place {
-            Some(place) => Some(Priced::not_asked(place, self.now)),
-            None => ahead.or_else(|| self.price(call)),
+    /// The prices of a call that is not allowed yet; who is in quarantine is not asked.
+    fn price_first(&self, call: &Call, ahead: Option<Vec<Priced>>) -> Vec<Priced> {
+        match ahead.filter(|all| !all.iter().any(|own| self.is_out(own.binding))) {
+            Some(priced) => priced,
+            None => price(&self.setup, self.known(), call, self.now, |place, _| {
+                if self.is_out(place) { Asking::Out } else { Asking::Ask }
+            }),
         }
     }
 
@@ -248,23 +260,19 @@ impl Judge {
     pub fn judge(
         &self,
         mut call: Arc<Call>,
-        mut priced: Option<Priced>,
+        mut priced: Option<Vec<Priced>>,
         places: &Places,
         partial: bool,
     ) -> Result<Judgement, TallyError> {
         if let Some(denial) = self.disablement(&call.dimensions) {
-            return Ok(Judgement { outcome: Err(denial), call, priced: None, judged: Vec::new() });
+            return Ok(Judgement::denied(denial, call));
         }
         for _ in 0..GRANTS_MAX {
-            let price = self.price_first(&call, priced.take());
-            let quote = match price.as_ref().map(|priced| priced.quote(&self.setup)).transpose() {
-                Ok(quote) => quote,
-                Err(denial) => {
-                    let (outcome, judged) = (Err(denial), Vec::new());
-                    return Ok(Judgement { outcome, call, priced: price, judged });
-                }
-            };
-            let asks = Amounts::of_call(&call.quantities, quote)?;
+            let priced = self.price_first(&call, priced.take());
+            if let Some(denial) = unpriced(&priced, &self.setup) {
+                return Ok(Judgement { priced, ..Judgement::denied(denial, call) });
+            }
+            let asks = Amounts::of_call(&call.quantities, quotes(&priced))?;
             let (judged, word) = self.ask(&call, places, &asks, partial)?;
             let outcome = match word {
                 Word::Allow => Ok(asks),
@@ -278,10 +286,10 @@ impl Judge {
                     None => Err(Denial::new(NOT_GRANTED, "nothing can be granted of this call")),
                 },
             };
-            return Ok(Judgement { outcome, call, priced: price, judged });
+            return Ok(Judgement { outcome, call, priced, judged });
         }
         let denial = Denial::new(NOT_GRANTED, "what is granted of this call is denied again");
-        Ok(Judgement { outcome: Err(denial), call, priced: None, judged: Vec::new() })
+        Ok(Judgement::denied(denial, call))
     }
 
     /// Asks all, so that every finding is told; the first denial is the answer.
@@ -360,7 +368,8 @@ impl Judge {
     /// The policy that failed, where that is why a call is denied.
     pub fn fault(&self, judgement: &Judgement) -> Option<(String, Fault)> {
         let Judgement { priced, judged, .. } = judgement;
-        let priced = priced.iter().map(|own| (own.binding, own.outcome.as_ref().err()));
+        let priced = priced.iter().filter(|own| own.decides);
+        let priced = priced.map(|own| (own.binding, own.outcome.as_ref().err()));
         let judged = judged.iter().filter(|own| own.decides);
         let judged = judged.map(|own| (own.binding, own.outcome.as_ref().err()));
         priced.chain(judged).find_map(|(binding, fault)| {
@@ -469,11 +478,11 @@ fn cut(asked: &[Quantity], asks: &Amounts, granted: &[Quantity]) -> Option<Vec<Q
             continue;
         }
         let is_asked = asked.iter().any(|quantity| quantity.meter == *meter);
-        for own in &mut left {
+        for (own, asked) in std::iter::zip(&mut left, asked) {
             if own.meter == *meter {
                 own.amount = own.amount.min(*amount);
             } else if !is_asked || is_class(&own.meter, meter) {
-                own.amount = own.amount.min(share(own.amount, *amount, whole)?);
+                own.amount = own.amount.min(share(asked.amount, *amount, whole)?);
             }
         }
     }

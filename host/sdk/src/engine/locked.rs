@@ -121,10 +121,7 @@ impl<S: Store> Locked<S> {
             drop(permit);
             return Box::pin(self.locked_again(again)).await;
         }
-        let batch = book
-            .take_batch()
-            .filter(|(sealed, answers)| !(sealed.write.is_empty() && answers.is_empty()));
-        let Some((sealed, answers)) = batch else {
+        let Some((sealed, answers)) = book.take_batch() else {
             locked.release().await;
             return Ok(());
         };

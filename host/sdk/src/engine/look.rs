@@ -16,6 +16,7 @@ use super::book::Book;
 use super::host::HostError;
 use super::operation::{Mode, check_call};
 use super::price::Beforehand;
+use super::tariff::ByTariff;
 
 /// What would become of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +28,7 @@ pub struct Checked {
     /// Why it may not go ahead; none: it may.
     pub denial: Option<Denial>,
     /// What its estimate costs; none where nothing prices.
-    pub quote: Option<Quote>,
+    pub quotes: ByTariff<Quote>,
     /// How near each limit is, with this call.
     pub standings: Vec<Standing>,
 }
@@ -64,7 +65,7 @@ pub struct Standing {
 /// An account of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// `cost`.
+    /// `cost`, or `price`: a tariff's.
     pub name: String,
     /// The sum of its entries: charges lie below zero.
     pub balance: Money,
@@ -128,9 +129,9 @@ impl Book {
                 standings.push(standing(&binding.name, call, finding, counter, reading));
             }
         }
-        let quote = judgement.quote();
-        let asks = Amounts::of_call(&judgement.call.quantities, quote)?;
         let judge = &self.judge;
+        let quotes = judgement.quotes();
+        let asks = Amounts::of_call(&judgement.call.quantities, quotes)?;
         for own in judge.tally.standing(judge.now, &places, &asks) {
             let (slot, counter, reading) = own?;
             if let Some(limit) = judge.limit(slot) {
@@ -155,12 +156,12 @@ impl Book {
                 ));
             }
         }
-        let quote = quote.cloned();
+        let quotes = quotes.cloned();
         Ok(Checked {
             version: self.head.version,
             at: judge.now,
             denial: judgement.outcome.err(),
-            quote,
+            quotes,
             standings,
         })
     }

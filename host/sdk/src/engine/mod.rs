@@ -37,11 +37,11 @@ mod shard;
 mod stands;
 mod sums;
 mod tally;
+mod tariff;
 mod upkeep;
 mod verify;
 
 pub use again::{Candidate, Fate, Rejudged, Unjudged};
-pub(crate) use amounts::cost;
 pub use builder::{HostBuilder, Random};
 pub use carry::carry;
 pub use context::{Context, ContextPolicy};
@@ -56,11 +56,13 @@ pub use operation::{
     Reserved, Run, RunState, Subject,
 };
 pub use price::Priced;
+pub(crate) use price::quotes;
 pub use quarantine::{PolicyKey, Quarantined, let_back, quarantined};
 pub use records::{Agent, Author, Disabled};
 pub use rollout::{BindingMode, Canary, NotAShare, Percent};
 pub use rollup::{GRAINS_MS, GROUPINGS, LATENCY_BOUNDS_MS, LATENCY_MS, follow, metrics};
 pub use tally::TallyError;
+pub use tariff::{ByTariff, Tariff};
 pub use upkeep::{Retention, upkeep};
 pub use verify::{Difference, verify};
 
@@ -68,7 +70,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::calendar::TenantCalendar;
-use tollgate_policy_core::contract::{Dimension, Notice, Quantity};
+use tollgate_policy_core::contract::{Dimension, Notice, Quantity, Read};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::meter::MeterError;
 use tollgate_policy_core::prices::PriceList;
@@ -104,6 +106,12 @@ impl Binding {
     pub fn new(name: impl Into<String>, policy: Policy) -> Self {
         let (name, failing, layer) = (name.into(), Failing::Closed, Layer::Platform);
         Self { name, policy, failing, layer, revision: None, mode: BindingMode::Enforce }
+    }
+
+    /// By what it charges, where it prices.
+    #[must_use]
+    pub fn tariff(&self) -> Tariff {
+        Tariff::of(self.layer)
     }
 
     /// Who does what it says.
@@ -168,7 +176,7 @@ pub struct Bounds {
 /// What a tenant is set up with.
 #[derive(Clone, Default)]
 pub struct Setup {
-    /// Asked in this order; one at most may price.
+    /// Asked in this order; one of the platform's at most may price, and one of the tenant's own.
     pub bindings: Vec<Binding>,
     /// The tenant's zone and week.
     pub calendar: TenantCalendar,
@@ -190,6 +198,12 @@ pub enum SetupError {
     /// Two policies would price.
     #[error("both `{0}` and `{1}` price: bind one of them")]
     TwoPrices(String, String),
+    /// A price follows from a cost that nothing tells it.
+    #[error(
+        "`{0}` prices by what a call costs, which nothing tells it: it is for a tenant's own prices, \
+         where a policy of the platform's prices"
+    )]
+    CostUntold(String),
     /// A candidate's prices have nothing beside them.
     #[error("`{0}` would price beside nothing: bind it to be enforced")]
     PricesAlone(String),
@@ -217,27 +231,44 @@ impl Setup {
 
     pub(crate) fn check(&self) -> Result<(), SetupError> {
         let prices = |binding: &&Binding| binding.policy.can(Ability::Pricing);
-        let mut enforced = self.bindings.iter().filter(|own| !own.is_candidate()).filter(prices);
-        if let (Some(first), Some(second)) = (enforced.next(), enforced.next()) {
-            return Err(SetupError::TwoPrices(first.name.clone(), second.name.clone()));
+        for tariff in Tariff::ALL {
+            let charges = |own: &&Binding| own.tariff() == tariff && !own.is_candidate();
+            let mut enforced = self.bindings.iter().filter(charges).filter(prices);
+            if let (Some(first), Some(second)) = (enforced.next(), enforced.next()) {
+                return Err(SetupError::TwoPrices(first.name.clone(), second.name.clone()));
+            }
+        }
+        let told = |own: &Binding| {
+            let costs = |other: &Binding| {
+                other.tariff() == Tariff::Cost && !other.is_candidate() && prices(&other)
+            };
+            own.tariff() == Tariff::Price && self.bindings.iter().any(costs)
+        };
+        let reads_cost = |own: &&Binding| {
+            let mut reads = own.policy.manifest().reads.iter();
+            reads.any(|read| matches!(read, Read::Fact(pattern) if Tariff::Cost.has(pattern)))
+        };
+        if let Some(own) =
+            self.bindings.iter().filter(prices).filter(reads_cost).find(|own| !told(own))
+        {
+            return Err(SetupError::CostUntold(own.name.clone()));
         }
         for (place, own) in self.bindings.iter().enumerate().filter(|(_, own)| own.is_candidate()) {
             let is_named = |other: &&Binding| (other.layer, &other.name) == (own.layer, &own.name);
-            if self.bindings.iter().filter(is_named).count()
-                > 1 + usize::from(self.beside(place).is_some())
-            {
+            let beside = self.beside(place).and_then(|place| self.bindings.get(place));
+            if self.bindings.iter().filter(is_named).count() > 1 + usize::from(beside.is_some()) {
                 return Err(SetupError::TwoCandidates(own.name.clone()));
             }
             let lacks = |other: &Binding| {
                 Ability::ALL.into_iter().find(|all| other.policy.can(*all) && !own.policy.can(*all))
             };
             if let BindingMode::Canary(_) = own.mode
-                && let Some(ability) = self.beside(place).and_then(lacks)
+                && let Some(ability) = beside.and_then(lacks)
             {
                 let ability = ability.name().to_owned();
                 return Err(SetupError::Lacks { candidate: own.name.clone(), ability });
             }
-            if prices(&own) && !self.beside(place).as_ref().is_some_and(prices) {
+            if prices(&own) && !beside.as_ref().is_some_and(prices) {
                 return Err(SetupError::PricesAlone(own.name.clone()));
             }
         }
@@ -316,6 +347,13 @@ pub enum Event {
         policy: PolicyKey,
         /// How it failed last.
         fault: Fault,
+    },
+    /// What was used is booked without the tenant's own price, which could not be had.
+    Unpriced {
+        /// Which policy.
+        policy: String,
+        /// Why, in words.
+        reason: String,
     },
     /// An alerting policy failed. What it was to look at stands nevertheless.
     Failed {

@@ -263,9 +263,9 @@ impl Book {
     pub fn know(&mut self, id: Uuid, hold: HoldBody, expires_at: Instant) {
         let tally = &mut self.judge.tally;
         let (parts, is_extended) = (hold.parts(id, tally), hold.parts.is_some());
-        let HoldBody { call, cost, quote, run_ttl_ms, .. } = hold;
+        let HoldBody { call, charges, quotes, run_ttl_ms, .. } = hold;
         let call = Arc::new(call);
-        let held = Held { call, parts, is_extended, cost, quote, run_ttl_ms, expires_at };
+        let held = Held { call, parts, is_extended, charges, quotes, run_ttl_ms, expires_at };
         self.open.insert(id, held);
     }
 }

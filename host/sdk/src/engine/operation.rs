@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::contract::{Denial, Dimension, Finding, Quantity, Quote};
 use tollgate_policy_core::window::Instant;
-use tollgate_policy_core::{Currency, Decimal, Meter, Money};
+use tollgate_policy_core::{Decimal, Meter, Money};
 use uuid::Uuid;
 
 use super::amounts::Amounts;
@@ -11,6 +11,7 @@ use super::host::HostError;
 use super::limit::{Limit, LimitKey};
 use super::quarantine::PolicyKey;
 use super::records::{AGENT, Agent, Author};
+use super::tariff::{ByTariff, Tariff};
 use super::{Call, Event, Layer, Setup};
 use crate::sandbox::Fault;
 use crate::store::RevisionId;
@@ -114,6 +115,9 @@ pub struct Report {
 /// An entry of the ledger that no call makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
+    /// In which account: `cost` unless said otherwise.
+    #[serde(default)]
+    pub account: Tariff,
     /// What it is.
     pub kind: EntryKind,
     /// How much: credits and refunds are above zero, adjustments either.
@@ -180,7 +184,7 @@ pub enum Outcome {
         /// Until then.
         expires_at: Instant,
         /// What the additional estimate costs.
-        quote: Option<Quote>,
+        quotes: ByTariff<Quote>,
         /// Whose word counted.
         consulted: Vec<Consulted>,
         /// What follows from that.
@@ -214,7 +218,7 @@ pub struct Reserved {
     /// What is held for it: all that it asked for, or what could be had.
     pub granted: Vec<Quantity>,
     /// What its estimate costs; none where nothing prices.
-    pub quote: Option<Quote>,
+    pub quotes: ByTariff<Quote>,
     /// Whose word counted.
     pub consulted: Vec<Consulted>,
     /// What follows from that.
@@ -255,7 +259,7 @@ pub struct Recorded {
     /// By which it can be undone.
     pub usage: Uuid,
     /// What it cost; none where nothing prices.
-    pub cost: Option<Money>,
+    pub charged: ByTariff<Money>,
     /// Whether its reservation's time was over, or it lies in a window that closed.
     pub late: bool,
     /// Whether it is more than was held for it.
@@ -344,7 +348,7 @@ impl Operation {
             Self::Book { entry } => {
                 check_text("reason", &entry.reason)?;
                 let amount = entry.money.amount;
-                let meter = || account_meter(entry.money.currency);
+                let meter = || entry.account.meter(entry.money.currency);
                 if amount.is_zero() || (amount.is_negative() && entry.kind != EntryKind::Adjustment)
                 {
                     return Err(HostError::Negative { meter: meter(), amount });
@@ -355,10 +359,6 @@ impl Operation {
             Self::Release { .. } | Self::Finish { .. } | Self::Expire => Ok(()),
         }
     }
-}
-
-fn account_meter(currency: Currency) -> String {
-    currency.cost_meter()
 }
 
 pub(super) fn check_call(call: &Call, setup: &Setup) -> Result<(), HostError> {
@@ -388,7 +388,7 @@ fn check_quantities(quantities: &[Quantity], setup: &Setup) -> Result<(), HostEr
     // What fits all together fits by meter as well.
     let all = quantities.iter().try_fold(Decimal::ZERO, |sum, own| sum.checked_add(own.amount));
     if all.is_err() {
-        Amounts::of_call(quantities, None)?;
+        Amounts::of_call(quantities, ByTariff::default())?;
     }
     Ok(())
 }

@@ -99,19 +99,22 @@ impl Setup {
             BindingMode::Canary(canary) => canary.takes(&binding.name, dimensions),
         };
         match own.mode {
-            BindingMode::Enforce => !self.beside(place).is_some_and(taken),
+            BindingMode::Enforce => {
+                let beside = self.beside(place).and_then(|place| self.bindings.get(place));
+                !beside.is_some_and(taken)
+            }
             BindingMode::Shadow | BindingMode::Canary(_) => taken(own),
         }
     }
 
-    /// Of a candidate what it may take the place of, and the other way round.
-    pub(crate) fn beside(&self, place: usize) -> Option<&Binding> {
+    /// Of a candidate the place that it may take, and the other way round.
+    pub(crate) fn beside(&self, place: usize) -> Option<usize> {
         let own = self.bindings.get(place)?;
-        let is_beside = |other: &&Binding| {
+        let is_beside = |other: &Binding| {
             (other.layer, &other.name) == (own.layer, &own.name)
                 && other.mode.is_candidate() != own.mode.is_candidate()
         };
-        self.bindings.iter().find(is_beside)
+        self.bindings.iter().position(is_beside)
     }
 }
 

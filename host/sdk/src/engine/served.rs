@@ -11,7 +11,7 @@ use super::ask::{Look, Seen};
 use super::book::Book;
 use super::feed::Known;
 use super::host::HostError;
-use super::price::{Beforehand, depends_on_call_alone, price};
+use super::price::{Asking, Beforehand, depends_on_call_alone, price};
 use super::quarantine::Watch;
 use super::{Call, Setup, SetupError};
 use crate::store::Tenant;
@@ -131,7 +131,8 @@ impl Served {
         let setup = Arc::clone(&current.setup);
         check(&setup)?;
         let priced = call.zip(at.filter(|_| current.prices_ahead));
-        let priced = priced.and_then(|(call, at)| price(&setup, Known::default(), call, at));
+        let price = |(call, at)| price(&setup, Known::default(), call, at, |_, _| Asking::Ask);
+        let priced = priced.map(price);
         Ok(Beforehand { setup, priced })
     }
 

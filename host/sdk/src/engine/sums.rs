@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use super::accounts::COST;
 use super::body::{self, HoldBody};
 use super::host::HostError;
 use super::records::Records;
@@ -169,10 +168,10 @@ impl Sums {
                 parts.into_iter().filter(|part| tally.keeps(tally.key(part.slot).0)).collect();
             tally.take(&own)?;
         }
-        if let Some(cost) = hold.cost {
-            let name = (COST.to_owned(), cost.currency.code().to_owned());
+        for (tariff, money) in hold.charges.iter() {
+            let name = (tariff.name().to_owned(), money.currency.code().to_owned());
             let account = self.accounts.entry(name).or_default();
-            account.held = account.held.checked_add(cost.amount)?;
+            account.held = account.held.checked_add(money.amount)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use tollgate_policy_core::prices::PriceList;
 
 use super::bindings::{Bindings, Bound, Prices, TenantSettings};
 use super::{Registry, RegistryError};
-use crate::engine::{Binding, Layer, Setup};
+use crate::engine::{Binding, Layer, Setup, Tariff};
 use crate::sandbox::Ability;
 use crate::store::{Owner, RegistryStore, RevisionId, Scope, Store, StoreError, Tenant};
 
@@ -132,9 +132,6 @@ impl<S: Store + RegistryStore> Registry<S> {
             for bound in &bound.policies {
                 let policy = self.load(&bound.id()).await?;
                 let prices = policy.can(Ability::Pricing);
-                if prices && layer == Layer::Tenant {
-                    return Err(RegistryError::TenantPrices(bound.policy.clone()));
-                }
                 let (name, failing) = (bound.policy.clone(), bound.failing);
                 let (revision, mode) = (Some(bound.id()), bound.mode.clone());
                 let binding = Binding { name, policy, failing, layer, revision, mode };
@@ -166,17 +163,23 @@ impl<S: Store + RegistryStore> Registry<S> {
     }
 }
 
-/// A cost can be limited only where something tells it.
+/// A cost or a price can be limited only where something tells it.
 fn priced(bindings: &[Binding]) -> Result<(), RegistryError> {
-    let prices = |own: &Binding| !own.is_candidate() && own.policy.can(Ability::Pricing);
-    if bindings.iter().any(prices) {
-        return Ok(());
-    }
-    for binding in bindings {
-        let mut counters = binding.policy.manifest().counters.iter();
-        if let Some(counter) = counters.find(|own| own.meter.as_str().starts_with("cost.")) {
-            let (policy, meter) = (binding.name.clone(), counter.meter.clone());
-            return Err(RegistryError::Unpriced { policy, meter });
+    for tariff in Tariff::ALL {
+        let prices = |own: &Binding| {
+            own.tariff() == tariff && !own.is_candidate() && own.policy.can(Ability::Pricing)
+        };
+        if bindings.iter().any(prices) {
+            continue;
+        }
+        // Whoever has no price of its own is at no limit on it.
+        let is_theirs = |own: &&Binding| tariff == Tariff::Cost || own.tariff() == tariff;
+        for binding in bindings.iter().filter(is_theirs) {
+            let mut counters = binding.policy.manifest().counters.iter();
+            if let Some(counter) = counters.find(|own| tariff.has(own.meter.as_str())) {
+                let (policy, meter) = (binding.name.clone(), counter.meter.clone());
+                return Err(RegistryError::Unpriced { policy, meter });
+            }
         }
     }
     Ok(())

@@ -32,9 +32,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         let mut current = self.0.current.lock().await;
         current.refresh(&*self.0.store).await?;
         let mut changed = current.take_changed();
-        drop(current);
         changed.extend(self.troubles().into_iter().map(|(tenant, _)| tenant));
-        let current = self.0.current.lock().await;
         let layers: Vec<(Tenant, Layers)> =
             changed.into_iter().map(|tenant| (tenant.clone(), current.of(&tenant))).collect();
         drop(current);
@@ -46,26 +44,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             }
             return Err(error);
         }
-        // Tenants for whom the same is bound share it.
-        let mut shared: HashMap<String, Result<Arc<Setup>, RegistryError>> = HashMap::new();
-        let mut ready = Vec::with_capacity(layers.len());
-        for (tenant, layers) in layers {
-            let setup = match shared.entry(layers.name()) {
-                Entry::Occupied(shared) => shared.get().clone(),
-                Entry::Vacant(place) => {
-                    let setup = self.assemble(&layers).await;
-                    let setup = setup.and_then(|setup| {
-                        setup.check()?;
-                        Ok(Arc::new(setup))
-                    });
-                    place.insert(setup).clone()
-                }
-            };
-            match setup {
-                Ok(setup) => ready.push((tenant, setup)),
-                Err(error) => self.trouble(tenant, error.into()),
-            }
-        }
+        let ready = self.ready(layers).await;
         for some in ready.chunks(SERVED_AT_ONCE) {
             match host.serve_all(some.to_vec()).await {
                 Ok(()) => some.iter().for_each(|(tenant, _)| self.no_trouble(tenant)),
@@ -77,6 +56,29 @@ impl<S: Store + RegistryStore> Registry<S> {
             }
         }
         Ok(())
+    }
+
+    /// What each is judged with from now on; those for whom the same is bound share it.
+    async fn ready(&self, layers: Vec<(Tenant, Layers)>) -> Vec<(Tenant, Arc<Setup>)> {
+        let mut shared: HashMap<String, Result<Arc<Setup>, RegistryError>> = HashMap::new();
+        let mut ready = Vec::with_capacity(layers.len());
+        for (tenant, layers) in layers {
+            let setup = match shared.entry(layers.name()) {
+                Entry::Occupied(shared) => shared.get().clone(),
+                Entry::Vacant(place) => place.insert(self.sound(&layers).await).clone(),
+            };
+            match setup {
+                Ok(setup) => ready.push((tenant, setup)),
+                Err(error) => self.trouble(tenant, error.into()),
+            }
+        }
+        ready
+    }
+
+    async fn sound(&self, layers: &Layers) -> Result<Arc<Setup>, RegistryError> {
+        let setup = self.assemble(layers).await?;
+        setup.check()?;
+        Ok(Arc::new(setup))
     }
 
     fn trouble(&self, tenant: Tenant, trouble: Trouble) {

@@ -5,24 +5,26 @@ mod bindings;
 mod current;
 mod flips;
 mod follow;
+mod loading;
 mod replay;
 mod shadow;
 mod signing;
 mod walk;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tollgate_policy_core::Meter;
 use tollgate_policy_core::decimal::DecimalError;
 
 use crate::engine::{Setup, SetupError};
-use crate::sandbox::{Policy, Refused, Sandbox};
+use crate::sandbox::{Refused, Sandbox};
 use crate::store::{
     BindingSetRow, Owner, RegistryStore, RevisionId, RevisionRow, Scope, Signed, Store, StoreError,
     Tenant,
 };
 use current::Current;
+use loading::Loaded;
 
 pub use bindings::{Bindings, Bound, Change, Prices, TenantSettings};
 pub use flips::{Example, Flip, Hit, Sums};
@@ -33,12 +35,6 @@ pub use signing::{Key, NotAKey, NotVouched, PublicKey, Signing};
 
 /// How often a revision's number is sought anew while others push beside.
 const ATTEMPTS: usize = 8;
-
-/// So many policies at the most stay loaded.
-const LOADED_MAX: usize = 4_096;
-
-/// Of so many revisions it is remembered what they are.
-const REVISIONS_MAX: usize = 65_536;
 
 /// The registry gave no answer, and nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,17 +103,17 @@ pub enum RegistryError {
     /// Nothing stands beside what is enforced.
     #[error("`{0}` has no candidate there: bind one with `--shadow` or `--canary`")]
     NoCandidate(String),
-    /// What is bound would limit a cost that nothing tells.
-    #[error("`{policy}` counts `{meter}`, and no policy that is bound prices: bind one that does")]
+    /// What is bound would limit a cost, or a price, that nothing tells.
+    #[error(
+        "`{policy}` counts `{meter}`, which no policy that is bound tells: bind one that prices, for \
+         `cost` the platform's, for `price` the tenant's"
+    )]
     Unpriced {
         /// Which policy.
         policy: String,
         /// What it counts.
         meter: Meter,
     },
-    /// A tenant's own prices are not kept yet.
-    #[error("`{0}` prices, and a tenant's own prices are not kept yet: bind it for the platform")]
-    TenantPrices(String),
     /// A tenant cannot be judged with all that is bound for it.
     #[error(transparent)]
     Setup(#[from] SetupError),
@@ -184,12 +180,7 @@ pub struct Registry<S>(Arc<Inner<S>>);
 struct Inner<S> {
     store: Arc<S>,
     sandbox: Arc<Sandbox>,
-    /// By component and settings: tenants share what is alike.
-    loaded: Mutex<HashMap<(String, String), Policy>>,
-    /// What revisions are: components and settings.
-    revisions: Mutex<HashMap<RevisionId, (String, String)>>,
-    /// Components that hosts are embedded with, by digest: they are kept in no store.
-    embedded: Mutex<HashMap<String, &'static [u8]>>,
+    loaded: Loaded,
     current: tokio::sync::Mutex<Current>,
     troubles: Mutex<HashMap<Tenant, Trouble>>,
     /// One at a time brings what is bound, so that the last is what is left.
@@ -202,9 +193,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         Self(Arc::new(Inner {
             store,
             sandbox,
-            loaded: Mutex::default(),
-            revisions: Mutex::default(),
-            embedded: Mutex::default(),
+            loaded: Loaded::default(),
             current: tokio::sync::Mutex::default(),
             troubles: Mutex::default(),
             bringing: tokio::sync::Mutex::default(),
@@ -215,17 +204,6 @@ impl<S: Store + RegistryStore> Registry<S> {
     #[must_use]
     pub fn store(&self) -> &Arc<S> {
         &self.0.store
-    }
-
-    /// Hosts may have judged with this component without its being pushed.
-    pub fn know(&self, component: &'static [u8]) {
-        let mut embedded = self.0.embedded.lock().unwrap_or_else(PoisonError::into_inner);
-        embedded.insert(crate::sandbox::digest(component), component);
-    }
-
-    fn embedded(&self, digest: &str) -> Option<Vec<u8>> {
-        let embedded = self.0.embedded.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(embedded.get(digest)?.to_vec())
     }
 
     /// Lets a component in with its settings, and makes it a policy's next revision.
@@ -397,89 +375,6 @@ impl<S: Store + RegistryStore> Registry<S> {
     async fn signed(&self, by: &By) -> Result<Signed, RegistryError> {
         let (author, message) = (by.author.clone(), by.message.clone());
         Ok(Signed { at: self.0.store.now().await?, author, message })
-    }
-
-    /// A revision's policy, ready to be asked.
-    pub async fn load(&self, id: &RevisionId) -> Result<Policy, RegistryError> {
-        self.learn(std::slice::from_ref(id)).await?;
-        let unknown = || RegistryError::UnknownRevision(id.clone());
-        let (digest, settings) = self.learnt(id).ok_or_else(unknown)?;
-        if let Some(policy) = self.loaded(&digest, &settings) {
-            return Ok(policy);
-        }
-        if let Some(policy) = self.load_known(&digest, &settings).await {
-            return Ok(policy);
-        }
-        let bytes = self.0.store.component(&id.owner, &digest).await?.ok_or_else(unknown)?;
-        let found = crate::sandbox::digest(&bytes);
-        if found != digest {
-            return Err(RegistryError::Digest { expected: digest, found });
-        }
-        self.load_bytes(&id.policy, bytes, &settings).await
-    }
-
-    /// Looks revisions up that are not known yet, all at once: they never change.
-    async fn learn(&self, ids: &[RevisionId]) -> Result<(), RegistryError> {
-        let unknown = |id: &&RevisionId| self.learnt(id).is_none();
-        let wanted: Vec<RevisionId> = ids.iter().filter(unknown).cloned().collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let rows = self.0.store.some_revisions(&wanted).await?;
-        let mut revisions = self.0.revisions.lock().unwrap_or_else(PoisonError::into_inner);
-        if revisions.len() + rows.len() > REVISIONS_MAX {
-            revisions.clear();
-        }
-        revisions.extend(rows.into_iter().map(|row| (row.id(), (row.digest, row.settings))));
-        Ok(())
-    }
-
-    /// A revision's component and settings.
-    fn learnt(&self, id: &RevisionId) -> Option<(String, String)> {
-        let revisions = self.0.revisions.lock().unwrap_or_else(PoisonError::into_inner);
-        revisions.get(id).cloned()
-    }
-
-    /// From the cache of compiled code, where it is known.
-    async fn load_known(&self, digest: &str, settings: &str) -> Option<Policy> {
-        let (inner, own) = (Arc::clone(&self.0), (digest.to_owned(), settings.to_owned()));
-        let load = tokio::task::spawn_blocking(move || inner.sandbox.load_known(&own.0, &own.1));
-        // What the cache cannot give is compiled anew.
-        let policy = load.await.ok()??.ok()?;
-        self.keep_loaded(settings, &policy);
-        Some(policy)
-    }
-
-    fn keep_loaded(&self, settings: &str, policy: &Policy) {
-        let mut loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if loaded.len() >= LOADED_MAX {
-            // Those that serve are held by who they serve.
-            loaded.clear();
-        }
-        loaded.insert((policy.admitted().digest.clone(), settings.to_owned()), policy.clone());
-    }
-
-    fn loaded(&self, digest: &str, settings: &str) -> Option<Policy> {
-        let loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.get(&(digest.to_owned(), settings.to_owned())).cloned()
-    }
-
-    /// A component's policy, ready to be asked, whether or not it was pushed. Compiling takes long, and
-    /// happens beside those who wait for answers.
-    pub async fn load_bytes(
-        &self,
-        policy: &str,
-        bytes: Vec<u8>,
-        settings: &str,
-    ) -> Result<Policy, RegistryError> {
-        let (inner, settings) = (Arc::clone(&self.0), settings.to_owned());
-        let own = settings.clone();
-        let load = tokio::task::spawn_blocking(move || inner.sandbox.load(&bytes, &own));
-        let loaded = load.await.unwrap_or_else(|error| Err(Refused::Host(error.to_string())));
-        let refused = |reason| RegistryError::Refused { policy: policy.to_owned(), reason };
-        let policy = loaded.map_err(refused)?;
-        self.keep_loaded(&settings, &policy);
-        Ok(policy)
     }
 }
 

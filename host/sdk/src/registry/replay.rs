@@ -26,7 +26,7 @@ pub struct ReplayReport {
     pub differences: u64,
     /// How.
     pub flips: Vec<Flip>,
-    /// What calls cost that were allowed and would be denied.
+    /// What calls cost that were allowed and would be denied; their price where they have no cost.
     pub newly_denied: Sums,
     /// What calls cost that were denied and would be allowed.
     pub newly_allowed: Sums,
@@ -34,6 +34,10 @@ pub struct ReplayReport {
     pub cost_before: Sums,
     /// And as they would be.
     pub cost_after: Sums,
+    /// The same by what tenants charge.
+    pub price_before: Sums,
+    /// And as it would be.
+    pub price_after: Sums,
     /// Users for whom most comes out otherwise.
     pub users: Vec<Hit>,
     /// Agents for whom most comes out otherwise.
@@ -151,14 +155,16 @@ impl Found {
             }
         };
         report.decisions += 1;
-        let Rejudged { before, after, cost_before, cost_after } = judged;
+        let Rejudged { before, after, charged_before: was, charged_after: would } = judged;
         let add = |sums: &mut Sums, money: Option<_>| money.map_or(Ok(()), |own| sums.add(own));
         match (before.is_denied(), after.is_denied()) {
-            (false, true) => add(&mut report.newly_denied, cost_before)?,
-            (true, false) => add(&mut report.newly_allowed, cost_after)?,
+            (false, true) => add(&mut report.newly_denied, was.cost.or(was.price))?,
+            (true, false) => add(&mut report.newly_allowed, would.cost.or(would.price))?,
             (false, false) => {
-                add(&mut report.cost_before, cost_before)?;
-                add(&mut report.cost_after, cost_after)?;
+                add(&mut report.cost_before, was.cost)?;
+                add(&mut report.cost_after, would.cost)?;
+                add(&mut report.price_before, was.price)?;
+                add(&mut report.price_after, would.price)?;
             }
             (true, true) => {}
         }
@@ -166,7 +172,12 @@ impl Found {
             return Ok(());
         }
         let example = example(tenant, decision, before.words(), after.words());
-        self.flips.add(before.code(), after.code(), cost_after.or(cost_before), example)
+        self.flips.add(
+            before.code(),
+            after.code(),
+            would.cost.or(was.cost).or(would.price),
+            example,
+        )
     }
 
     fn merged(mut self, other: Self) -> Result<Self, DecimalError> {
@@ -184,6 +195,8 @@ impl Found {
         own.newly_allowed.merge(report.newly_allowed)?;
         own.cost_before.merge(report.cost_before)?;
         own.cost_after.merge(report.cost_after)?;
+        own.price_before.merge(report.price_before)?;
+        own.price_after.merge(report.price_after)?;
         self.flips.merge(flips)?;
         Ok(self)
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 use tollgate_policy_core::Money;
-use tollgate_policy_core::contract::{Action, Quote};
+use tollgate_policy_core::contract::Action;
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::window::Instant;
 
@@ -15,7 +15,7 @@ use super::walk::Page;
 use super::{Registry, RegistryError};
 use crate::engine::{
     BindingMode, DecisionRecord, Fate, PolicyKey, Priced, ReviewRecord, Said, Setup, decisions,
-    reviews,
+    quotes, reviews,
 };
 use crate::sandbox::Fault;
 use crate::store::{RegistryStore, Store, Tenant};
@@ -140,7 +140,7 @@ fn quota(
         if !binding.is_candidate() {
             continue;
         }
-        let beside = beside(setup, judged.binding);
+        let beside = setup.beside(judged.binding);
         let other = decision.judged.iter().find(|own| Some(own.binding) == beside);
         let word = |outcome: &Result<_, Fault>| match outcome {
             Ok(verdict) => {
@@ -150,7 +150,7 @@ fn quota(
             Err(fault) => failed(fault),
         };
         let before = other.map_or_else(allowed, |own| word(&own.outcome));
-        let money = decision.quote().and_then(money);
+        let money = quotes(&decision.priced).cost.and_then(|quote| quote.total().ok());
         let about = decided(page, decision, before.words.clone());
         count(
             found,
@@ -171,38 +171,44 @@ fn pricing(
     setup: &Setup,
     decision: &DecisionRecord,
 ) -> Result<(), DecimalError> {
-    let Some(own) = &decision.priced else { return Ok(()) };
-    let Some(other) = own.beside.as_deref() else { return Ok(()) };
-    let is_candidate = |priced: &Priced| {
-        setup.bindings.get(priced.binding).is_some_and(|binding| binding.is_candidate())
+    for own in &decision.priced {
+        if !setup.bindings.get(own.binding).is_some_and(|binding| binding.is_candidate()) {
+            continue;
+        }
+        let beside = setup.beside(own.binding);
+        // Where what counts has no price, nobody else was asked for one.
+        let other = decision.priced.iter().find(|other| Some(other.binding) == beside);
+        let Some(other) = other else { continue };
+        let (before, after) = (cost(other), cost(own));
+        let money = after.as_ref().ok().copied();
+        let both = compared(before, after);
+        let about = decided(page, decision, both.0.words.clone());
+        count(found, setup, own.binding, Compared::Pricing, both, money, about)?;
+    }
+    Ok(())
+}
+
+/// What two say that a call costs, the second one as it is to the first.
+fn compared(before: Result<Money, Word>, after: Result<Money, Word>) -> (Word, Word) {
+    let word = |code: &str, money: Money| Word {
+        code: code.into(),
+        words: money.to_string(),
+        failed: false,
     };
-    let (before, after) = if is_candidate(own) { (other, own) } else { (own, other) };
-    let (cost_before, cost_after) = (cost(before), cost(after));
-    let code = match (&cost_before, &cost_after) {
-        (Ok(before), Ok(after)) if before == after => "same",
-        (Ok(before), Ok(after)) if before.currency != after.currency => "other_currency",
-        (Ok(before), Ok(after)) if before.amount < after.amount => "dearer",
-        (Ok(_), Ok(_)) => "cheaper",
-        (Err(before), Err(after)) if before.code == after.code => "same",
-        (_, Err(after)) => &after.code,
-        (Err(_), Ok(_)) => "priced",
-    };
-    let code = code.to_owned();
-    let from = match (&*code, &cost_before) {
-        ("same", _) => "same".to_owned(),
-        (_, Ok(_)) => "priced".to_owned(),
-        (_, Err(word)) => word.code.clone(),
-    };
-    let words = |cost: &Result<Money, Word>| match cost {
-        Ok(money) => money.to_string(),
-        Err(word) => word.words.clone(),
-    };
-    let failed = cost_after.as_ref().is_err_and(|word| word.failed);
-    let word_before = Word { code: from, words: words(&cost_before), failed: false };
-    let word_after = Word { code, words: words(&cost_after), failed };
-    let about = decided(page, decision, word_before.words.clone());
-    let both = (word_before, word_after);
-    count(found, setup, after.binding, Compared::Pricing, both, cost_after.ok(), about)
+    match (before, after) {
+        (Ok(before), Ok(after)) if before == after => (word("same", before), word("same", after)),
+        (Ok(before), Ok(after)) => {
+            let code = match before.amount < after.amount {
+                _ if before.currency != after.currency => "other_currency",
+                true => "dearer",
+                false => "cheaper",
+            };
+            (word("priced", before), word(code, after))
+        }
+        (Ok(before), Err(after)) => (word("priced", before), after),
+        (Err(before), Ok(after)) => (before, word("priced", after)),
+        (Err(before), Err(after)) => (before, after),
+    }
 }
 
 fn alerting(
@@ -217,7 +223,7 @@ fn alerting(
         if !setup.bindings.get(own.binding).is_some_and(|binding| binding.is_candidate()) {
             continue;
         }
-        let beside = beside(setup, own.binding);
+        let beside = setup.beside(own.binding);
         let other = said.iter().find(|other| Some(other.binding) == beside);
         let nothing = Said { binding: own.binding, decides: true, said: Ok(Vec::new()) };
         let (before, after) = (other.unwrap_or(&nothing), own);
@@ -260,7 +266,8 @@ fn count(
 ) -> Result<(), DecimalError> {
     let Some(binding) = setup.bindings.get(candidate) else { return Ok(()) };
     let counted = found.entry((PolicyKey::of(binding), compared)).or_default();
-    let beside = setup.beside(candidate).map(PolicyKey::of);
+    let beside = setup.beside(candidate).and_then(|place| setup.bindings.get(place));
+    let beside = beside.map(PolicyKey::of);
     counted.see((about.at, binding.mode.clone(), beside));
     counted.failed += u64::from(after.failed);
     if before.code == after.code && !after.failed {
@@ -290,11 +297,6 @@ fn merged(mut sum: Found, more: Found) -> Result<Found, DecimalError> {
     Ok(sum)
 }
 
-fn beside(setup: &Setup, place: usize) -> Option<usize> {
-    let beside = setup.beside(place)?;
-    setup.bindings.iter().position(|own| std::ptr::eq(own, beside))
-}
-
 fn decided(page: &Page, decision: &DecisionRecord, before: String) -> Example {
     let DecisionRecord { id, at, call, .. } = decision;
     let (tenant, dimensions) = (page.tenant.clone(), call.dimensions.clone());
@@ -311,7 +313,7 @@ fn failed(fault: &Fault) -> Word {
 
 fn cost(priced: &Priced) -> Result<Money, Word> {
     match &priced.outcome {
-        Ok(Ok(quote)) => money(quote).ok_or_else(|| Word {
+        Ok(Ok(quote)) => quote.total().map_err(|_| Word {
             code: "too_much".into(),
             words: "a sum that does not fit".into(),
             failed: true,
@@ -321,10 +323,6 @@ fn cost(priced: &Priced) -> Result<Money, Word> {
         }
         Err(fault) => Err(failed(fault)),
     }
-}
-
-fn money(quote: &Quote) -> Option<Money> {
-    crate::engine::cost(quote).ok()
 }
 
 fn kind(action: &Action) -> String {

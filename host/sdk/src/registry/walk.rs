@@ -11,7 +11,6 @@ use tollgate_policy_core::window::Instant;
 
 use super::{Registry, RegistryError};
 use crate::engine::{Binding, Context, ContextPolicy, Setup, context_of};
-use crate::sandbox::Policy;
 use crate::store::{BatchKey, BatchRow, Owner, RegistryStore, Store, Tenant};
 
 /// So many batches at a time.
@@ -93,37 +92,15 @@ impl<S: Store + RegistryStore> Registry<S> {
     /// The policies that judged, as they were.
     async fn again(&self, tenant: &Tenant, context: Context) -> Result<Setup, RegistryError> {
         let Context { policies, time_zone: zone, first_day_of_week, .. } = context;
+        let owners = [Owner::Tenant(tenant.clone()), Owner::Platform];
         let mut bindings = Vec::with_capacity(policies.len());
         for own in policies {
-            let policy = self.policy_then(tenant, &own).await?;
-            let ContextPolicy { name, layer, revision, failing, mode, .. } = own;
+            let ContextPolicy { name, layer, revision, failing, mode, component, settings } = own;
+            let policy = self.load_digest(&name, &component, &settings, &owners).await?;
+            let policy = policy.ok_or(RegistryError::UnknownComponent(component))?;
             bindings.push(Binding { name, policy, failing, layer, revision, mode });
         }
         let calendar = TenantCalendar { zone, first_day_of_week };
         Ok(Setup { bindings, calendar, ..Setup::default() })
-    }
-
-    async fn policy_then(
-        &self,
-        tenant: &Tenant,
-        own: &ContextPolicy,
-    ) -> Result<Policy, RegistryError> {
-        let ContextPolicy { name, component, settings, .. } = own;
-        if let Some(policy) = self.loaded(component, settings) {
-            return Ok(policy);
-        }
-        let bytes = match self.embedded(component) {
-            Some(bytes) => bytes,
-            None => {
-                let store = &self.0.store;
-                let tenants = store.component(&Owner::Tenant(tenant.clone()), component).await?;
-                let bytes = match tenants {
-                    Some(bytes) => Some(bytes),
-                    None => store.component(&Owner::Platform, component).await?,
-                };
-                bytes.ok_or_else(|| RegistryError::UnknownComponent(component.clone()))?
-            }
-        };
-        self.load_bytes(name, bytes, settings).await
     }
 }

@@ -58,6 +58,9 @@ impl Admitted {
     }
 }
 
+/// So many reasons of a kind are told.
+const TOLD_MAX: usize = 10;
+
 /// Admits a component with settings; the second part is its compiled code.
 pub fn admit(
     component: &[u8],
@@ -77,10 +80,7 @@ pub fn admit(
         None => (None, compile(&scratch.engine, component)?),
     };
     let (imports, exports) = interfaces(&compiled, &scratch.engine);
-    if let Some(import) = imports.iter().find(|import| !is_offered(import)) {
-        return Err(Refused::Import(first_line(import)));
-    }
-    let abilities = abilities(&exports)?;
+    let abilities = check_interfaces(&imports, &exports)?;
 
     let wasi = imports.iter().any(|name| name.starts_with("wasi:"));
     // In an instance of its own, since what it leaves behind must not be frozen.
@@ -191,6 +191,15 @@ fn same_interface(export: &str, interface: &str) -> bool {
     export == interface && found.starts_with("0.1.") && !found.contains('-')
 }
 
+fn check_interfaces(imports: &[String], exports: &[String]) -> Result<Vec<Ability>, Refused> {
+    let foreign = imports.iter().filter(|import| !is_offered(import)).take(TOLD_MAX);
+    let mut reasons: Vec<_> = foreign.map(|own| Refused::Import(first_line(own))).collect();
+    let abilities = abilities(exports).map_err(|reason| reasons.push(reason));
+    Refused::all(reasons)?;
+    // Had it failed, there would be a reason.
+    Ok(abilities.unwrap_or_default())
+}
+
 fn abilities(exports: &[String]) -> Result<Vec<Ability>, Refused> {
     let has = |interface: &str| exports.iter().any(|export| same_interface(export, interface));
     if !has(POLICY) {
@@ -236,29 +245,33 @@ fn check_types(
     instance: Instance,
     abilities: &[Ability],
 ) -> Result<(), Refused> {
-    load::<(String,), (Result<wire::Manifest, String>,)>(store, instance, POLICY, "configure")?;
-    load::<(), (String,)>(store, instance, POLICY, "settings-schema")?;
+    type Configured = (Result<wire::Manifest, String>,);
+    type Priced = (Result<wire::Quote, wire::Refusal>,);
+    type Estimated = (Result<Vec<wire::Quantity>, String>,);
+    let mut reasons = Vec::new();
+    let configure = load::<(String,), Configured>(store, instance, POLICY, "configure");
+    reasons.extend(configure.err());
+    reasons.extend(load::<(), (String,)>(store, instance, POLICY, "settings-schema").err());
     for ability in abilities {
         let (interface, function) = ability.export();
-        match ability {
+        reasons.extend(match ability {
             Ability::Quota => {
-                load::<(wire::Request,), (wire::Verdict,)>(store, instance, interface, function)?;
+                load::<(wire::Request,), (wire::Verdict,)>(store, instance, interface, function)
+                    .err()
             }
             Ability::Pricing => {
-                type Priced = (Result<wire::Quote, wire::Refusal>,);
-                load::<(wire::Usage,), Priced>(store, instance, interface, function)?;
+                load::<(wire::Usage,), Priced>(store, instance, interface, function).err()
             }
-            Ability::Alerting => {
-                type Reviewed = (Vec<wire::Action>,);
-                load::<(wire::Observation,), Reviewed>(store, instance, interface, function)?;
-            }
+            Ability::Alerting => load::<(wire::Observation,), (Vec<wire::Action>,)>(
+                store, instance, interface, function,
+            )
+            .err(),
             Ability::Estimation => {
-                type Estimated = (Result<Vec<wire::Quantity>, String>,);
-                load::<(wire::Task,), Estimated>(store, instance, interface, function)?;
+                load::<(wire::Task,), Estimated>(store, instance, interface, function).err()
             }
-        }
+        });
     }
-    Ok(())
+    Refused::all(reasons)
 }
 
 fn load<P, R>(
@@ -305,43 +318,40 @@ fn configure(
 }
 
 fn check_manifest(manifest: &Manifest, limits: &Limits) -> Result<(), Refused> {
-    let refuse = |words: String| Err(Refused::Manifest(words));
+    let mut wrong = Vec::new();
     let (count, count_max) = (manifest.counters.len(), limits.counters);
     if count > count_max {
-        return refuse(format!(
-            "{count} counters, and at most {count_max} are kept: declare fewer"
-        ));
+        wrong.push(format!("{count} counters, and at most {count_max} are kept: declare fewer"));
     }
     let entries_max = limits.manifest_entries;
     for (what, count) in [("names to read", manifest.reads.len()), ("facts", manifest.about.len())]
     {
         if count > entries_max {
-            return refuse(format!("{count} {what}, and at most {entries_max} are kept"));
+            wrong.push(format!("{count} {what}, and at most {entries_max} are kept"));
         }
     }
     for counter in &manifest.counters {
         let (meter, dimensions) = (&counter.meter, counter.per.len());
         if dimensions > limits.counter_dimensions {
-            return refuse(format!(
-                "the counter of `{meter}` has {dimensions} dimensions, and at most {} are kept",
-                limits.counter_dimensions
+            let kept = limits.counter_dimensions;
+            wrong.push(format!(
+                "the counter of `{meter}` has {dimensions} dimensions, and at most {kept} are kept"
             ));
         }
         if counter.per.iter().any(|name| name.is_empty() || name.len() > 64) {
-            return refuse(format!(
-                "the counter of `{meter}` has a dimension without a proper name"
-            ));
+            wrong.push(format!("the counter of `{meter}` has a dimension without a proper name"));
         }
         if counter.limit.is_some_and(|limit| limit.is_negative()) {
-            return refuse(format!("the counter of `{meter}` has a limit below zero"));
+            wrong.push(format!("the counter of `{meter}` has a limit below zero"));
         }
     }
-    Ok(())
+    Refused::all(wrong.into_iter().take(TOLD_MAX).map(Refused::Manifest).collect())
 }
 
 /// A call of each ability with nothing in it: a policy that fails on that would fail in service.
 fn try_out(policy: &Policy) -> Result<(), Refused> {
     let readings = vec![Reading::default(); policy.manifest().counters.len()];
+    let mut reasons = Vec::new();
     for ability in policy.admitted().abilities.clone() {
         let readings = readings.clone();
         let fault = match ability {
@@ -356,11 +366,10 @@ fn try_out(policy: &Policy) -> Result<(), Refused> {
             }
             Ability::Estimation => policy.estimate(0, Task::default()).outcome.err(),
         };
-        if let Some(fault) = fault {
-            return Err(Refused::Trial { ability: ability.name().into(), fault });
-        }
+        let ability = ability.name().into();
+        reasons.extend(fault.map(|fault| Refused::Trial { ability, fault }));
     }
-    Ok(())
+    Refused::all(reasons)
 }
 
 /// Name and version as the standard component metadata has them.

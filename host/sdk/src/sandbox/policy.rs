@@ -129,9 +129,8 @@ impl Policy {
     pub fn price(&self, usage: Usage) -> Answer<Result<Quote, Refusal>> {
         type Priced = (Result<wire::Quote, wire::Refusal>,);
         let at = usage.at;
-        self.call::<_, Priced>(Ability::Pricing, at, (wire::Usage::from(usage),)).and_then(
-            |(priced,)| priced.map(Quote::try_from).map_err(Refusal::from).transpose_quote(),
-        )
+        self.call::<_, Priced>(Ability::Pricing, at, (wire::Usage::from(usage),))
+            .and_then(|(priced,)| priced.map(sound).map_err(Refusal::from).transpose_quote())
     }
 
     /// What should people be told, and who should be stopped?
@@ -253,6 +252,17 @@ impl Policy {
             Ok(index) if index < count => Ok(()),
             _ => Err(format!("counter {counter} of {count}")),
         }
+    }
+}
+
+/// A quote that comes to something.
+fn sound(quote: wire::Quote) -> Result<Quote, String> {
+    let quote = Quote::try_from(quote)?;
+    let total =
+        quote.total().map_err(|error| format!("a quote whose sum does not fit: {error}"))?;
+    match total.amount.is_negative() {
+        true => Err(format!("a quote of {}, which lies below zero", total.amount)),
+        false => Ok(quote),
     }
 }
 

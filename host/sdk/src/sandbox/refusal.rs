@@ -113,7 +113,30 @@ pub enum Refused {
         /// How it ended.
         status: String,
     },
+    /// All that can be told at once.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Refused>),
     /// The host's own trouble.
     #[error("the sandbox could not judge the component: {0}")]
     Host(String),
+}
+
+impl Refused {
+    /// One by one.
+    #[must_use]
+    pub fn reasons(&self) -> &[Self] {
+        match self {
+            Self::Several(reasons) => reasons,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// Nothing, where there is nothing to refuse.
+    pub(super) fn all(mut reasons: Vec<Self>) -> Result<(), Self> {
+        match reasons.len() {
+            0 => Ok(()),
+            1 => Err(reasons.remove(0)),
+            _ => Err(Self::Several(reasons)),
+        }
+    }
 }

@@ -1,16 +1,14 @@
-//! What the verbs of `tollgate policy` are told.
+//! What several verbs of `tollgate policy` are told.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow};
-use chrono_tz::Tz;
 use clap::Args;
 use tollgate_host::engine::Percent;
-use tollgate_host::registry::{By, Registry};
+use tollgate_host::registry::{By, Change, Registry};
 use tollgate_host::store::{Owner, RegistryStore, RevisionId, Scope, Store, Tenant};
 
-use crate::period::Period;
+use super::show::print;
 use crate::stores::StoreUrl;
 
 /// Where the registry is, and whose part of it.
@@ -38,58 +36,9 @@ pub struct Signature {
     pub message: String,
 }
 
+/// What is bound for whom.
 #[derive(Args)]
-pub struct Push {
-    #[command(flatten)]
-    pub place: Place,
-    #[command(flatten)]
-    pub signature: Signature,
-    /// What people call the policy
-    pub policy: String,
-    /// A .wasm file, or the name of a standard component
-    pub component: String,
-    /// Its settings, a JSON file; none: `{}`
-    #[arg(long)]
-    pub settings: Option<PathBuf>,
-    /// Only if this is its digest: `sha256:…`
-    #[arg(long)]
-    pub digest: Option<String>,
-    /// A file of 64 bytes: an Ed25519 signature over `sha256:` and the digest in hexadecimal
-    #[arg(long, value_name = "FILE")]
-    pub signed: Option<PathBuf>,
-}
-
-/// Whose signatures count.
-#[derive(Args)]
-pub struct Signing {
-    #[command(flatten)]
-    pub place: Place,
-    #[command(flatten)]
-    pub signature: Signature,
-    /// Takes a key up, under this name
-    #[arg(long, value_name = "NAME", requires = "public")]
-    pub key: Option<String>,
-    /// The key, a file: in PEM, or 32 bytes in hexadecimal
-    #[arg(long, value_name = "FILE", requires = "key")]
-    pub public: Option<PathBuf>,
-    /// Takes a key away
-    #[arg(long, value_name = "NAME")]
-    pub remove: Option<String>,
-    /// Whether a component without a signature is refused
-    #[arg(long)]
-    pub required: Option<bool>,
-}
-
-#[derive(Args)]
-pub struct List {
-    #[command(flatten)]
-    pub place: Place,
-    /// Of one policy
-    pub policy: Option<String>,
-}
-
-#[derive(Args)]
-pub struct Show {
+pub struct Scoped {
     #[command(flatten)]
     pub place: Place,
     /// For tenants on this plan
@@ -97,106 +46,16 @@ pub struct Show {
     pub plan: Option<String>,
 }
 
+/// A change of what is bound.
 #[derive(Args)]
-pub struct Bind {
+pub struct Changing {
     #[command(flatten)]
-    pub place: Place,
+    pub scoped: Scoped,
     #[command(flatten)]
     pub signature: Signature,
-    /// For tenants on this plan
-    #[arg(long, conflicts_with = "tenant")]
-    pub plan: Option<String>,
-    /// The policy, its last revision or another: `monthly`, `monthly@3`; for a tenant its own, or one
-    /// of the platform's: `*/monthly`
-    pub revision: Named,
-    /// A call goes ahead where the policy fails
-    #[arg(long)]
-    pub failing_open: bool,
-    /// As a candidate: it is asked beside what is enforced, and its word does not count
-    #[arg(long)]
-    pub shadow: bool,
-    /// As a candidate that counts for so many of a hundred: `10%`
-    #[arg(long, value_name = "SHARE", conflicts_with = "shadow")]
-    pub canary: Option<Share>,
-    /// Of a hundred what: always the same ones
-    #[arg(long, value_name = "DIMENSION", default_value = "user", requires = "canary")]
-    pub by: String,
     /// Only if this version is bound
     #[arg(long, value_name = "VERSION")]
     pub expect: Option<i64>,
-}
-
-/// A policy whose candidate it is about.
-#[derive(Args)]
-pub struct Candidate {
-    #[command(flatten)]
-    pub place: Place,
-    #[command(flatten)]
-    pub signature: Signature,
-    /// For tenants on this plan
-    #[arg(long, conflicts_with = "tenant")]
-    pub plan: Option<String>,
-    /// The policy
-    pub policy: String,
-    /// Only if this version is bound
-    #[arg(long, value_name = "VERSION")]
-    pub expect: Option<i64>,
-}
-
-#[derive(Args)]
-pub struct Unbind {
-    #[command(flatten)]
-    pub place: Place,
-    #[command(flatten)]
-    pub signature: Signature,
-    /// For tenants on this plan
-    #[arg(long, conflicts_with = "tenant")]
-    pub plan: Option<String>,
-    /// The policy
-    pub policy: String,
-    /// Only if this version is bound
-    #[arg(long, value_name = "VERSION")]
-    pub expect: Option<i64>,
-}
-
-#[derive(Args)]
-pub struct TenantSettings {
-    #[command(flatten)]
-    pub place: Place,
-    #[command(flatten)]
-    pub signature: Signature,
-    /// The plan that it is on; empty: on no plan
-    #[arg(long)]
-    pub plan: Option<String>,
-    /// Its time zone, by its IANA name
-    #[arg(long)]
-    pub time_zone: Option<Tz>,
-}
-
-#[derive(Args)]
-pub struct Rollback {
-    #[command(flatten)]
-    pub place: Place,
-    #[command(flatten)]
-    pub signature: Signature,
-    /// For tenants on this plan
-    #[arg(long, conflicts_with = "tenant")]
-    pub plan: Option<String>,
-    /// To this version; none: to the one before the last
-    #[arg(long, value_name = "VERSION")]
-    pub to: Option<i64>,
-}
-
-#[derive(Args)]
-pub struct History {
-    #[command(flatten)]
-    pub place: Place,
-    /// For tenants on this plan
-    #[arg(long, conflicts_with = "tenant")]
-    pub plan: Option<String>,
-    /// So many at the most
-    #[arg(long, default_value_t = 20)]
-    pub limit: u32,
 }
 
 /// A revision, or the last one of a policy: `monthly@3`, `monthly`, of a tenant `acme/monthly@3`.
@@ -254,48 +113,6 @@ impl Named {
     }
 }
 
-/// What candidates said.
-#[derive(Args)]
-pub struct ShadowReport {
-    #[command(flatten)]
-    pub place: Place,
-    /// Of one policy
-    pub policy: Option<String>,
-    #[command(flatten)]
-    pub period: Period,
-}
-
-/// Two revisions.
-#[derive(Args)]
-pub struct Diff {
-    #[command(flatten)]
-    pub place: Place,
-    /// What is compared: `monthly@3`
-    pub from: Named,
-    /// With what: `monthly@4`
-    pub to: Named,
-    #[command(flatten)]
-    pub period: Period,
-}
-
-/// Policies that failed too often.
-#[derive(Args)]
-pub struct Quarantine {
-    #[command(flatten)]
-    pub place: Place,
-}
-
-/// A policy that failed too often.
-#[derive(Args)]
-pub struct LetBack {
-    #[command(flatten)]
-    pub place: Place,
-    #[command(flatten)]
-    pub signature: Signature,
-    /// The policy
-    pub policy: String,
-}
-
 /// `10` or `10%`.
 #[derive(Clone, Copy, Debug)]
 pub struct Share(pub Percent);
@@ -328,8 +145,29 @@ impl Place {
         self.tenant.clone().map_or(Owner::Platform, Owner::Tenant)
     }
 
-    pub fn scope(&self, plan: &Option<String>) -> Scope {
-        Scope { owner: self.owner(), plan: plan.clone().unwrap_or_default() }
+    /// What is bound for all that it names.
+    pub fn scope(&self) -> Scope {
+        Scope { owner: self.owner(), plan: String::new() }
+    }
+}
+
+impl Scoped {
+    pub fn scope(&self) -> Scope {
+        Scope { plan: self.plan.clone().unwrap_or_default(), ..self.place.scope() }
+    }
+}
+
+impl Changing {
+    /// Does it, and tells what is bound then.
+    pub async fn make<S: Store + RegistryStore>(
+        &self,
+        registry: &Registry<S>,
+        change: Change,
+    ) -> Result<()> {
+        let (scope, by) = (self.scoped.scope(), self.signature.by());
+        let version = registry.change(&scope, self.expect, change, &by).await?;
+        print(&self.scoped.place, version, &registry.bound(&scope).await?.1);
+        Ok(())
     }
 }
 

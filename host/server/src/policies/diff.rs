@@ -1,53 +1,71 @@
 //! `tollgate policy diff`.
 
 use anyhow::{Context, Result};
+use clap::Args;
 use serde_json::{Value as Json, json};
 use tollgate_host::registry::Registry;
 use tollgate_host::store::{RegistryStore, RevisionRow, Store};
 
-use super::arguments::{Diff, Named};
+use super::arguments::{Named, Place};
+use crate::period::Period;
 use crate::replay;
 
-pub async fn diff<S: Store + RegistryStore>(registry: &Registry<S>, own: &Diff) -> Result<()> {
-    let from = revision(registry, own, &own.from).await?;
-    let to = revision(registry, own, &own.to).await?;
-    let settings = |row: &RevisionRow| serde_json::from_str::<Json>(&row.settings);
-    let mut changes = Vec::new();
-    changed("", &settings(&from)?, &settings(&to)?, &mut changes);
-    let tenants = own.place.tenants(registry).await?;
-    let candidate = replay::candidate(registry, &own.to).await;
-    let candidate = candidate.with_context(|| format!("`{}`", to.id()))?;
-    let period = own.period.clone().or_last_hours(24);
-    let report = replay::judge(registry, &tenants, &period, Some(candidate)).await;
-    if own.place.json {
-        let changes: Vec<Json> = changes
-            .iter()
-            .map(|(path, before, after)| json!({ "path": path, "from": before, "to": after }))
-            .collect();
-        let component = from.digest != to.digest;
-        let replay = report.ok();
-        println!(
-            "{}",
-            json!({ "component_differs": component, "settings": changes, "replay": replay })
-        );
-        return Ok(());
+/// Two revisions.
+#[derive(Args)]
+pub struct Diff {
+    #[command(flatten)]
+    pub place: Place,
+    /// What is compared: `monthly@3`
+    pub from: Named,
+    /// With what: `monthly@4`
+    pub to: Named,
+    #[command(flatten)]
+    pub period: Period,
+}
+
+impl Diff {
+    pub async fn run<S: Store + RegistryStore>(&self, registry: &Registry<S>) -> Result<()> {
+        let from = revision(registry, self, &self.from).await?;
+        let to = revision(registry, self, &self.to).await?;
+        let settings = |row: &RevisionRow| serde_json::from_str::<Json>(&row.settings);
+        let mut changes = Vec::new();
+        changed("", &settings(&from)?, &settings(&to)?, &mut changes);
+        let tenants = self.place.tenants(registry).await?;
+        let candidate = replay::candidate(registry, to.id()).await;
+        let candidate = candidate.with_context(|| format!("`{}`", to.id()))?;
+        let period = self.period.clone().or_last_hours(24);
+        let report = replay::judge(registry, &tenants, &period, Some(candidate)).await;
+        if self.place.json {
+            let changes: Vec<Json> = changes
+                .iter()
+                .map(|(path, before, after)| json!({ "path": path, "from": before, "to": after }))
+                .collect();
+            let component = from.digest != to.digest;
+            let replay = report.ok();
+            println!(
+                "{}",
+                json!({ "component_differs": component, "settings": changes, "replay": replay })
+            );
+            return Ok(());
+        }
+        if from.digest != to.digest {
+            println!("component  sha256:{} -> sha256:{}", from.digest, to.digest);
+        }
+        for (path, before, after) in &changes {
+            let word =
+                |value: &Option<Json>| value.as_ref().map_or("nothing".into(), Json::to_string);
+            println!("{path}  {} -> {}", word(before), word(after));
+        }
+        if from.digest == to.digest && changes.is_empty() {
+            println!("they are the same");
+        }
+        match report {
+            Ok(report) => replay::print(&report),
+            // What changed is told in any case.
+            Err(error) => println!("{error:#}"),
+        }
+        Ok(())
     }
-    if from.digest != to.digest {
-        println!("component  sha256:{} -> sha256:{}", from.digest, to.digest);
-    }
-    for (path, before, after) in &changes {
-        let word = |value: &Option<Json>| value.as_ref().map_or("nothing".into(), Json::to_string);
-        println!("{path}  {} -> {}", word(before), word(after));
-    }
-    if from.digest == to.digest && changes.is_empty() {
-        println!("they are the same");
-    }
-    match report {
-        Ok(report) => replay::print(&report),
-        // What changed is told in any case.
-        Err(error) => println!("{error:#}"),
-    }
-    Ok(())
 }
 
 async fn revision<S: Store + RegistryStore>(

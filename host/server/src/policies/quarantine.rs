@@ -1,49 +1,64 @@
 //! `tollgate policy quarantined` and `let-back`.
 
 use anyhow::{Result, bail};
+use clap::Args;
 use serde_json::json;
 use tollgate_host::engine::{self, quarantined};
 use tollgate_host::registry::Registry;
 use tollgate_host::store::{RegistryStore, Store};
 
-use super::arguments::{LetBack, Quarantine};
+use super::arguments::Place;
 use crate::period::instant;
 use crate::surroundings::random;
 
-pub async fn list<S: Store + RegistryStore>(
-    registry: &Registry<S>,
-    list: &Quarantine,
-) -> Result<()> {
-    for tenant in list.place.tenants(registry).await? {
-        for (policy, why) in quarantined(&**registry.store(), &tenant).await? {
-            if list.place.json {
-                println!("{}", json!({ "tenant": tenant, "policy": policy, "why": why }));
-            } else {
-                let (at, reason) = (instant(why.at), &why.reason);
-                println!("{tenant}: `{}` since {at}: {reason}", policy.revision);
-            }
-        }
-    }
-    Ok(())
+/// Policies that failed too often.
+#[derive(Args)]
+pub struct List {
+    #[command(flatten)]
+    pub place: Place,
 }
 
-pub async fn let_back<S: Store + RegistryStore>(
-    registry: &Registry<S>,
-    own: &LetBack,
-) -> Result<()> {
-    let Some(tenant) = &own.place.tenant else {
-        bail!("name the tenant for whom it failed with `--tenant`");
-    };
-    let store = registry.store();
-    let all = quarantined(&**store, tenant).await?;
-    let all: Vec<_> = all.into_iter().filter(|(key, _)| key.policy == own.policy).collect();
-    if all.is_empty() {
-        bail!("policy `{}` of tenant `{tenant}` is in no quarantine", own.policy);
-    }
-    for (policy, _) in all {
-        if engine::let_back(&**store, tenant, &policy, &random()).await? {
-            println!("`{}` is asked again", policy.revision);
+impl List {
+    pub async fn run<S: Store + RegistryStore>(&self, registry: &Registry<S>) -> Result<()> {
+        for tenant in self.place.tenants(registry).await? {
+            for (policy, why) in quarantined(&**registry.store(), &tenant).await? {
+                if self.place.json {
+                    println!("{}", json!({ "tenant": tenant, "policy": policy, "why": why }));
+                } else {
+                    let (at, reason) = (instant(why.at), &why.reason);
+                    println!("{tenant}: `{}` since {at}: {reason}", policy.revision);
+                }
+            }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+/// A policy that failed too often.
+#[derive(Args)]
+pub struct LetBack {
+    #[command(flatten)]
+    pub place: Place,
+    /// The policy
+    pub policy: String,
+}
+
+impl LetBack {
+    pub async fn run<S: Store + RegistryStore>(&self, registry: &Registry<S>) -> Result<()> {
+        let Some(tenant) = &self.place.tenant else {
+            bail!("name the tenant for whom it failed with `--tenant`");
+        };
+        let store = registry.store();
+        let all = quarantined(&**store, tenant).await?;
+        let all: Vec<_> = all.into_iter().filter(|(key, _)| key.policy == self.policy).collect();
+        if all.is_empty() {
+            bail!("policy `{}` of tenant `{tenant}` is in no quarantine", self.policy);
+        }
+        for (policy, _) in all {
+            if engine::let_back(&**store, tenant, &policy, &random()).await? {
+                println!("`{}` is asked again", policy.revision);
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,14 +1,77 @@
-//! How revisions and bindings are printed.
+//! What there is: `tollgate policy list`, `show` and `history`.
 
+use anyhow::Result;
+use clap::Args;
 use serde_json::{Value as Json, json};
 use tollgate_host::engine::{BindingMode, Failing};
-use tollgate_host::registry::Bindings;
-use tollgate_host::store::RevisionRow;
+use tollgate_host::registry::{Bindings, Registry};
+use tollgate_host::store::{RegistryStore, RevisionRow, Store};
 
-use super::arguments::Place;
+use super::arguments::{Place, Scoped};
 use crate::period::instant;
 
-pub fn revision(row: &RevisionRow) -> Json {
+#[derive(Args)]
+pub struct List {
+    #[command(flatten)]
+    pub place: Place,
+    /// Of one policy
+    pub policy: Option<String>,
+}
+
+impl List {
+    pub async fn run<S: Store + RegistryStore>(&self, registry: &Registry<S>) -> Result<()> {
+        for row in registry.revisions(&self.place.owner(), self.policy.as_deref()).await? {
+            if self.place.json {
+                println!("{}", revision(&row));
+            } else {
+                let (at, author, message) =
+                    (instant(row.signed.at), &row.signed.author, &row.signed.message);
+                println!("{}  {at}  {author}  {message}", row.id());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Args)]
+pub struct Show {
+    #[command(flatten)]
+    pub scoped: Scoped,
+}
+
+impl Show {
+    pub async fn run<S: Store + RegistryStore>(&self, registry: &Registry<S>) -> Result<()> {
+        let (version, bindings) = registry.bound(&self.scoped.scope()).await?;
+        print(&self.scoped.place, version, &bindings);
+        Ok(())
+    }
+}
+
+#[derive(Args)]
+pub struct History {
+    #[command(flatten)]
+    pub scoped: Scoped,
+    /// So many at the most
+    #[arg(long, default_value_t = 20)]
+    pub limit: u32,
+}
+
+impl History {
+    pub async fn run<S: Store + RegistryStore>(&self, registry: &Registry<S>) -> Result<()> {
+        let place = &self.scoped.place;
+        for (row, bindings) in registry.history(&self.scoped.scope(), self.limit).await? {
+            let signed = &row.signed;
+            if !place.json {
+                let (at, author) = (instant(signed.at), &signed.author);
+                println!("version {}  {at}  {author}  {}", row.version, signed.message);
+            }
+            print(place, row.version, &bindings);
+        }
+        Ok(())
+    }
+}
+
+fn revision(row: &RevisionRow) -> Json {
     json!({
         "revision": row.id().to_string(),
         "digest": row.digest,
@@ -20,6 +83,7 @@ pub fn revision(row: &RevisionRow) -> Json {
     })
 }
 
+/// What is bound, as of a version.
 pub fn print(place: &Place, version: i64, bindings: &Bindings) {
     if place.json {
         println!("{}", json!({ "version": version, "bound": bindings }));

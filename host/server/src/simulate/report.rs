@@ -55,7 +55,7 @@ impl Report {
         self.allowed += 1;
         self.input = self.input.checked_add(input)?;
         self.output = self.output.checked_add(output)?;
-        if let Some(cost) = settled.cost {
+        if let Some(cost) = settled.charged.cost {
             let sum = self.cost.entry(cost.currency).or_default();
             *sum = sum.checked_add(cost.amount)?;
             let (sum, requests) =
@@ -183,6 +183,9 @@ impl fmt::Display for Report {
                         "  {}  policy `{policy}` is asked no longer: {fault}",
                         instant(*at)
                     )?;
+                }
+                Event::Unpriced { policy, reason } => {
+                    writeln!(f, "  no price by `{policy}`: {reason}")?;
                 }
                 Event::Failed { policy, fault } => writeln!(f, "  policy `{policy}`: {fault}")?,
                 Event::Disabled { at, dimension, until, .. } => {
