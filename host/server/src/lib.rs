@@ -4,15 +4,18 @@
 // The outermost layer: here the clock is read.
 #![allow(clippy::disallowed_methods)]
 
+mod access;
 mod components;
 mod erase;
 mod period;
 mod policies;
 mod policy;
 mod replay;
+mod serve;
 mod simulate;
 mod stores;
 mod surroundings;
+mod token;
 mod verify;
 
 use std::process::ExitCode;
@@ -29,6 +32,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Serves the API over HTTP: orchestrators ask before each run, and report after it
+    Serve(serve::Arguments),
+    /// Makes, lists and revokes tokens, by which callers of the service are known
+    #[command(subcommand)]
+    Token(token::Verb),
     /// Prices and judges a trace of calls as if they were made now, by the trace's own clock
     Simulate(simulate::Arguments),
     /// Recomputes counters, holds and balances from what happened, and prints what differs
@@ -50,6 +58,8 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
+        Verb::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Token(verb) => token::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Simulate(arguments) => simulate::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Replay(arguments) => replay::run(&arguments),

@@ -1,6 +1,7 @@
 //! Stretches of time, as people write them.
 
 use std::ops::Range;
+use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, NaiveDate, SecondsFormat};
@@ -38,18 +39,35 @@ impl Period {
     }
 }
 
+/// A length of time, `30m`, `24h` or `7d`, in ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Length(pub i64);
+
+impl FromStr for Length {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let unit_ms = match text.split_at_checked(text.len().saturating_sub(1)) {
+            Some((count, "m")) => Some((count, 60_000)),
+            Some((count, "h")) => Some((count, 3_600_000)),
+            Some((count, "d")) => Some((count, 86_400_000)),
+            _ => None,
+        };
+        let ms = unit_ms.and_then(|(count, ms)| {
+            let count: i64 = count.parse().ok().filter(|count| *count > 0)?;
+            count.checked_mul(ms)
+        });
+        match ms {
+            Some(ms) => Ok(Self(ms)),
+            None => bail!("`{text}` is no length of time: write `30m`, `24h` or `7d`"),
+        }
+    }
+}
+
 fn read(text: &str, now: i64) -> Result<i64> {
-    let hours = |count: &str, of: i64| -> Option<i64> {
-        let count: i64 = count.parse().ok().filter(|count| *count > 0)?;
-        now.checked_sub(count.checked_mul(of)?)
-    };
-    let ago = match text.split_at_checked(text.len().saturating_sub(1)) {
-        Some((count, "m")) => hours(count, 60_000),
-        Some((count, "h")) => hours(count, 3_600_000),
-        Some((count, "d")) => hours(count, 86_400_000),
-        _ => None,
-    };
-    if let Some(ago) = ago {
+    if let Ok(Length(ms)) = text.parse()
+        && let Some(ago) = now.checked_sub(ms)
+    {
         return Ok(ago);
     }
     if let Ok(date) = text.parse::<NaiveDate>() {

@@ -6,10 +6,17 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
-use tollgate_host::store::{Clock, Durability, PostgresStore, SqliteStore};
+use tollgate_host::store::{
+    AccessStore, Clock, Durability, PostgresStore, RegistryStore, SqliteStore, Store,
+};
 
 /// So many connections to Postgres.
 const CONNECTIONS: u32 = 16;
+
+/// All that the program asks of a store.
+pub trait Stores: Store + RegistryStore + AccessStore {}
+
+impl<S: Store + RegistryStore + AccessStore> Stores for S {}
 
 /// Where a store is.
 #[derive(Clone, Debug)]

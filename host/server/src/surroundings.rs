@@ -1,7 +1,7 @@
 //! What the program takes from around it: time and chance.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tollgate_host::engine::Random;
 use tollgate_host::store::Clock;
@@ -12,6 +12,15 @@ pub fn wall_clock() -> Clock {
     Arc::new(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+/// Time that never jumps, whatever becomes of the time of day.
+pub fn steady_clock() -> Clock {
+    let (began, at) = (Instant::now(), wall_clock()());
+    Arc::new(move || {
+        let since = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        at.saturating_add(since)
     })
 }
 

@@ -1,5 +1,6 @@
 //! What every store must do, on each of them.
 
+mod access;
 mod apart;
 mod conformance;
 mod keeping;
@@ -38,6 +39,14 @@ macro_rules! on_both {
 }
 
 on_both! {
+    access:
+    a_token_is_kept_once_and_found_by_its_identifier,
+    a_token_is_revoked_once_and_by_no_other_tenant,
+    tokens_are_listed_in_the_order_in_which_they_were_made,
+    acts_are_read_from_the_last_one_back_page_by_page,
+    an_act_is_kept_as_it_was_told,
+    what_became_of_an_act_is_told_once;
+
     registry:
     a_component_is_kept_once_for_each_owner,
     a_revision_never_changes,

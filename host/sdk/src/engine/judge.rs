@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tollgate_policy_core::contract::{
-    Decision, Denial, Dimension, Fact, Quantity, Quote, Reading, Request, Verdict,
+    Decision, Denial, Dimension, Fact, Finding, Quantity, Quote, Reading, Request, Verdict,
 };
 use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Decimal, Meter};
@@ -14,7 +14,7 @@ use super::amounts::Amounts;
 use super::decided::{DecisionRecord, ReviewRecord};
 use super::feed::{Feed, Known};
 use super::limit::{Limit, LimitKey};
-use super::operation::Consulted;
+use super::operation::{Consulted, LimitFinding};
 use super::price::{Asking, Priced, failure, price, quotes, unpriced};
 use super::quarantine::{FAILURES_MAX, Quarantined};
 use super::records::{Author, Disabled, Records};
@@ -150,8 +150,14 @@ impl Judgement {
             *quotes.place(priced.tariff) = priced.outcome.ok().and_then(Result::ok);
         }
         for judged in self.judged.into_iter().filter(|judged| judged.decides) {
+            let counters = &setup.bindings[judged.binding].policy.manifest().counters;
+            let finding = |finding: Finding| {
+                let place = finding.counter.and_then(|place| usize::try_from(place).ok());
+                let counter = place.and_then(|place| counters.get(place));
+                LimitFinding::of(finding, counter, place.and_then(|at| judged.readings.get(at)))
+            };
             let (findings, fault) = match judged.outcome {
-                Ok(verdict) => (verdict.findings, None),
+                Ok(verdict) => (verdict.findings.into_iter().map(finding).collect(), None),
                 Err(fault) => (Vec::new(), Some(fault)),
             };
             all.push(consulted(judged.binding, findings, fault));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::contract::Dimension;
 use tollgate_policy_core::contract::{Counter, Denial, Finding, Quote, Reading, Status, dimension};
-use tollgate_policy_core::messages::{self, Language};
 use tollgate_policy_core::window::{Instant, Window};
 use tollgate_policy_core::{Decimal, Meter, Money};
 
@@ -14,7 +13,7 @@ use super::amounts::Amounts;
 use super::ask::{Look, Seen};
 use super::book::Book;
 use super::host::HostError;
-use super::operation::{Mode, check_call};
+use super::operation::{LimitFinding, Mode, check_call};
 use super::price::Beforehand;
 use super::tariff::ByTariff;
 
@@ -174,12 +173,7 @@ fn standing(
     counter: Option<&Counter>,
     reading: Option<&Reading>,
 ) -> Standing {
-    let resource = counter.map_or("", |counter| counter.meter.as_str());
-    let words = || {
-        let limit = finding.limit.unwrap_or_default();
-        let remaining = finding.remaining.unwrap_or_default();
-        messages::quota(Language::English, finding.status, resource, limit, remaining)
-    };
+    let found = LimitFinding::of(finding.clone(), counter, reading);
     let per = counter.map(|counter| counter.per.as_slice()).unwrap_or_default();
     let value = |name: &String| Dimension {
         name: name.clone(),
@@ -187,17 +181,17 @@ fn standing(
     };
     Standing {
         by: by.to_owned(),
-        meter: counter.map(|counter| counter.meter.clone()),
-        window: counter.map(|counter| counter.window),
         dimensions: per.iter().map(value).collect(),
-        allowed: !matches!(finding.status, Status::Exceeded | Status::Unknown),
-        status: finding.status,
-        limit: finding.limit,
-        used: reading.map(|reading| reading.used).unwrap_or_default(),
-        held: reading.map(|reading| reading.held).unwrap_or_default(),
-        remaining: finding.remaining,
-        closes: reading.and_then(|reading| reading.closes),
-        message: finding.message.clone().unwrap_or_else(words),
+        allowed: !matches!(found.status, Status::Exceeded | Status::Unknown),
+        message: found.words(),
+        meter: found.meter,
+        window: found.window,
+        status: found.status,
+        limit: found.limit,
+        used: found.used.unwrap_or_default(),
+        held: found.held.unwrap_or_default(),
+        remaining: found.remaining,
+        closes: found.closes,
     }
 }
 

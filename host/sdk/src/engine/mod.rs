@@ -52,8 +52,8 @@ pub use judge::Judged;
 pub use limit::{Limit, LimitKey};
 pub use look::{Account, Checked, Standing};
 pub use operation::{
-    AgentText, Consulted, Denied, Entry, EntryKind, Mode, Operation, Outcome, Recorded, Report,
-    Reserved, Run, RunState, Subject,
+    AgentText, Consulted, Denied, Entry, EntryKind, LimitFinding, Mode, Operation, Outcome,
+    Recorded, Report, Reserved, Run, RunState, Subject,
 };
 pub use price::Priced;
 pub(crate) use price::quotes;

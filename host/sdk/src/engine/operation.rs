@@ -1,8 +1,11 @@
 //! What a host is asked, and what it answers.
 
 use serde::{Deserialize, Serialize};
-use tollgate_policy_core::contract::{Denial, Dimension, Finding, Quantity, Quote};
-use tollgate_policy_core::window::Instant;
+use tollgate_policy_core::contract::{
+    Counter, Denial, Dimension, Finding, Quantity, Quote, Reading, Status,
+};
+use tollgate_policy_core::messages::{self, Language};
+use tollgate_policy_core::window::{Instant, Window};
 use tollgate_policy_core::{Decimal, Meter, Money};
 use uuid::Uuid;
 
@@ -235,9 +238,66 @@ pub struct Consulted {
     /// Its revision; none: it was embedded as it is.
     pub revision: Option<RevisionId>,
     /// What it found, limit by limit.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<LimitFinding>,
     /// How it failed. A call that goes ahead nevertheless was passed by it, as its binding says.
     pub fault: Option<Fault>,
+}
+
+/// What a policy found of one of its limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitFinding {
+    /// What is limited; none: opening hours, a balance, ….
+    pub meter: Option<Meter>,
+    /// Over which time.
+    pub window: Option<Window>,
+    /// How near the limit is, with this call.
+    pub status: Status,
+    /// Settled, before this call.
+    pub used: Option<Decimal>,
+    /// Held by open reservations, before this call.
+    pub held: Option<Decimal>,
+    /// The limit that was applied.
+    pub limit: Option<Decimal>,
+    /// limit − used − held, at least zero.
+    pub remaining: Option<Decimal>,
+    /// When its window closes, if it does.
+    pub closes: Option<Instant>,
+    /// In the policy's own words.
+    pub message: Option<String>,
+}
+
+impl LimitFinding {
+    /// A finding, with what its counter is and stood at.
+    pub(super) fn of(
+        finding: Finding,
+        counter: Option<&Counter>,
+        reading: Option<&Reading>,
+    ) -> Self {
+        let Finding { status, limit, remaining, message, .. } = finding;
+        Self {
+            meter: counter.map(|counter| counter.meter.clone()),
+            window: counter.map(|counter| counter.window),
+            status,
+            used: reading.map(|reading| reading.used),
+            held: reading.map(|reading| reading.held),
+            limit,
+            remaining,
+            closes: reading.and_then(|reading| reading.closes),
+            message,
+        }
+    }
+
+    /// In words: the policy's own, or the standard ones.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let standard = || {
+            let resource = self.meter.as_ref().map_or("", Meter::as_str);
+            let (limit, remaining) = (self.limit.unwrap_or_default(), self.remaining);
+            let remaining = remaining.unwrap_or_default();
+            messages::quota(Language::English, self.status, resource, limit, remaining)
+        };
+        self.message.clone().unwrap_or_else(standard)
+    }
 }
 
 /// A call that may not go ahead.

@@ -69,6 +69,12 @@ impl Current {
         self.scopes.entry(Scope { owner, plan }).or_default();
     }
 
+    /// The same, and it is to be brought.
+    pub fn follow(&mut self, tenant: &Tenant) {
+        self.know(tenant);
+        self.changed.insert(tenant.clone());
+    }
+
     /// What is bound for a tenant.
     pub fn of(&self, tenant: &Tenant) -> Layers {
         let tenant = self.bound(Owner::Tenant(tenant.clone()), "");

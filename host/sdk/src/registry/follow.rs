@@ -25,6 +25,16 @@ pub enum Trouble {
 }
 
 impl<S: Store + RegistryStore> Registry<S> {
+    /// Has all tenants of the store served that are not yet, the next time that what is bound is
+    /// brought.
+    pub async fn follow_tenants(&self) -> Result<(), RegistryError> {
+        let tenants = self.0.store.tenants().await?;
+        let mut current = self.0.current.lock().await;
+        current.refresh(&*self.0.store).await?;
+        tenants.iter().for_each(|tenant| current.follow(tenant));
+        Ok(())
+    }
+
     /// Serves every tenant for which something was bound since the last time with what is bound
     /// now. One whose policies do not load is judged as before, and named among the troubles.
     pub async fn bring(&self, host: &Host) -> Result<(), RegistryError> {

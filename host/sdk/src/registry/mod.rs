@@ -174,8 +174,13 @@ pub struct Pushed {
 }
 
 /// The registry on a store. Cheap to clone.
-#[derive(Clone)]
 pub struct Registry<S>(Arc<Inner<S>>);
+
+impl<S> Clone for Registry<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 struct Inner<S> {
     store: Arc<S>,

@@ -1,6 +1,7 @@
 //! What is kept durably, and how it moves: whole batches, each of one tenant, each only where the
 //! tenant's head still stands where the writer saw it. Knows no policies.
 
+mod access;
 mod erased;
 mod month;
 mod past;
@@ -18,6 +19,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
+pub use access::{AccessStore, AuditRow, TokenRow};
 pub use erased::{ChangeKey, ChangeRow, Renamed, Rewritten};
 pub use month::Month;
 pub use past::Past;

@@ -1,5 +1,6 @@
 //! The store on Postgres: any number of hosts, one statement a commit.
 
+mod access;
 mod arrays;
 mod carried;
 mod erased;
@@ -115,6 +116,7 @@ impl PostgresStore {
         migrator(&[
             ("ledger", include_str!("0001_ledger.sql")),
             ("registry", include_str!("0002_registry.sql")),
+            ("access", include_str!("0003_access.sql")),
         ])
         .run(&mut session)
         .await

@@ -1,5 +1,6 @@
 //! The store in one file, for one host: the same tables and the same protocol as on Postgres.
 
+mod access;
 mod carried;
 mod erased;
 mod forget;
@@ -73,6 +74,7 @@ impl SqliteStore {
         migrator(&[
             ("ledger", include_str!("0001_ledger.sql")),
             ("registry", include_str!("0002_registry.sql")),
+            ("access", include_str!("0003_access.sql")),
         ])
         .run(&pool)
         .await

@@ -1,0 +1,178 @@
+//! Who is let in, and what was done by whom.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlitePool};
+use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
+
+use super::{SqliteStore, failed};
+use crate::store::access::{AccessStore, AuditRow, TokenRow};
+use crate::store::{Owner, StoreError, Tenant};
+
+impl AccessStore for SqliteStore {
+    async fn put_token(&self, token: &TokenRow) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "INSERT INTO token (tenant_id, id, digest, role, name, at, author, expires_at, revoked_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+        )
+        .bind(token.owner().as_str().to_owned())
+        .bind(token.id.clone())
+        .bind(token.digest.to_vec())
+        .bind(token.role.clone())
+        .bind(token.name.clone())
+        .bind(token.created_at)
+        .bind(token.created_by.clone())
+        .bind(token.expires_at)
+        .bind(token.revoked_at)
+        .execute(&self.pool);
+        Ok(done.await.map_err(|error| failed(&error))?.rows_affected() == 1)
+    }
+
+    async fn token(&self, id: &str) -> Result<Option<TokenRow>, StoreError> {
+        find_token(&self.readers, id).await.map_err(|error| failed(&error))
+    }
+
+    async fn tokens(&self, tenant: Option<&Tenant>) -> Result<Vec<TokenRow>, StoreError> {
+        tokens(&self.readers, tenant).await.map_err(|error| failed(&error))
+    }
+
+    async fn revoke_token(
+        &self,
+        tenant: Option<&Tenant>,
+        id: &str,
+        at: Instant,
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE token SET revoked_at = ?3 \
+             WHERE id = ?1 AND (?2 IS NULL OR tenant_id = ?2) AND revoked_at IS NULL",
+        )
+        .bind(id.to_owned())
+        .bind(tenant.map(|tenant| tenant.as_str().to_owned()))
+        .bind(at)
+        .execute(&self.pool);
+        Ok(done.await.map_err(|error| failed(&error))?.rows_affected() == 1)
+    }
+
+    async fn audit(&self, act: &AuditRow) -> Result<(), StoreError> {
+        let AuditRow { id, owner, at, who, act, subject, before, after, outcome } = act;
+        let done = sqlx::query(
+            "INSERT INTO audit (tenant_id, at, id, author, act, subject, before, after, outcome) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )
+        .bind(owner.as_str().to_owned())
+        .bind(*at)
+        .bind(*id)
+        .bind(who.clone())
+        .bind(act.clone())
+        .bind(subject.clone())
+        .bind(before.clone())
+        .bind(after.clone())
+        .bind(outcome.clone())
+        .execute(&self.pool);
+        done.await.map(|_| ()).map_err(|error| failed(&error))
+    }
+
+    async fn audited(&self, owner: &Owner, id: Uuid, outcome: &str) -> Result<(), StoreError> {
+        let done = sqlx::query(
+            "UPDATE audit SET outcome = ?3 WHERE tenant_id = ?1 AND id = ?2 AND outcome IS NULL",
+        )
+        .bind(owner.as_str().to_owned())
+        .bind(id)
+        .bind(outcome.to_owned())
+        .execute(&self.pool);
+        done.await.map(|_| ()).map_err(|error| failed(&error))
+    }
+
+    async fn audits(
+        &self,
+        owner: Option<&Owner>,
+        before: Option<(Instant, Uuid)>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        audits(&self.readers, owner, before, limit).await.map_err(|error| failed(&error))
+    }
+}
+
+async fn find_token(pool: &SqlitePool, id: &str) -> Result<Option<TokenRow>, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT tenant_id, id, digest, role, name, at, author, expires_at, revoked_at FROM token \
+         WHERE id = ?1",
+    )
+    .bind(id.to_owned())
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(token).transpose()
+}
+
+async fn tokens(pool: &SqlitePool, tenant: Option<&Tenant>) -> Result<Vec<TokenRow>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT tenant_id, id, digest, role, name, at, author, expires_at, revoked_at FROM token \
+         WHERE ?1 IS NULL OR tenant_id = ?1 ORDER BY at, id",
+    )
+    .bind(tenant.map(|tenant| tenant.as_str().to_owned()))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(token).collect()
+}
+
+fn token(row: &SqliteRow) -> Result<TokenRow, sqlx::Error> {
+    let digest: Vec<u8> = row.try_get("digest")?;
+    Ok(TokenRow {
+        id: row.try_get("id")?,
+        digest: digest.try_into().map_err(|_| sqlx::Error::Protocol("a digest".into()))?,
+        tenant: match owner_of(row)? {
+            Owner::Platform => None,
+            Owner::Tenant(tenant) => Some(tenant),
+        },
+        role: row.try_get("role")?,
+        name: row.try_get("name")?,
+        created_at: row.try_get("at")?,
+        created_by: row.try_get("author")?,
+        expires_at: row.try_get("expires_at")?,
+        revoked_at: row.try_get("revoked_at")?,
+    })
+}
+
+// One statement for either, since each has an index of its own.
+const OF_ONE: &str = "SELECT tenant_id, at, id, author, act, subject, before, after, outcome FROM audit \
+     WHERE tenant_id = ?4 AND (at, id) < (?1, ?2) ORDER BY at DESC, id DESC LIMIT ?3";
+const OF_ALL: &str = "SELECT tenant_id, at, id, author, act, subject, before, after, outcome FROM audit \
+     WHERE (at, id) < (?1, ?2) ORDER BY at DESC, id DESC LIMIT ?3";
+
+async fn audits(
+    pool: &SqlitePool,
+    owner: Option<&Owner>,
+    before: Option<(Instant, Uuid)>,
+    limit: u32,
+) -> Result<Vec<AuditRow>, sqlx::Error> {
+    let (at, id) = before.unwrap_or((Instant::MAX, Uuid::max()));
+    let page = sqlx::query(if owner.is_some() { OF_ONE } else { OF_ALL })
+        .bind(at)
+        .bind(id)
+        .bind(i64::from(limit));
+    let page = match owner {
+        Some(owner) => page.bind(owner.as_str().to_owned()),
+        None => page,
+    };
+    let rows = page.fetch_all(pool).await?;
+    rows.iter().map(act).collect()
+}
+
+fn act(row: &SqliteRow) -> Result<AuditRow, sqlx::Error> {
+    Ok(AuditRow {
+        id: row.try_get("id")?,
+        owner: owner_of(row)?,
+        at: row.try_get("at")?,
+        who: row.try_get("author")?,
+        act: row.try_get("act")?,
+        subject: row.try_get("subject")?,
+        before: row.try_get("before")?,
+        after: row.try_get("after")?,
+        outcome: row.try_get("outcome")?,
+    })
+}
+
+fn owner_of(row: &SqliteRow) -> Result<Owner, sqlx::Error> {
+    let name: &str = row.try_get("tenant_id")?;
+    Owner::read(name).ok_or_else(|| sqlx::Error::Decode(format!("no owner is `{name}`").into()))
+}

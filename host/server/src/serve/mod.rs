@@ -1,0 +1,239 @@
+//! `tollgate serve`: the host as a service over HTTP.
+
+mod answers;
+mod calls;
+mod cloud_events;
+mod document;
+mod door;
+mod listen;
+mod problem;
+mod route;
+mod routes;
+mod shapes;
+mod tenants;
+mod usage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tollgate_host::engine::{BindingMode, Failing, Host, Random};
+use tollgate_host::registry::{Bound, By, Change, Registry, RegistryError, Upload};
+use tollgate_host::sandbox::Limits as PolicyLimits;
+use tollgate_host::store::{Clock, Owner, Scope};
+
+use crate::access::{Role, Token};
+use crate::components;
+use crate::stores::{AnyStore, StoreUrl, Stores};
+use crate::surroundings::{random, steady_clock, wall_clock};
+use crate::token::{New, create};
+use door::Tokens;
+use problem::Problem;
+use route::Route;
+
+/// How often hosts ask what was bound, where nobody tells them.
+const FOLLOWING: Duration = Duration::from_millis(250);
+
+/// Where and for whom to serve.
+#[derive(Args)]
+pub struct Arguments {
+    /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
+    #[arg(long, env = "TOLLGATE_STORE", value_name = "URL", default_value = "tollgate.db")]
+    store: StoreUrl,
+    /// Where to listen
+    #[arg(
+        long,
+        env = "TOLLGATE_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8080"
+    )]
+    listen: String,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// How much is taken in at a time.
+#[derive(Args, Clone, Debug)]
+pub struct Limits {
+    /// So many connections are open at a time; others wait to be let in
+    #[arg(long, env = "TOLLGATE_CONNECTIONS_MAX", default_value_t = 4_096)]
+    pub connections_max: usize,
+    /// So many requests are answered at a time; others are told to come again
+    #[arg(long, env = "TOLLGATE_REQUESTS_MAX", default_value_t = 1_024)]
+    pub requests_max: usize,
+    /// The longest body of a request
+    #[arg(long, env = "TOLLGATE_BODY_BYTES", default_value_t = 1 << 20)]
+    pub body_bytes: usize,
+    /// The longest header of a request
+    #[arg(long, env = "TOLLGATE_HEADER_BYTES", default_value_t = 16 << 10)]
+    pub header_bytes: usize,
+    /// How long a request may take to arrive
+    #[arg(long, env = "TOLLGATE_ARRIVAL_SECONDS", default_value_t = 10)]
+    pub arrival_seconds: u64,
+    /// How long requests under way have to end when the service stops
+    #[arg(long, env = "TOLLGATE_STOP_SECONDS", default_value_t = 25)]
+    pub stop_seconds: u64,
+}
+
+/// What all requests share.
+pub struct Service<S> {
+    pub host: Host,
+    pub registry: Registry<S>,
+    pub tokens: Tokens,
+    pub clock: Clock,
+    pub random: Random,
+    pub limits: Limits,
+    /// Requests that may be answered at a time.
+    places: Semaphore,
+}
+
+/// Serves until it is told to stop.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TOLLGATE_LOG")
+                .unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match StoreUrl::open(Some(&arguments.store), wall_clock()).await? {
+            AnyStore::Postgres(store) => serve(arguments, store).await,
+            AnyStore::Sqlite(store, _) => serve(arguments, store).await,
+        }
+    })
+}
+
+async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
+    let sandbox = components::sandbox(PolicyLimits::default(), components::cache_directory())?;
+    let (store, random) = (Arc::new(store), random());
+    let registry = Registry::new(Arc::clone(&store), Arc::new(sandbox));
+    components::know_standard(&registry);
+    begin(&registry, &random).await?;
+    let host = Host::builder(Arc::clone(&store), steady_clock(), random.clone()).start().await?;
+    registry.follow_tenants().await?;
+    registry.bring(&host).await?;
+    for (tenant, trouble) in registry.troubles() {
+        tracing::error!(%tenant, %trouble, "a tenant cannot be served");
+    }
+    let following = tokio::spawn(registry.clone().follow(host.clone(), FOLLOWING));
+    let limits = arguments.limits.clone();
+    let service = Arc::new(Service {
+        host,
+        registry,
+        tokens: Tokens::default(),
+        clock: wall_clock(),
+        random,
+        places: Semaphore::new(limits.requests_max),
+        limits,
+    });
+    let listener = TcpListener::bind(&arguments.listen)
+        .await
+        .with_context(|| format!("cannot listen on `{}`", arguments.listen))?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let limits = service.limits.clone();
+    listen::serve(listener, router(service), &limits, listen::told_to_stop()).await?;
+    following.abort();
+    Ok(())
+}
+
+/// At the first start of all, the standard policies are bound for every tenant, and whoever binds
+/// them makes the first token.
+async fn begin<S: Stores>(registry: &Registry<S>, random: &Random) -> Result<()> {
+    let scope = Scope { owner: Owner::Platform, plan: String::new() };
+    if registry.bound(&scope).await?.0 == 0 && bind_standard(registry, &scope).await? {
+        let new = New { name: "first".into(), role: Role::Admin, tenant: None, ttl_ms: None };
+        let token: Token = create(&**registry.store(), random, &new, "tollgate serve").await?;
+        println!("the first start: this token may do everything, and is shown this once");
+        println!("{}", token.reveal());
+    } else if registry.store().tokens(None).await?.is_empty() {
+        eprintln!("there is no token yet: make one with `tollgate token create`");
+    }
+    Ok(())
+}
+
+/// The standard policies with their standard settings; prices are those of the current catalog.
+const STANDARD: [(&str, &str); 4] =
+    [("pricing", r#"{"prices":"host"}"#), ("quota", "{}"), ("alerts", "{}"), ("estimate", "{}")];
+
+/// False: somebody else bound something first.
+async fn bind_standard<S: Stores>(registry: &Registry<S>, scope: &Scope) -> Result<bool> {
+    let message = "the standard policies, at the first start".into();
+    let by = By { author: "tollgate serve".into(), message };
+    for (place, (policy, settings)) in STANDARD.into_iter().enumerate() {
+        let component = components::read(policy)?;
+        let upload = Upload::new(policy, &component, settings);
+        let number = registry.push(&scope.owner, &upload, &by).await?.id.number;
+        let bound = Bound {
+            policy: policy.into(),
+            of: scope.owner.clone(),
+            revision: number,
+            failing: Failing::default(),
+            mode: BindingMode::default(),
+        };
+        let version = i64::try_from(place)?;
+        match registry.change(scope, Some(version), Change::Bind(bound), &by).await {
+            Ok(_) => {}
+            Err(RegistryError::Moved { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
+}
+
+/// All routes, each behind the door.
+fn router<S: Stores>(service: Arc<Service<S>>) -> Router {
+    let mut router = Router::new();
+    let routes = routes::routes::<S>();
+    let document = Arc::new(document::of(&routes));
+    for route in routes {
+        let (filter, path) = (filter(&route.method), route.path);
+        let route: Arc<Route<S>> = Arc::new(route);
+        let handler = move |State(service): State<Arc<Service<S>>>, request: Request| {
+            let route = Arc::clone(&route);
+            async move {
+                let waiting = Arc::clone(&service);
+                let Ok(_place) = waiting.places.try_acquire() else {
+                    let words = "too much is asked just now: come again";
+                    return Problem::unavailable(words).into_response();
+                };
+                door::enter(service, &route, request).await
+            }
+        };
+        let methods: MethodRouter<Arc<Service<S>>> = on(filter, handler);
+        router = router.route(path, methods);
+    }
+    router
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready::<S>))
+        .route("/v1/openapi.json", get(async move || document.response()))
+        .route("/", get(document::page))
+        .method_not_allowed_fallback(async || {
+            let words = "this address does not take that method";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", words)
+        })
+        .fallback(async || Problem::not_found("there is nothing at this address"))
+        .with_state(service)
+}
+
+fn filter(method: &Method) -> MethodFilter {
+    MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET)
+}
+
+/// Whether calls can be judged just now.
+async fn ready<S: Stores>(State(service): State<Arc<Service<S>>>) -> Response {
+    match service.registry.store().now().await {
+        Ok(_) => "ready\n".into_response(),
+        Err(error) => Problem::from(error).into_response(),
+    }
+}

@@ -1,0 +1,254 @@
+//! Routes: each with who may take it, what it reads and what it answers, so that the router, the
+//! document of the API and the tests go by one table.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tollgate_host::store::Tenant;
+
+use super::Service;
+use super::problem::Problem;
+use crate::access::{Caller, Role};
+
+/// A route.
+pub struct Route<S> {
+    pub method: Method,
+    /// As the router writes it: `/v1/runs/{id}`.
+    pub path: &'static str,
+    /// Who may take it.
+    pub roles: &'static [Role],
+    /// What it does, in a few words.
+    pub summary: &'static str,
+    pub shape: Shape,
+    serve: Serve<S>,
+}
+
+/// What is read and answered, as the document of the API tells it.
+pub struct Shape {
+    /// In the path and the query.
+    pub parameters: Schemed,
+    /// In the body; none: there is no body.
+    pub body: Option<Schemed>,
+    /// In which that is sent.
+    pub media_types: &'static [&'static str],
+    /// The body of the answer; none: it has none.
+    pub answer: Option<Schemed>,
+    /// The answer's status.
+    pub status: StatusCode,
+}
+
+/// A schema, as it is made.
+pub type Schemed = fn(&mut SchemaGenerator) -> Schema;
+
+type Serve<S> = Box<
+    dyn Fn(Arc<Service<S>>, Taken) -> BoxFuture<'static, Result<Response, Problem>> + Send + Sync,
+>;
+
+/// A request that found its route, of a caller who may take it.
+pub struct Taken {
+    pub caller: Caller,
+    pub tenant: Option<Tenant>,
+    /// Those of the path and of the query, as the query of an address.
+    pub parameters: String,
+    pub parts: Parts,
+    pub body: Bytes,
+}
+
+/// The same, read.
+pub struct Asked<S, P = Nothing, B = Nothing> {
+    pub service: Arc<Service<S>>,
+    pub caller: Caller,
+    tenant: Option<Tenant>,
+    /// What the path and the query say.
+    pub parameters: P,
+    /// The rest of what was sent.
+    pub parts: Parts,
+    /// What the body says.
+    pub body: B,
+}
+
+/// Nothing is read, or answered.
+#[derive(Debug, Default, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// A body as a route reads it.
+pub trait Body: Sized {
+    /// Its shape; none: there is none.
+    const SCHEMA: Option<Schemed>;
+    /// In which it is sent.
+    const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
+    /// Reads it.
+    fn read(headers: &HeaderMap, body: Bytes) -> Result<Self, Problem>;
+}
+
+impl Body for Nothing {
+    const SCHEMA: Option<Schemed> = None;
+
+    fn read(_: &HeaderMap, _: Bytes) -> Result<Self, Problem> {
+        Ok(Self {})
+    }
+}
+
+/// A body of JSON.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + JsonSchema> Body for Json<T> {
+    const SCHEMA: Option<Schemed> = Some(T::json_schema_of);
+
+    fn read(headers: &HeaderMap, body: Bytes) -> Result<Self, Problem> {
+        if !is_json(headers) {
+            let (status, words) =
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send `content-type: application/json`");
+            return Err(Problem::new(status, "unsupported_media_type", words));
+        }
+        read_json(&body).map(Self)
+    }
+}
+
+/// A schema by reference, where it has a name.
+trait Referred: JsonSchema {
+    fn json_schema_of(generator: &mut SchemaGenerator) -> Schema
+    where
+        Self: Sized,
+    {
+        generator.subschema_for::<Self>()
+    }
+}
+
+impl<T: JsonSchema> Referred for T {}
+
+/// In which a body is sent, without parameters; empty where it is not said.
+pub fn media_type(headers: &HeaderMap) -> &str {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether a body is said to be JSON.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    media_type(headers).eq_ignore_ascii_case("application/json")
+}
+
+/// Reads JSON; where it does not fit, says where.
+pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let read = T::deserialize(&mut reader).and_then(|read| reader.end().map(|()| read));
+    read.map_err(|error| Problem::bad_request(format!("the body does not fit: {error}")))
+}
+
+/// An answer: a body, and what is said beside it.
+pub struct Answer<T> {
+    pub body: T,
+    pub headers: HeaderMap,
+}
+
+impl<T> From<T> for Answer<T> {
+    fn from(body: T) -> Self {
+        Self { body, headers: HeaderMap::new() }
+    }
+}
+
+/// What a handler answers.
+pub trait Answers {
+    /// Its shape; none: it has no body.
+    const SCHEMA: Option<Schemed>;
+    /// As it is sent.
+    fn respond(self, status: StatusCode) -> Response;
+}
+
+impl Answers for () {
+    const SCHEMA: Option<Schemed> = None;
+
+    fn respond(self, status: StatusCode) -> Response {
+        status.into_response()
+    }
+}
+
+impl<T: Serialize + JsonSchema> Answers for Answer<T> {
+    const SCHEMA: Option<Schemed> = Some(T::json_schema_of);
+
+    fn respond(self, status: StatusCode) -> Response {
+        let Self { body, headers } = self;
+        let Ok(body) = serde_json::to_vec(&body) else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        let mut response = (status, headers, body).into_response();
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    }
+}
+
+impl<S, P, B> Asked<S, P, B> {
+    /// For whom: the token's tenant, or the one that the header names.
+    pub fn tenant(&self) -> Result<&Tenant, Problem> {
+        self.tenant.as_ref().ok_or_else(|| {
+            Problem::bad_request(
+                "the token is of no tenant: name one in the header `tollgate-tenant`",
+            )
+        })
+    }
+
+    /// The tenant, where there is one.
+    pub fn tenant_if_any(&self) -> Option<&Tenant> {
+        self.tenant.as_ref()
+    }
+}
+
+impl<S: Send + Sync + 'static> Route<S> {
+    /// A route that answers 200, or what it is told to.
+    pub fn new<P, B, A, F>(
+        method: Method,
+        path: &'static str,
+        roles: &'static [Role],
+        summary: &'static str,
+        handler: impl Fn(Asked<S, P, B>) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        B: Body + Send + 'static,
+        A: Answers,
+        F: Future<Output = Result<A, Problem>> + Send + 'static,
+    {
+        let status = if A::SCHEMA.is_some() { StatusCode::OK } else { StatusCode::NO_CONTENT };
+        let serve: Serve<S> = Box::new(move |service, taken| {
+            let handler = handler.clone();
+            async move {
+                let Taken { caller, tenant, parameters, parts, body } = taken;
+                let parameters = serde_html_form::from_str(&parameters).map_err(|error| {
+                    Problem::bad_request(format!("the address does not fit: {error}"))
+                })?;
+                let body = B::read(&parts.headers, body)?;
+                let asked = Asked { service, caller, tenant, parameters, parts, body };
+                Ok(handler(asked).await?.respond(status))
+            }
+            .boxed()
+        });
+        let shape = Shape {
+            parameters: P::json_schema,
+            body: B::SCHEMA,
+            media_types: B::MEDIA_TYPES,
+            answer: A::SCHEMA,
+            status,
+        };
+        Self { method, path, roles, summary, shape, serve }
+    }
+
+    /// Reads the request and answers it.
+    pub async fn serve(&self, service: Arc<Service<S>>, taken: Taken) -> Response {
+        match (self.serve)(service, taken).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What several requests and answers are made of, as JSON. Decimals are strings, instants RFC 3339 in
+//! UTC.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tollgate_host::engine::Call;
+use tollgate_policy_core::contract::{Dimension, Quantity};
+use tollgate_policy_core::window::Instant;
+use tollgate_policy_core::{Decimal, Meter, Money};
+
+/// Has `with` say that a decimal is a string.
+pub struct DecimalText;
+
+impl JsonSchema for DecimalText {
+    fn schema_name() -> Cow<'static, str> {
+        "Decimal".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^-?[0-9]{1,20}(\.[0-9]{1,18})?$",
+            "description": "an exact number, as a string",
+            "examples": ["12.5"],
+        })
+    }
+}
+
+/// What a meter is called.
+pub struct MeterName;
+
+impl JsonSchema for MeterName {
+    fn schema_name() -> Cow<'static, str> {
+        "Meter".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^[a-z0-9_]+(\.[a-z0-9_]+)*$",
+            "maxLength": 64,
+            "examples": ["llm_tokens.input"],
+        })
+    }
+}
+
+/// Over which time.
+pub struct WindowText;
+
+impl JsonSchema for WindowText {
+    fn schema_name() -> Cow<'static, str> {
+        "Window".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "`request`, `calendar:PERIOD`, `rolling:SECONDS`, `lifetime`, `in-flight` or `level`",
+            "examples": ["calendar:month", "rolling:18000"],
+        })
+    }
+}
+
+/// Amounts by meter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Amounts(BTreeMap<MeterKey, Decimal>);
+
+/// A meter as the key of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+struct MeterKey(Meter);
+
+impl JsonSchema for Amounts {
+    fn schema_name() -> Cow<'static, str> {
+        "Amounts".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (meter, amount) =
+            (MeterName::json_schema(generator), generator.subschema_for::<DecimalText>());
+        json_schema!({
+            "type": "object",
+            "description": "amounts by meter",
+            "propertyNames": meter,
+            "additionalProperties": amount,
+            "examples": [{ "llm_tokens.input": "1200" }],
+        })
+    }
+}
+
+impl Amounts {
+    /// As the engine takes them.
+    pub fn into_quantities(self) -> Vec<Quantity> {
+        let quantity = |(MeterKey(meter), amount)| Quantity { meter, amount };
+        self.0.into_iter().map(quantity).collect()
+    }
+
+    /// One more; what is there under this name gives way.
+    pub fn insert(&mut self, meter: Meter, amount: Decimal) {
+        self.0.insert(MeterKey(meter), amount);
+    }
+}
+
+impl FromIterator<Quantity> for Amounts {
+    fn from_iter<I: IntoIterator<Item = Quantity>>(quantities: I) -> Self {
+        Self(quantities.into_iter().map(|own| (MeterKey(own.meter), own.amount)).collect())
+    }
+}
+
+impl FromIterator<(Meter, Decimal)> for Amounts {
+    fn from_iter<I: IntoIterator<Item = (Meter, Decimal)>>(amounts: I) -> Self {
+        Self(amounts.into_iter().map(|(meter, amount)| (MeterKey(meter), amount)).collect())
+    }
+}
+
+/// Who and what it is about: `user`, `agent`, `session`, `model`, `provider`, …
+pub type Dimensions = BTreeMap<String, String>;
+
+/// The same as the engine names them.
+pub fn dimensions(dimensions: Dimensions) -> Vec<Dimension> {
+    dimensions.into_iter().map(|(name, value)| Dimension { name, value }).collect()
+}
+
+/// And back.
+pub fn dimensions_of(dimensions: &[Dimension]) -> Dimensions {
+    dimensions.iter().map(|own| (own.name.clone(), own.value.clone())).collect()
+}
+
+/// A call about these dimensions.
+pub fn call(about: Dimensions, amounts: Amounts) -> Call {
+    Call { dimensions: dimensions(about), quantities: amounts.into_quantities() }
+}
+
+/// An amount of money.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Money")]
+pub struct MoneyBody {
+    /// How much.
+    #[schemars(with = "DecimalText")]
+    pub amount: Decimal,
+    /// Of what: ISO 4217.
+    pub currency: String,
+}
+
+impl From<Money> for MoneyBody {
+    fn from(money: Money) -> Self {
+        Self { amount: money.amount, currency: money.currency.to_string() }
+    }
+}
+
+/// A point in time, RFC 3339.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Instant);
+
+impl Time {
+    /// In words; what lies outside of the calendar is told in milliseconds.
+    pub fn text(self) -> String {
+        match DateTime::<Utc>::from_timestamp_millis(self.0) {
+            Some(time) => time.to_rfc3339_opts(SecondsFormat::Millis, true),
+            None => self.0.to_string(),
+        }
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        let words = || de::Error::custom("not a time: write RFC 3339, like `2026-03-01T12:00:00Z`");
+        let time = DateTime::parse_from_rfc3339(&text).map_err(|_| words())?;
+        Ok(Self(time.timestamp_millis()))
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": "date-time",
+            "examples": ["2026-03-01T12:00:00Z"],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_exactly_and_written_as_strings() {
+        let amounts: Amounts =
+            serde_json::from_str(r#"{"llm_tokens": "12.5", "llm_requests": 1}"#).unwrap();
+        let written = serde_json::to_string(&amounts).unwrap();
+        assert_eq!(written, r#"{"llm_requests":"1","llm_tokens":"12.5"}"#);
+        assert!(serde_json::from_str::<Amounts>(r#"{"LLM": 1}"#).is_err());
+        assert!(serde_json::from_str::<Amounts>(r#"{"llm_tokens": "1e3x"}"#).is_err());
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        let time: Time = serde_json::from_str(r#""2026-03-01T12:00:00+01:00""#).unwrap();
+        assert_eq!(serde_json::to_string(&time).unwrap(), r#""2026-03-01T11:00:00.000Z""#);
+        assert!(serde_json::from_str::<Time>(r#""yesterday""#).is_err());
+    }
+}

@@ -1,0 +1,228 @@
+//! `tollgate token`: who may ask the service.
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use tollgate_host::engine::Random;
+use tollgate_host::store::{AccessStore, StoreError, Tenant, TokenRow};
+
+use crate::access::{Role, Token};
+use crate::period::{Length, instant};
+use crate::stores::{AnyStore, StoreUrl, Stores};
+use crate::surroundings::{random, wall_clock};
+
+/// What can be done with tokens.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Makes a token and shows it, this once
+    Create(Create),
+    /// Lists tokens, never their secrets
+    List(List),
+    /// Has a token count no longer: within a second on every host
+    Revoke(Revoke),
+}
+
+/// Where they are kept.
+#[derive(Args)]
+struct Place {
+    /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
+    #[arg(long, env = "TOLLGATE_STORE", value_name = "URL", default_value = "tollgate.db")]
+    store: StoreUrl,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub struct Create {
+    #[command(flatten)]
+    place: Place,
+    /// What people call it
+    #[arg(long)]
+    name: String,
+    /// What it may do: `admin`, `operator`, `tenant`, `ingest` or `read`
+    #[arg(long)]
+    role: Role,
+    /// For which tenant; without it for any, which each request then names
+    #[arg(long)]
+    tenant: Option<Tenant>,
+    /// How long it counts, `90d` for example; without it until it is revoked
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<Length>,
+    /// Who makes it
+    #[arg(long, env = "USER", default_value = "unknown")]
+    author: String,
+}
+
+#[derive(Args)]
+pub struct List {
+    #[command(flatten)]
+    place: Place,
+    /// A tenant's; without it everybody's
+    #[arg(long)]
+    tenant: Option<Tenant>,
+}
+
+#[derive(Args)]
+pub struct Revoke {
+    #[command(flatten)]
+    place: Place,
+    /// The token's 16 digits after `tg_`
+    id: String,
+}
+
+/// Runs the verb.
+pub fn run(verb: &Verb) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match StoreUrl::open(Some(&verb.place().store), wall_clock()).await? {
+            AnyStore::Postgres(store) => verb.on(&store).await,
+            AnyStore::Sqlite(store, _) => verb.on(&store).await,
+        }
+    })
+}
+
+impl Verb {
+    fn place(&self) -> &Place {
+        match self {
+            Self::Create(own) => &own.place,
+            Self::List(own) => &own.place,
+            Self::Revoke(own) => &own.place,
+        }
+    }
+
+    async fn on<S: Stores>(&self, store: &S) -> Result<()> {
+        match self {
+            Self::Create(own) => own.run(store).await,
+            Self::List(own) => own.run(store).await,
+            Self::Revoke(own) => own.run(store).await,
+        }
+    }
+}
+
+/// A token that is to be made.
+pub struct New {
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// For whom; none: for any tenant.
+    pub tenant: Option<Tenant>,
+    /// How long it counts, in ms; none: until it is revoked.
+    pub ttl_ms: Option<i64>,
+}
+
+/// Why a token cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NotMade {
+    /// The role is of the platform, and the tenant is not.
+    #[error("a token with the role `{}` is of no tenant: leave the tenant out", .0.name())]
+    Platforms(Role),
+    /// The role is of a tenant, and none is named.
+    #[error("a token with the role `tenant` is of one tenant: name it")]
+    Tenants,
+    /// A name that is none.
+    #[error("a token's name is 1 to 128 bytes long: name who will use it")]
+    Name,
+    /// The store's trouble.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes a token.
+pub async fn create<S: Stores>(
+    store: &S,
+    random: &Random,
+    new: &New,
+    author: &str,
+) -> Result<Token, NotMade> {
+    let New { name, role, tenant, ttl_ms } = new;
+    match tenant {
+        Some(_) if role.is_platforms() => return Err(NotMade::Platforms(*role)),
+        None if *role == Role::Tenant => return Err(NotMade::Tenants),
+        _ => {}
+    }
+    if !(1..=128).contains(&name.len()) || name.contains('\0') {
+        return Err(NotMade::Name);
+    }
+    let at = store.now().await?;
+    loop {
+        let token = Token::draw(random);
+        let row = TokenRow {
+            id: token.id().to_owned(),
+            digest: token.digest(),
+            tenant: tenant.clone(),
+            role: role.name().to_owned(),
+            name: name.clone(),
+            created_at: at,
+            created_by: author.to_owned(),
+            expires_at: ttl_ms.map(|ttl_ms| at.saturating_add(ttl_ms)),
+            revoked_at: None,
+        };
+        if store.put_token(&row).await? {
+            return Ok(token);
+        }
+    }
+}
+
+impl Create {
+    async fn run<S: Stores>(&self, store: &S) -> Result<()> {
+        let new = New {
+            name: self.name.clone(),
+            role: self.role,
+            tenant: self.tenant.clone(),
+            ttl_ms: self.ttl.map(|Length(ms)| ms),
+        };
+        let token = create(store, &random(), &new, &self.author).await?;
+        if self.place.json {
+            println!("{}", json!({ "id": token.id(), "token": token.reveal() }));
+        } else {
+            println!("{}", token.reveal());
+        }
+        Ok(())
+    }
+}
+
+impl List {
+    async fn run<S: AccessStore>(&self, store: &S) -> Result<()> {
+        let rows = store.tokens(self.tenant.as_ref()).await?;
+        if self.place.json {
+            let rows: Vec<_> = rows.iter().map(as_json).collect();
+            println!("{}", serde_json::to_string_pretty(&rows)?);
+            return Ok(());
+        }
+        for row in &rows {
+            let tenant = row.tenant.as_ref().map_or("any tenant", Tenant::as_str);
+            let state = match (row.revoked_at, row.expires_at) {
+                (Some(at), _) => format!("revoked {}", instant(at)),
+                (None, Some(at)) => format!("until {}", instant(at)),
+                (None, None) => "until it is revoked".to_owned(),
+            };
+            println!("{}  {:8}  {tenant}  {state}  {}", row.id, row.role, row.name);
+        }
+        Ok(())
+    }
+}
+
+fn as_json(row: &TokenRow) -> serde_json::Value {
+    json!({
+        "id": row.id,
+        "name": row.name,
+        "role": row.role,
+        "tenant": row.tenant,
+        "created_at": instant(row.created_at),
+        "created_by": row.created_by,
+        "expires_at": row.expires_at.map(instant),
+        "revoked_at": row.revoked_at.map(instant),
+    })
+}
+
+impl Revoke {
+    async fn run<S: Stores>(&self, store: &S) -> Result<()> {
+        let at = store.now().await?;
+        if !store.revoke_token(None, &self.id, at).await? {
+            bail!("there is no token `{}` that counts: look at `tollgate token list`", self.id);
+        }
+        Ok(())
+    }
+}
