@@ -24,6 +24,10 @@ pub const RATES_MIXED: &str = "rates_mixed";
 /// What the call costs is charged on, and nothing told it.
 pub const COST_UNKNOWN: &str = "cost_unknown";
 
+/// How the meters begin of what only a model uses. A call of no model that asks for none of them
+/// costs nothing.
+const OF_MODELS: &str = "llm_";
+
 /// The configured policy.
 #[derive(Clone, Debug)]
 pub struct PricingPolicy {
@@ -151,6 +155,15 @@ impl PricingPolicy {
     /// Prices a usage, in the wanted currency.
     pub fn price(&self, usage: &Usage) -> Result<Quote, Refusal> {
         let model = dimension(&usage.dimensions, "model");
+        let of_model = |own: &Quantity| own.meter.as_str().starts_with(OF_MODELS);
+        if model.is_empty()
+            && !matches!(self.prices, Prices::Cost(_))
+            && !usage.quantities.iter().any(of_model)
+        {
+            let currency = self.currency.or(usage.currency).unwrap_or(Currency::USD);
+            let lines = price_lines(&usage.quantities, &[], Decimal::ONE)?;
+            return Ok(Quote { currency, lines, facts: Vec::new() });
+        }
         let (listed, cost);
         let (rates, quantities) = match &self.prices {
             Prices::List(list) => {

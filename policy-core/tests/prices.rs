@@ -426,6 +426,22 @@ fn what_a_call_costs_is_charged_on_times_a_factor_and_rounded_once() {
 }
 
 #[test]
+fn a_call_of_no_model_costs_nothing_unless_it_takes_what_models_take() {
+    let queries = Quantity { meter: "database_queries".parse().unwrap(), amount: 5.into() };
+    let none = Usage { dimensions: Vec::new(), quantities: vec![queries], ..Usage::default() };
+    for (settings, currency) in
+        [("{}", "USD"), (r#"{"prices": "host"}"#, "USD"), (r#"{"currency": "BRL"}"#, "BRL")]
+    {
+        let policy = PricingPolicy::configure(settings).unwrap();
+        let quote = policy.price(&none).unwrap();
+        assert_eq!((quote.currency.code(), quote.lines.len()), (currency, 0), "{settings}");
+        let request = Quantity { meter: "llm_requests".parse().unwrap(), amount: 1.into() };
+        let usage = Usage { quantities: vec![request], ..none.clone() };
+        assert_eq!(policy.price(&usage).unwrap_err().code, MODEL_UNKNOWN, "{settings}");
+    }
+}
+
+#[test]
 fn the_hosts_rates_are_used_where_the_settings_say_so() {
     let policy = PricingPolicy::configure(r#"{"prices": "host"}"#).unwrap();
     let rates = PriceList::catalog().unwrap().rates("claude-opus-4-8").unwrap();

@@ -22,6 +22,7 @@ mod feed;
 mod host;
 mod judge;
 mod limit;
+mod listing;
 mod locked;
 mod look;
 mod needs;
@@ -50,6 +51,7 @@ pub use erase::{erase, finish_erasures};
 pub use host::{Host, HostError};
 pub use judge::Judged;
 pub use limit::{Limit, LimitKey};
+pub use listing::{Directory, Line, Used, directory, lines, runs, usages};
 pub use look::{Account, Checked, Standing};
 pub use operation::{
     AgentText, Consulted, Denied, Entry, EntryKind, LimitFinding, Mode, Operation, Outcome,

@@ -14,6 +14,7 @@ use tollgate_policy_core::window::{Instant, Weekday};
 use super::body::{self, ExpiredBody, KeptUsage};
 use super::erasure::{Erasure, Erasures};
 use super::limit::{Limit, LimitKey};
+use super::listing::Directory;
 use super::quarantine::{PolicyKey, Quarantined};
 use super::tally::id_of;
 use crate::store::RecordRow;
@@ -146,6 +147,15 @@ impl Records {
                 _ => {}
             }
         }
+    }
+
+    /// Of these what people look at, as of an instant.
+    pub fn directory(self, at: Instant) -> Directory {
+        let Self { agents, limits, disabled, .. } = self;
+        let stands = |(_, own): &(Dimension, Disabled)| own.until.is_none_or(|until| at < until);
+        let mut disabled: Vec<_> = disabled.into_iter().filter(stands).collect();
+        disabled.sort_by(|one, other| one.0.cmp(&other.0));
+        Directory { agents, limits, disabled }
     }
 
     pub fn agent(&self, name: &str) -> Option<&Agent> {

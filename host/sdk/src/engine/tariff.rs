@@ -47,6 +47,12 @@ impl Tariff {
         format!("{}.{}", self.name(), currency.code().to_ascii_lowercase())
     }
 
+    /// The currency of a meter of its own.
+    #[must_use]
+    pub fn currency(self, meter: &str) -> Option<Currency> {
+        meter.strip_prefix(self.name())?.strip_prefix('.')?.parse().ok()
+    }
+
     /// Whether a meter is one of its own.
     #[must_use]
     pub fn has(self, meter: &str) -> bool {

@@ -32,6 +32,7 @@ pub use follow::Trouble;
 pub use replay::ReplayReport;
 pub use shadow::{Compared, Evidence};
 pub use signing::{Key, NotAKey, NotVouched, PublicKey, Signing};
+pub use walk::{Decided, KnownSetups};
 
 /// How often a revision's number is sought anew while others push beside.
 const ATTEMPTS: usize = 8;

@@ -8,10 +8,13 @@ use std::thread::available_parallelism;
 use futures_util::stream::{self, TryStreamExt};
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
 
 use super::{Registry, RegistryError};
-use crate::engine::{Binding, Context, ContextPolicy, Setup, context_of};
-use crate::store::{BatchKey, BatchRow, Owner, RegistryStore, Store, Tenant};
+use crate::engine::{
+    Binding, Context, ContextPolicy, DecisionRecord, Setup, context_of, decisions,
+};
+use crate::store::{BatchKey, BatchRow, Owner, RegistryStore, Store, Tenant, instant_of};
 
 /// So many batches at a time.
 const PAGE: u32 = 64;
@@ -21,6 +24,18 @@ const PAGE: u32 = 64;
 pub struct Page {
     pub tenant: Tenant,
     pub batches: Vec<(BatchRow, Option<Arc<Setup>>)>,
+}
+
+/// What tenants were judged with, as far as it was asked before.
+#[derive(Default)]
+pub struct KnownSetups(HashMap<String, Option<Arc<Setup>>>);
+
+/// What was decided in a batch.
+pub struct Decided {
+    /// What it was judged with.
+    pub setup: Arc<Setup>,
+    /// In the order in which it was decided.
+    pub decisions: Vec<DecisionRecord>,
 }
 
 impl<S: Store + RegistryStore> Registry<S> {
@@ -61,6 +76,52 @@ impl<S: Store + RegistryStore> Registry<S> {
         });
         let add = |sum, more| std::future::ready(merge(sum, more));
         looks.try_buffer_unordered(lanes).try_fold(R::default(), add).await
+    }
+
+    /// What was decided in the batches after one of them: a page, each with what it was judged with.
+    /// Nothing is told of a batch that a later engine wrote, or of which a component is kept nowhere.
+    pub async fn decided(
+        &self,
+        tenant: &Tenant,
+        after: BatchKey,
+        limit: u32,
+        known: &mut KnownSetups,
+    ) -> Result<Vec<(BatchKey, Option<Decided>)>, RegistryError> {
+        let rows = self.0.store.batches(tenant, after, limit).await?;
+        let mut page = Vec::with_capacity(rows.len());
+        for row in rows {
+            let setup = self.setup_then(tenant, &row, &mut known.0).await?;
+            let decided = setup.and_then(|setup| {
+                let decisions = decisions(&row, &setup)?;
+                Some(Decided { setup, decisions })
+            });
+            page.push((row.key, decided));
+        }
+        Ok(page)
+    }
+
+    /// A decision by its identifier, the reservation's or the denial's own, and what it was taken with.
+    pub async fn decision(
+        &self,
+        tenant: &Tenant,
+        id: Uuid,
+    ) -> Result<Option<(Arc<Setup>, DecisionRecord)>, RegistryError> {
+        let (at, mut known) = (instant_of(id), KnownSetups::default());
+        let mut after = BatchKey::before(at);
+        loop {
+            let page = self.decided(tenant, after, PAGE, &mut known).await?;
+            let Some((last, _)) = page.last() else { return Ok(None) };
+            after = *last;
+            for (key, decided) in page {
+                if key.at > at {
+                    return Ok(None);
+                }
+                let Some(Decided { setup, decisions }) = decided else { continue };
+                if let Some(decision) = decisions.into_iter().find(|own| own.id == id) {
+                    return Ok(Some((setup, decision)));
+                }
+            }
+        }
     }
 
     /// What a batch was judged with.

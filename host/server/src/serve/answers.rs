@@ -127,7 +127,7 @@ impl From<Layer> for LayerName {
 }
 
 /// How near a limit is, with what is asked for.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusName {
     WithinLimit,

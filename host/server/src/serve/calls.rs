@@ -219,7 +219,8 @@ pub fn in_run(mut about: Dimensions, run: Option<Uuid>) -> Result<Dimensions, Pr
     Ok(about)
 }
 
-fn ttl_ms(seconds: Option<u32>) -> i64 {
+/// How long something is held, in ms.
+pub fn ttl_ms(seconds: Option<u32>) -> i64 {
     i64::from(seconds.unwrap_or(TTL_SECONDS)).saturating_mul(1_000)
 }
 

@@ -9,12 +9,14 @@ use serde_json::{Map, Value, json};
 use super::problem::{MEDIA_TYPE, ProblemBody};
 use super::route::Route;
 
+const JSON: &str = "application/json";
+
 /// The document, as it is sent.
 pub struct Document(String);
 
 impl Document {
     pub fn response(&self) -> Response {
-        ([(CONTENT_TYPE, "application/json")], self.0.clone()).into_response()
+        ([(CONTENT_TYPE, JSON)], self.0.clone()).into_response()
     }
 }
 
@@ -74,15 +76,16 @@ pub fn of<S>(routes: &[Route<S>]) -> Document {
 fn operation<S>(route: &Route<S>, generator: &mut SchemaGenerator) -> Value {
     let shape = &route.shape;
     let roles: Vec<&str> = route.roles.iter().map(|role| role.name()).collect();
-    let answer = match shape.answer {
-        Some(answer) => {
+    let answer = match (shape.answer, shape.answer_type) {
+        (Some(answer), kind) => {
             let schema = answer(generator);
-            json!({
-                "description": "done",
-                "content": { "application/json": { "schema": schema } },
-            })
+            json!({ "description": "done", "content": { kind: { "schema": schema } } })
         }
-        None => json!({ "description": "done" }),
+        (None, JSON) => json!({ "description": "done" }),
+        (None, kind) => json!({
+            "description": "done",
+            "content": { kind: { "schema": { "type": "string" } } },
+        }),
     };
     let mut responses = Map::new();
     responses.insert(shape.status.as_u16().to_string(), answer);
@@ -94,6 +97,7 @@ fn operation<S>(route: &Route<S>, generator: &mut SchemaGenerator) -> Value {
         "summary": route.summary,
         "description": format!("For the roles `{}`.", roles.join("`, `")),
         "operationId": operation_id(route),
+        "x-roles": roles,
         "parameters": parameters(route, generator),
         "responses": responses,
     });

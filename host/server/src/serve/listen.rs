@@ -1,7 +1,6 @@
 //! Connections: so many at a time, none that takes for ever to ask, and none cut off in the middle of
 //! an answer when the service stops.
 
-use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,31 +21,29 @@ const HEADER_BYTES_MIN: usize = 8 << 10;
 /// How long to wait where no connection can be taken, for want of files perhaps.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Serves until `stop`, and until what is under way then has ended.
+/// Serves until the service stops, and until what is under way then has ended.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: &Limits,
-    stop: impl Future<Output = ()>,
+    mut stopping: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut builder = Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(limits.arrival_seconds))
         .max_buf_size(limits.header_bytes.max(HEADER_BYTES_MIN));
-    let (stopping, stopped) = watch::channel(());
     // The semaphore counts connections, so that they are over once all of it can be had.
     let connections = u32::try_from(limits.connections_max).unwrap_or(u32::MAX).max(1);
     let places = Semaphore::new(connections as usize);
     let places = Arc::new(places);
-    let mut stop = pin!(stop);
     loop {
         let taken = async {
             let place = Arc::clone(&places).acquire_owned().await;
             (listener.accept().await, place)
         };
         let (stream, place) = tokio::select! {
-            () = &mut stop => break,
+            _ = stopping.wait_for(|stops| *stops) => break,
             (accepted, place) = taken => match accepted {
                 Ok((stream, _)) => (stream, place),
                 Err(error) => {
@@ -60,20 +57,19 @@ pub async fn serve(
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
         let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        let mut stopped = stopped.clone();
+        let mut stopping = stopping.clone();
         tokio::spawn(async move {
             let _place = place;
             let mut connection = pin!(connection);
             // That it ends badly is a caller's doing, who hung up, or never asked.
             tokio::select! {
                 _ = &mut connection => return,
-                _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+                _ = stopping.wait_for(|stops| *stops) => connection.as_mut().graceful_shutdown(),
             }
             let _ = connection.await;
         });
     }
     drop(listener);
-    drop(stopping);
     let in_time = Duration::from_secs(limits.stop_seconds);
     if tokio::time::timeout(in_time, places.acquire_many(connections)).await.is_err() {
         tracing::warn!("some requests did not end in time");

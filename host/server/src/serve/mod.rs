@@ -1,16 +1,26 @@
 //! `tollgate serve`: the host as a service over HTTP.
 
+mod agents;
 mod answers;
+mod audit;
 mod calls;
 mod cloud_events;
+mod decisions;
 mod document;
 mod door;
+mod happened;
+mod ledger;
 mod listen;
+mod policies;
 mod problem;
+mod quotas;
 mod route;
 mod routes;
+mod runs;
 mod shapes;
+mod stream;
 mod tenants;
+mod tokens;
 mod usage;
 
 use std::sync::Arc;
@@ -24,7 +34,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tollgate_host::engine::{BindingMode, Failing, Host, Random};
 use tollgate_host::registry::{Bound, By, Change, Registry, RegistryError, Upload};
 use tollgate_host::sandbox::Limits as PolicyLimits;
@@ -38,6 +48,7 @@ use crate::token::{New, create};
 use door::Tokens;
 use problem::Problem;
 use route::Route;
+use stream::Feeds;
 
 /// How often hosts ask what was bound, where nobody tells them.
 const FOLLOWING: Duration = Duration::from_millis(250);
@@ -91,6 +102,9 @@ pub struct Service<S> {
     pub clock: Clock,
     pub random: Random,
     pub limits: Limits,
+    pub feeds: Feeds,
+    /// Turns true when the service stops.
+    pub stopping: watch::Receiver<bool>,
     /// Requests that may be answered at a time.
     places: Semaphore,
 }
@@ -127,6 +141,11 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         tracing::error!(%tenant, %trouble, "a tenant cannot be served");
     }
     let following = tokio::spawn(registry.clone().follow(host.clone(), FOLLOWING));
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        listen::told_to_stop().await;
+        stop.send_replace(true);
+    });
     let limits = arguments.limits.clone();
     let service = Arc::new(Service {
         host,
@@ -134,6 +153,8 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         tokens: Tokens::default(),
         clock: wall_clock(),
         random,
+        feeds: Feeds::default(),
+        stopping: stopping.clone(),
         places: Semaphore::new(limits.requests_max),
         limits,
     });
@@ -142,7 +163,7 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         .with_context(|| format!("cannot listen on `{}`", arguments.listen))?;
     println!("listening on http://{}", listener.local_addr()?);
     let limits = service.limits.clone();
-    listen::serve(listener, router(service), &limits, listen::told_to_stop()).await?;
+    listen::serve(listener, router(service), &limits, stopping).await?;
     following.abort();
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What is answered where there is no answer: problem details (RFC 9457).
 
+use std::fmt;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
@@ -85,6 +87,11 @@ impl Problem {
     fn internal(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, detail)
     }
+}
+
+/// What makes no sense, in the words of whoever found that.
+pub fn invalid(error: impl fmt::Display) -> Problem {
+    Problem::invalid(error.to_string())
 }
 
 impl IntoResponse for Problem {

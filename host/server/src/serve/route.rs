@@ -13,11 +13,14 @@ use futures_util::future::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tollgate_host::engine::Author;
 use tollgate_host::store::Tenant;
 
 use super::Service;
 use super::problem::Problem;
 use crate::access::{Caller, Role};
+
+const JSON: &str = "application/json";
 
 /// A route.
 pub struct Route<S> {
@@ -42,6 +45,8 @@ pub struct Shape {
     pub media_types: &'static [&'static str],
     /// The body of the answer; none: it has none.
     pub answer: Option<Schemed>,
+    /// In which that is sent.
+    pub answer_type: &'static str,
     /// The answer's status.
     pub status: StatusCode,
 }
@@ -86,7 +91,7 @@ pub trait Body: Sized {
     /// Its shape; none: there is none.
     const SCHEMA: Option<Schemed>;
     /// In which it is sent.
-    const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
+    const MEDIA_TYPES: &'static [&'static str] = &[JSON];
     /// Reads it.
     fn read(headers: &HeaderMap, body: Bytes) -> Result<Self, Problem>;
 }
@@ -136,7 +141,7 @@ pub fn media_type(headers: &HeaderMap) -> &str {
 
 /// Whether a body is said to be JSON.
 pub fn is_json(headers: &HeaderMap) -> bool {
-    media_type(headers).eq_ignore_ascii_case("application/json")
+    media_type(headers).eq_ignore_ascii_case(JSON)
 }
 
 /// Reads JSON; where it does not fit, says where.
@@ -162,6 +167,8 @@ impl<T> From<T> for Answer<T> {
 pub trait Answers {
     /// Its shape; none: it has no body.
     const SCHEMA: Option<Schemed>;
+    /// In which it is sent.
+    const MEDIA_TYPE: &'static str = JSON;
     /// As it is sent.
     fn respond(self, status: StatusCode) -> Response;
 }
@@ -183,7 +190,7 @@ impl<T: Serialize + JsonSchema> Answers for Answer<T> {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
         let mut response = (status, headers, body).into_response();
-        let json = HeaderValue::from_static("application/json");
+        let json = HeaderValue::from_static(JSON);
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response
     }
@@ -197,6 +204,11 @@ impl<S, P, B> Asked<S, P, B> {
                 "the token is of no tenant: name one in the header `tollgate-tenant`",
             )
         })
+    }
+
+    /// As the engine and audits name the caller.
+    pub fn by(&self) -> Author {
+        Author::Person(self.caller.author())
     }
 
     /// The tenant, where there is one.
@@ -220,7 +232,8 @@ impl<S: Send + Sync + 'static> Route<S> {
         A: Answers,
         F: Future<Output = Result<A, Problem>> + Send + 'static,
     {
-        let status = if A::SCHEMA.is_some() { StatusCode::OK } else { StatusCode::NO_CONTENT };
+        let has_body = A::SCHEMA.is_some() || A::MEDIA_TYPE != JSON;
+        let status = if has_body { StatusCode::OK } else { StatusCode::NO_CONTENT };
         let serve: Serve<S> = Box::new(move |service, taken| {
             let handler = handler.clone();
             async move {
@@ -239,6 +252,7 @@ impl<S: Send + Sync + 'static> Route<S> {
             body: B::SCHEMA,
             media_types: B::MEDIA_TYPES,
             answer: A::SCHEMA,
+            answer_type: A::MEDIA_TYPE,
             status,
         };
         Self { method, path, roles, summary, shape, serve }

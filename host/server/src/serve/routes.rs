@@ -3,7 +3,9 @@
 use axum::http::Method;
 
 use super::route::Route;
-use super::{calls, tenants, usage};
+use super::{
+    agents, audit, calls, decisions, ledger, policies, quotas, runs, stream, tenants, tokens, usage,
+};
 use crate::access::Role;
 use crate::stores::Stores;
 
@@ -13,12 +15,16 @@ const CALLERS: &[Role] = &[Role::Admin, Role::Operator, Role::Tenant, Role::Inge
 const ALL: &[Role] = &Role::ALL;
 /// Those who look after it all.
 const PLATFORM: &[Role] = &[Role::Admin, Role::Operator];
+/// Those who hand out what others may do.
+const ADMINS: &[Role] = &[Role::Admin];
+/// Those who decide, for all or for their tenant.
+const DECIDERS: &[Role] = &[Role::Admin, Role::Operator, Role::Tenant];
 /// All but those who only report.
 const LOOKERS: &[Role] = &[Role::Admin, Role::Operator, Role::Tenant, Role::Read];
 
 /// All of them.
 pub fn routes<S: Stores>() -> Vec<Route<S>> {
-    let (get, post) = (Method::GET, Method::POST);
+    let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
     vec![
         Route::new(
             post.clone(),
@@ -83,13 +89,193 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             "A tenant is served from now on.",
             tenants::create,
         ),
-        Route::new(get, "/v1/tenants", PLATFORM, "All tenants there are.", tenants::list),
+        Route::new(get.clone(), "/v1/tenants", PLATFORM, "All tenants there are.", tenants::list),
         Route::new(
-            post,
+            post.clone(),
             "/v1/credits",
             PLATFORM,
             "Money is paid in, given back or put right.",
             tenants::credit,
+        ),
+        Route::new(get.clone(), "/v1/quotas", ALL, "How near each limit is.", quotas::list),
+        Route::new(
+            get.clone(),
+            "/v1/quotas/{meter}",
+            ALL,
+            "How near the limits of a meter are.",
+            quotas::of_meter,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/limits",
+            LOOKERS,
+            "The limits that were set for a user, an agent, ….",
+            quotas::limits,
+        ),
+        Route::new(
+            put.clone(),
+            "/v1/limits",
+            DECIDERS,
+            "A limit for a user, an agent, …, from now on.",
+            quotas::set,
+        ),
+        Route::new(delete.clone(), "/v1/limits", DECIDERS, "Such a limit is lifted.", quotas::lift),
+        Route::new(
+            post.clone(),
+            "/v1/tasks/estimate",
+            ALL,
+            "What does this task need?",
+            quotas::estimate,
+        ),
+        Route::new(
+            post.clone(),
+            "/v1/tasks/check",
+            ALL,
+            "Is there room for this task? Nothing is held.",
+            quotas::check_task,
+        ),
+        Route::new(
+            put.clone(),
+            "/v1/agents/{id}",
+            DECIDERS,
+            "An agent and its settings, from now on.",
+            agents::put,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/agents/{id}",
+            LOOKERS,
+            "An agent and its settings.",
+            agents::get,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/agents/{id}/can-process",
+            ALL,
+            "May this agent process a message?",
+            agents::can_process,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/agents/{id}/cost",
+            LOOKERS,
+            "What an agent cost in a month.",
+            agents::cost,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/agents/{id}/cost/total",
+            LOOKERS,
+            "What an agent cost of all time.",
+            agents::total_cost,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/agents/{id}/stats",
+            LOOKERS,
+            "What an agent's conversations came to.",
+            agents::stats,
+        ),
+        Route::new(
+            post.clone(),
+            "/v1/runs",
+            CALLERS,
+            "A run begins: it holds its place among the active ones until it is finished.",
+            runs::start,
+        ),
+        Route::new(post.clone(), "/v1/runs/{id}/finish", CALLERS, "A run is over.", runs::finish),
+        Route::new(
+            get.clone(),
+            "/v1/runs",
+            ALL,
+            "Runs that began in a stretch of time.",
+            runs::list,
+        ),
+        Route::new(get.clone(), "/v1/runs/active", ALL, "Runs that are under way.", runs::active),
+        Route::new(
+            get.clone(),
+            "/v1/runs/{id}",
+            ALL,
+            "A run, and what its calls came to.",
+            runs::get,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/ledger",
+            LOOKERS,
+            "What was charged and paid in.",
+            ledger::list,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/decisions/{id}",
+            LOOKERS,
+            "A decision, with all that it was taken by.",
+            decisions::get,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/stream",
+            LOOKERS,
+            "What happens, as it happens: server-sent events, or a WebSocket.",
+            stream::stream,
+        ),
+        Route::new(
+            post.clone(),
+            "/v1/components",
+            DECIDERS,
+            "A component is let in with its settings: it becomes the policy's next revision.",
+            policies::push,
+        ),
+        Route::new(
+            post.clone(),
+            "/v1/revisions",
+            DECIDERS,
+            "A standard component, or that of the last revision, with other settings.",
+            policies::revise,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/revisions",
+            LOOKERS,
+            "What revisions there are.",
+            policies::revisions,
+        ),
+        Route::new(get.clone(), "/v1/policies", LOOKERS, "What is bound.", policies::bound),
+        Route::new(
+            post.clone(),
+            "/v1/policies",
+            DECIDERS,
+            "What is bound changes: hosts judge by it within a second.",
+            policies::rebind,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/audit",
+            DECIDERS,
+            "Administrative acts: who, what, before, after.",
+            audit::list,
+        ),
+        Route::new(
+            post.clone(),
+            "/v1/tokens",
+            ADMINS,
+            "A token is made, and shown this once.",
+            tokens::make,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/tokens",
+            ADMINS,
+            "Tokens, without their secrets.",
+            tokens::list,
+        ),
+        Route::new(
+            delete.clone(),
+            "/v1/tokens/{id}",
+            ADMINS,
+            "A token counts no longer.",
+            tokens::revoke,
         ),
     ]
 }

@@ -100,9 +100,9 @@ impl Amounts {
         self.0.into_iter().map(quantity).collect()
     }
 
-    /// One more; what is there under this name gives way.
-    pub fn insert(&mut self, meter: Meter, amount: Decimal) {
-        self.0.insert(MeterKey(meter), amount);
+    /// Whether anything of this meter is among them.
+    pub fn names(&self, meter: &Meter) -> bool {
+        self.0.keys().any(|MeterKey(own)| own == meter)
     }
 }
 

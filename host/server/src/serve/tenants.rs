@@ -8,7 +8,7 @@ use tollgate_host::store::{Owner, Scope, Tenant};
 use tollgate_policy_core::{Decimal, Money};
 use uuid::Uuid;
 
-use super::problem::Problem;
+use super::problem::{Problem, invalid};
 use super::route::{Answer, Asked, Json, Nothing};
 use super::shapes::{DecimalText, MoneyBody};
 use crate::stores::Stores;
@@ -135,8 +135,4 @@ pub async fn credit<S: Stores>(
         }
         _ => Err(Problem::unavailable("the host is going down")),
     }
-}
-
-fn invalid(error: impl std::fmt::Display) -> Problem {
-    Problem::invalid(error.to_string())
 }

@@ -72,7 +72,7 @@ impl std::fmt::Debug for PostgresStore {
 impl PostgresStore {
     /// What each connection is told first. Statements that decide reach all they touch by keys,
     /// and must do so however few rows a generic plan expects.
-    pub const SESSION: &str = "SET enable_seqscan = off; SET lock_timeout = '1s'; \
+    pub const SESSION: &str = "SET enable_seqscan = off; SET client_min_messages = error; SET lock_timeout = '1s'; \
                                SET idle_in_transaction_session_timeout = '1s'";
 
     /// Connects, checks that the database keeps what it acknowledges, and brings its tables up to

@@ -1,0 +1,236 @@
+//! What happens to a tenant, in order: decisions, usage with what it cost, and what is bound. Read from
+//! the store, so that every host tells of what any host did.
+
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tollgate_host::engine::{DecisionRecord, Used, usages};
+use tollgate_host::registry::{Decided, KnownSetups};
+use tollgate_host::store::{BatchKey, BindingSetRow, Owner, Place, Tenant};
+use tollgate_policy_core::contract::Dimension;
+use tollgate_policy_core::window::Instant;
+
+use super::Service;
+use super::answers::{Decision, DenialBody};
+use super::problem::Problem;
+use super::shapes::{Amounts, MoneyBody, Time, dimensions_of};
+use crate::stores::Stores;
+
+/// So much is read at a time of each kind.
+const PAGE: u32 = 256;
+
+/// Decisions are told so much later: what two hosts deny at the same time is committed in any order,
+/// and what is committed late must not be passed over.
+const BEHIND_MS: i64 = 1_000;
+
+/// Up to where somebody knows what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    decided: BatchKey,
+    used: Place,
+    moved: i64,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub struct Happened {
+    pub kind: Kind,
+    /// Who hears of it and all before it knows so much. Of a batch of decisions all are told again
+    /// where the last one was not heard.
+    pub cursor: Cursor,
+    /// Whom it is about; none: the tenant.
+    pub dimensions: Vec<Dimension>,
+    /// JSON.
+    pub text: String,
+}
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Decision,
+    Usage,
+    Policies,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Decision, Self::Usage, Self::Policies];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decision => "decision",
+            Self::Usage => "usage",
+            Self::Policies => "policies",
+        }
+    }
+}
+
+impl Cursor {
+    /// All that happens from an instant on.
+    fn from(at: Instant, moved: i64) -> Self {
+        Self { decided: BatchKey::before(at), used: Place::before(at), moved }
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { decided, used, moved } = self;
+        write!(f, "{}.{}.{}", decided.at, decided.version, decided.stamp)?;
+        write!(f, ".{}.{}.{}.{moved}", used.at, used.version, used.ordinal)
+    }
+}
+
+/// Not where somebody was told that they are.
+#[derive(Debug, thiserror::Error)]
+#[error("not an event's `id`")]
+pub struct NotACursor;
+
+impl FromStr for Cursor {
+    type Err = NotACursor;
+
+    fn from_str(text: &str) -> Result<Self, NotACursor> {
+        let parts: Option<Vec<i64>> = text.split('.').map(|part| part.parse().ok()).collect();
+        let [at, version, stamp, used_at, used_version, ordinal, moved] =
+            parts.and_then(|parts| parts.try_into().ok()).ok_or(NotACursor)?;
+        let ordinal = i32::try_from(ordinal).map_err(|_| NotACursor)?;
+        let used = Place { at: used_at, version: used_version, ordinal };
+        Ok(Self { decided: BatchKey { at, version, stamp }, used, moved })
+    }
+}
+
+/// Follows what happens to a tenant.
+pub struct Follower {
+    pub tenant: Tenant,
+    pub cursor: Cursor,
+    known: KnownSetups,
+}
+
+impl Follower {
+    /// From a cursor on, or from now on.
+    pub async fn begin<S: Stores>(
+        service: &Service<S>,
+        tenant: Tenant,
+        cursor: Option<Cursor>,
+    ) -> Result<Self, Problem> {
+        let cursor = match cursor {
+            Some(cursor) => cursor,
+            None => {
+                let store = service.registry.store();
+                let moved = store.bound_since(0).await?.last().map_or(0, |row| row.moved);
+                Cursor::from(store.now().await?, moved)
+            }
+        };
+        Ok(Self { tenant, cursor, known: KnownSetups::default() })
+    }
+
+    /// What happened since: a page. None: nothing, so far.
+    pub async fn next<S: Stores>(
+        &mut self,
+        service: &Service<S>,
+    ) -> Result<Vec<Happened>, Problem> {
+        let mut all = Vec::new();
+        let (store, registry) = (&**service.registry.store(), &service.registry);
+        let until = store.now().await?.saturating_sub(BEHIND_MS);
+        let (tenant, known) = (&self.tenant, &mut self.known);
+        let page = registry.decided(tenant, self.cursor.decided, PAGE, known).await?;
+        for (key, decided) in page.into_iter().take_while(|(key, _)| key.at <= until) {
+            let decisions = decided.map(|Decided { decisions, .. }| decisions).unwrap_or_default();
+            let count = decisions.len();
+            for (number, decision) in decisions.iter().enumerate() {
+                if number + 1 == count {
+                    self.cursor.decided = key;
+                }
+                all.push(Happened::decision(self.cursor, decision));
+            }
+            self.cursor.decided = key;
+        }
+        for (place, used) in usages(store, tenant, self.cursor.used, PAGE).await? {
+            self.cursor.used = place;
+            all.extend(used.map(|used| Happened::usage(self.cursor, &used)));
+        }
+        for row in store.bound_since(self.cursor.moved).await? {
+            self.cursor.moved = row.moved;
+            let own = Owner::Tenant(tenant.clone());
+            if row.scope.owner == Owner::Platform || row.scope.owner == own {
+                all.push(Happened::policies(self.cursor, &row));
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Happened {
+    /// Whether somebody who knows so much has heard of it.
+    pub fn is_before(&self, until: Cursor) -> bool {
+        match self.kind {
+            Kind::Decision => self.cursor.decided <= until.decided,
+            Kind::Usage => self.cursor.used <= until.used,
+            Kind::Policies => self.cursor.moved <= until.moved,
+        }
+    }
+
+    fn new(kind: Kind, cursor: Cursor, dimensions: &[Dimension], body: Value) -> Self {
+        let text = json!({ "type": kind, "id": cursor.to_string(), kind.name(): body });
+        Self { kind, cursor, dimensions: dimensions.to_vec(), text: text.to_string() }
+    }
+
+    fn decision(cursor: Cursor, decision: &DecisionRecord) -> Self {
+        let DecisionRecord { id, at, call, denial, .. } = decision;
+        let decided = if denial.is_some() { Decision::Deny } else { Decision::Allow };
+        let body = json!({
+            "id": id,
+            "at": Time(*at),
+            "decision": decided,
+            "dimensions": dimensions_of(&call.dimensions),
+            "estimate": call.quantities.iter().cloned().collect::<Amounts>(),
+            "denial": denial.clone().map(DenialBody::from),
+        });
+        Self::new(Kind::Decision, cursor, &call.dimensions, body)
+    }
+
+    fn usage(cursor: Cursor, used: &Used) -> Self {
+        let body = json!({
+            "id": used.id,
+            "reservation": used.reservation,
+            "at": Time(used.used_at),
+            "late": used.late,
+            "dimensions": dimensions_of(&used.dimensions),
+            "amounts": used.amounts.iter().cloned().collect::<Amounts>(),
+            "cost": used.charged.cost.map(MoneyBody::from),
+            "price": used.charged.price.map(MoneyBody::from),
+            "voids": used.voids,
+        });
+        Self::new(Kind::Usage, cursor, &used.dimensions, body)
+    }
+
+    fn policies(cursor: Cursor, row: &BindingSetRow) -> Self {
+        let body = json!({
+            "of": row.scope.owner.as_str(),
+            "plan": row.scope.plan,
+            "version": row.version,
+            "at": Time(row.signed.at),
+            "author": row.signed.author,
+            "message": row.signed.message,
+        });
+        Self::new(Kind::Policies, cursor, &[], body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written() {
+        let cursor = Cursor {
+            decided: BatchKey { at: 3, version: i64::MIN, stamp: -7 },
+            used: Place { at: 4, version: 5, ordinal: i32::MIN },
+            moved: 6,
+        };
+        assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
+        for text in ["", "1", "1.2.3.4.5.6", "1.2.3.4.5.x.7", "1.2.3.4.5.99999999999.7"] {
+            assert!(text.parse::<Cursor>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Runs: they hold their place among the active ones, and group calls.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tollgate_host::engine::{Operation, Run, RunState, metrics, runs};
+use tollgate_host::store::instant_of;
+use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
+
+use super::answers::{Decided, decided};
+use super::calls::{OfId, Release, ttl_ms};
+use super::problem::Problem;
+use super::route::{Answer, Asked, Json, Nothing};
+use super::shapes::{Amounts, Dimensions, Time, call, dimensions_of};
+use crate::stores::Stores;
+
+/// A run is to begin.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// Chosen by the caller: asked again with the same one, the answer is the same.
+    #[schemars(length(min = 1, max = 255))]
+    pub key: String,
+    /// Whose it is, and what it is about.
+    #[serde(default)]
+    pub dimensions: Dimensions,
+    /// What it needs as a run, by meter.
+    #[serde(default)]
+    pub estimate: Amounts,
+    /// How long it lives without a sign of life; 300 unless said otherwise. Calls that name it are
+    /// signs of life.
+    #[schemars(range(min = 1, max = 2_678_400))]
+    pub ttl_seconds: Option<u32>,
+}
+
+/// Which runs.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    /// Whose; none: everybody's.
+    pub user: Option<String>,
+    /// That began then or later.
+    pub from: Option<Time>,
+    /// That began before then.
+    pub to: Option<Time>,
+}
+
+/// Whose runs.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OfUser {
+    /// Whose; none: everybody's.
+    pub user: Option<String>,
+}
+
+/// A run.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Run")]
+pub struct RunBody {
+    pub id: Uuid,
+    pub dimensions: Dimensions,
+    pub started_at: Time,
+    /// None: it is under way.
+    pub ended_at: Option<Time>,
+}
+
+/// Runs, in the order in which they began.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Runs {
+    pub runs: Vec<RunBody>,
+    /// How many these are.
+    pub count: usize,
+}
+
+/// A run, and what its calls came to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RunMetrics {
+    #[serde(flatten)]
+    pub run: RunBody,
+    /// By meter, with what it cost among them; `calls` is how many there were.
+    pub metrics: Amounts,
+}
+
+impl From<Run> for RunBody {
+    fn from(run: Run) -> Self {
+        let ended_at = match run.state {
+            RunState::Active => None,
+            RunState::Ended(at) => Some(Time(at)),
+        };
+        let dimensions = dimensions_of(&run.dimensions);
+        Self { id: run.id, dimensions, started_at: Time(run.started_at), ended_at }
+    }
+}
+
+/// `POST /v1/runs`
+pub async fn start<S: Stores>(
+    asked: Asked<S, Nothing, Json<Start>>,
+) -> Result<Answer<Decided>, Problem> {
+    let tenant = asked.tenant()?.clone();
+    let Json(Start { key, dimensions, estimate, ttl_seconds }) = asked.body;
+    let call = call(dimensions, estimate);
+    let operation = Operation::Start { call, ttl_ms: ttl_ms(ttl_seconds) };
+    let outcome = asked.service.host.ask(&tenant, Some(key), operation).await?;
+    decided(outcome, (asked.service.clock)())
+}
+
+/// `POST /v1/runs/{id}/finish`
+pub async fn finish<S: Stores>(asked: Asked<S, OfId, Json<Release>>) -> Result<(), Problem> {
+    let tenant = asked.tenant()?.clone();
+    let Json(Release { key }) = asked.body;
+    let operation = Operation::Finish { id: asked.parameters.id };
+    asked.service.host.ask(&tenant, Some(key), operation).await?;
+    Ok(())
+}
+
+/// `GET /v1/runs`
+pub async fn list<S: Stores>(asked: Asked<S, Which>) -> Result<Answer<Runs>, Problem> {
+    let Which { user, from, to } = &asked.parameters;
+    let began = from.map_or(0, |Time(at)| at)..to.map_or(Instant::MAX, |Time(at)| at);
+    let store = asked.service.registry.store();
+    let all = runs(&**store, asked.tenant()?, user.as_deref(), began).await?;
+    Ok(Runs::of(all).into())
+}
+
+/// `GET /v1/runs/active`
+pub async fn active<S: Stores>(asked: Asked<S, OfUser>) -> Result<Answer<Runs>, Problem> {
+    let (store, user) = (asked.service.registry.store(), asked.parameters.user.as_deref());
+    let mut all = runs(&**store, asked.tenant()?, user, 0..Instant::MAX).await?;
+    all.retain(|run| run.state == RunState::Active);
+    Ok(Runs::of(all).into())
+}
+
+impl Runs {
+    fn of(all: Vec<Run>) -> Self {
+        let runs: Vec<RunBody> = all.into_iter().map(RunBody::from).collect();
+        Self { count: runs.len(), runs }
+    }
+}
+
+/// `GET /v1/runs/{id}`
+pub async fn get<S: Stores>(asked: Asked<S, OfId>) -> Result<Answer<RunMetrics>, Problem> {
+    let (tenant, id) = (asked.tenant()?, asked.parameters.id);
+    let store = &**asked.service.registry.store();
+    // It began when its identifier was made.
+    let began = instant_of(id);
+    let found = runs(store, tenant, None, began..began.saturating_add(1)).await?;
+    let run = found.into_iter().find(|run| run.id == id);
+    let run = run.ok_or_else(|| Problem::not_found(format!("there is no run `{id}`")))?;
+    let grain = tollgate_host::engine::GRAINS_MS[1];
+    let opened = began.div_euclid(grain).saturating_mul(grain);
+    let name = id.to_string();
+    let sums = metrics(store, tenant, "run", &[&name], opened..Instant::MAX).await?;
+    Ok(RunMetrics { run: run.into(), metrics: sums.into_iter().collect() }.into())
+}

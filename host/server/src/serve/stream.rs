@@ -1,0 +1,293 @@
+//! `GET /v1/stream`: what happens to a tenant, as it happens, as server-sent events or over a WebSocket.
+//! All readers of a tenant share one look at the store. Nobody waits for a reader that is slow: it is
+//! told how much it missed.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tollgate_host::store::Tenant;
+use tollgate_policy_core::contract::dimension;
+
+use super::Service;
+use super::happened::{Cursor, Follower, Happened, Kind};
+use super::problem::{Problem, invalid};
+use super::route::{Answers, Asked, Schemed};
+use super::shapes::Dimensions;
+use crate::stores::Stores;
+
+/// How often the store is looked at while somebody reads.
+const LOOKING: Duration = Duration::from_millis(200);
+
+/// So much is kept for a reader that falls behind.
+const KEPT: usize = 1_024;
+
+/// Where nothing happens, this often a sign of life is given.
+const ALIVE: Duration = Duration::from_secs(15);
+
+/// A reader that takes nothing for so long is let go.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What to tell of.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Wanted {
+    /// Kinds of events, with commas between them: `decision`, `usage`, `policies`; all unless said
+    /// otherwise.
+    pub types: Option<String>,
+    /// All that happened after the event of this `id`; the header `Last-Event-ID` says the same.
+    pub after: Option<String>,
+    /// Only what is about these values of dimensions: `user`, `agent`, and any others.
+    #[serde(flatten)]
+    pub dimensions: Dimensions,
+}
+
+/// What is sent to whom: the feeds of all tenants that somebody reads.
+#[derive(Default)]
+pub struct Feeds(Mutex<HashMap<Tenant, broadcast::Sender<Arc<Happened>>>>);
+
+impl Feeds {
+    /// What happens to a tenant from now on.
+    fn subscribe<S: Stores>(
+        &self,
+        service: &Arc<Service<S>>,
+        tenant: &Tenant,
+    ) -> broadcast::Receiver<Arc<Happened>> {
+        let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(feed) = feeds.get(tenant) {
+            return feed.subscribe();
+        }
+        let (feed, reader) = broadcast::channel(KEPT);
+        feeds.insert(tenant.clone(), feed.clone());
+        tokio::spawn(follow(Arc::downgrade(service), tenant.clone(), feed));
+        reader
+    }
+
+    /// Ends a feed that nobody reads any more.
+    fn ended(&self, tenant: &Tenant, feed: &broadcast::Sender<Arc<Happened>>) -> bool {
+        let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = feed.receiver_count() == 0;
+        if ends {
+            feeds.remove(tenant);
+        }
+        ends
+    }
+}
+
+async fn follow<S: Stores>(
+    service: Weak<Service<S>>,
+    tenant: Tenant,
+    feed: broadcast::Sender<Arc<Happened>>,
+) {
+    let mut follower: Option<Follower> = None;
+    let mut ticks = tokio::time::interval(LOOKING);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(service) = service.upgrade() else { return };
+        if service.feeds.ended(&tenant, &feed) {
+            return;
+        }
+        // What cannot be read now is read at the next tick, from where this one was.
+        let follower = match &mut follower {
+            Some(follower) => follower,
+            none => match Follower::begin(&service, tenant.clone(), None).await {
+                Ok(begun) => none.insert(begun),
+                Err(_) => continue,
+            },
+        };
+        if let Ok(all) = follower.next(&service).await {
+            for happened in all {
+                let _ = feed.send(Arc::new(happened));
+            }
+        }
+    }
+}
+
+/// What a reader is told next.
+enum Told {
+    Happened(Arc<Happened>),
+    /// So many things happened that it was too slow to hear of.
+    Missed(u64),
+    /// Nothing happens.
+    Alive,
+}
+
+/// Somebody who reads.
+struct Reader<S> {
+    service: Arc<Service<S>>,
+    kinds: Vec<Kind>,
+    dimensions: Dimensions,
+    /// Reads what happened before, for whoever comes again.
+    past: Option<Follower>,
+    ready: std::vec::IntoIter<Arc<Happened>>,
+    live: broadcast::Receiver<Arc<Happened>>,
+    /// Up to where the past was told; what comes again from there is not told twice.
+    until: Option<Cursor>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl<S: Stores> Reader<S> {
+    async fn begin(asked: &Asked<S, Wanted>) -> Result<Self, Problem> {
+        let (service, tenant) = (Arc::clone(&asked.service), asked.tenant()?);
+        // A tenant that there is not has no stream.
+        service.host.accounts(tenant).await?;
+        let Wanted { types, after, dimensions } = &asked.parameters;
+        let kind = |name: &str| {
+            let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name.trim());
+            kind.ok_or_else(|| Problem::invalid(format!("there are no events of type `{name}`")))
+        };
+        let kinds = match types {
+            Some(types) => types.split(',').map(kind).collect::<Result<_, _>>()?,
+            None => Kind::ALL.to_vec(),
+        };
+        let header = asked.parts.headers.get("last-event-id");
+        let after = after.as_deref().or_else(|| header.and_then(|id| id.to_str().ok()));
+        let after: Option<Cursor> = after.map(str::parse).transpose().map_err(invalid)?;
+        let live = service.feeds.subscribe(&service, tenant);
+        let past = match after {
+            Some(after) => Some(Follower::begin(&service, tenant.clone(), Some(after)).await?),
+            None => None,
+        };
+        let stopping = service.stopping.clone();
+        let (dimensions, ready) = (dimensions.clone(), Vec::new().into_iter());
+        Ok(Self { service, kinds, dimensions, past, ready, live, until: None, stopping })
+    }
+
+    /// None: the service stops.
+    async fn next(&mut self) -> Option<Told> {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            _ = stopping.wait_for(|stops| *stops) => None,
+            told = self.wanted() => Some(told),
+        }
+    }
+
+    async fn wanted(&mut self) -> Told {
+        loop {
+            match self.any().await {
+                Told::Happened(happened) if !self.wants(&happened) => {}
+                told => return told,
+            }
+        }
+    }
+
+    fn wants(&self, happened: &Happened) -> bool {
+        let named =
+            |(name, value): (&String, &String)| dimension(&happened.dimensions, name) == value;
+        self.kinds.contains(&happened.kind) && self.dimensions.iter().all(named)
+    }
+
+    async fn any(&mut self) -> Told {
+        loop {
+            if let Some(happened) = self.ready.next() {
+                return Told::Happened(happened);
+            }
+            let Some(past) = &mut self.past else { break };
+            match past.next(&self.service).await {
+                Ok(all) if all.is_empty() => {
+                    self.until = Some(past.cursor);
+                    self.past = None;
+                }
+                Ok(all) => {
+                    self.ready = all.into_iter().map(Arc::new).collect::<Vec<_>>().into_iter()
+                }
+                Err(_) => tokio::time::sleep(LOOKING).await,
+            }
+        }
+        loop {
+            match tokio::time::timeout(ALIVE, self.live.recv()).await {
+                Err(_) => return Told::Alive,
+                Ok(Ok(happened)) if self.until.is_some_and(|until| happened.is_before(until)) => {}
+                Ok(Ok(happened)) => return Told::Happened(happened),
+                Ok(Err(RecvError::Lagged(missed))) => return Told::Missed(missed),
+                // The feed ended with the service.
+                Ok(Err(RecvError::Closed)) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// Words for a reader that was too slow.
+fn missed(count: u64) -> String {
+    json!({ "type": "missed", "missed": { "count": count } }).to_string()
+}
+
+/// A stream has no schema that a document could tell.
+pub struct Streamed(Response);
+
+impl Answers for Streamed {
+    const SCHEMA: Option<Schemed> = None;
+    const MEDIA_TYPE: &'static str = "text/event-stream";
+
+    fn respond(self, _: axum::http::StatusCode) -> Response {
+        self.0
+    }
+}
+
+/// `GET /v1/stream`
+pub async fn stream<S: Stores>(mut asked: Asked<S, Wanted>) -> Result<Streamed, Problem> {
+    let reader = Reader::begin(&asked).await?;
+    if !asked.parts.headers.contains_key(header::UPGRADE) {
+        return Ok(Streamed(events(reader)));
+    }
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut asked.parts, &()).await;
+    let upgrade = upgrade.map_err(|error| Problem::bad_request(error.to_string()))?;
+    Ok(Streamed(upgrade.on_upgrade(|socket| talk(reader, socket)).into_response()))
+}
+
+/// Server-sent events. A reader that takes nothing has nothing made for it.
+fn events<S: Stores>(reader: Reader<S>) -> Response {
+    let lines = stream::unfold(reader, async |mut reader| {
+        let text = match reader.next().await? {
+            Told::Happened(own) => {
+                format!("id: {}\nevent: {}\ndata: {}\n\n", own.cursor, own.kind.name(), own.text)
+            }
+            Told::Missed(count) => format!("event: missed\ndata: {}\n\n", missed(count)),
+            Told::Alive => ":\n\n".to_owned(),
+        };
+        Some((Ok::<_, Infallible>(Bytes::from(text)), reader))
+    });
+    // The first bytes tell that it has begun.
+    let begun = stream::once(async { Ok(Bytes::from_static(b":\n\n")) });
+    let mut response = Body::from_stream(stream::StreamExt::chain(begun, lines)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn talk<S: Stores>(mut reader: Reader<S>, mut socket: WebSocket) {
+    loop {
+        let message = tokio::select! {
+            told = reader.next() => match told {
+                Some(Told::Happened(own)) => Message::text(own.text.clone()),
+                Some(Told::Missed(count)) => Message::text(missed(count)),
+                Some(Told::Alive) => Message::Ping(Bytes::new()),
+                None => break,
+            },
+            // What it says matters only in that it is there.
+            said = socket.recv() => match said {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => continue,
+            },
+        };
+        match tokio::time::timeout(PATIENCE, socket.send(message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+    let _ = tokio::time::timeout(PATIENCE, socket.send(Message::Close(None))).await;
+}

@@ -1,0 +1,219 @@
+//! Services under test: processes of their own, on a file or on Postgres.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use reqwest::{Client, Method, Response, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value as Json, json};
+use sqlx::ConnectOptions;
+use tempfile::TempDir;
+use tollgate_tests::postgres::Cluster;
+
+/// However slow the machine is, it serves by then.
+const SERVING: Duration = Duration::from_secs(60);
+
+/// Where a ledger is kept.
+pub struct House {
+    pub store: String,
+    directory: TempDir,
+}
+
+/// A service that runs.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    /// What it said at its start.
+    pub said: Vec<String>,
+}
+
+impl House {
+    pub fn sqlite() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = directory.path().join("ledger.db").display().to_string();
+        Self { store, directory }
+    }
+
+    pub async fn postgres() -> Self {
+        let options = Cluster::shared().database().await;
+        let store = options.to_url_lossy().to_string();
+        Self { store, directory: tempfile::tempdir().expect("a directory") }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The program with these arguments.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate-under-test"));
+        command
+            .current_dir(self.directory.path())
+            .env("TOLLGATE_STORE", &self.store)
+            .env("TOLLGATE_CACHE", cache)
+            .args(arguments);
+        command
+    }
+
+    /// What the program says, which must end well.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let Output { status, stdout, stderr } = self.command(arguments).output().expect("a run");
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+        String::from_utf8(stdout).expect("text")
+    }
+
+    /// A service, once it takes connections.
+    pub fn serve(&self) -> Server {
+        self.serve_with(&[])
+    }
+
+    pub fn serve_with(&self, arguments: &[&str]) -> Server {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.args(arguments).env("TOLLGATE_LOG", "warn");
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("a service");
+        let lines = BufReader::new(child.stdout.take().expect("its words")).lines();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).try_for_each(|line| tell.send(line))
+        });
+        let mut said = Vec::new();
+        loop {
+            let line = told.recv_timeout(SERVING).expect("it serves");
+            if let Some(url) = line.strip_prefix("listening on ") {
+                return Server { child, url: url.to_owned(), said };
+            }
+            said.push(line);
+        }
+    }
+
+    /// A token of its own.
+    pub fn token(&self, role: &str, tenant: Option<&str>) -> String {
+        let mut arguments = vec!["token", "create", "--name", role, "--role", role];
+        arguments.extend(tenant.iter().flat_map(|tenant| ["--tenant", tenant]));
+        self.run(&arguments).trim().to_owned()
+    }
+}
+
+impl Server {
+    /// Whoever shows this token.
+    pub fn client(&self, token: &str) -> Caller {
+        let client = Client::builder().timeout(Duration::from_secs(60)).build().expect("a client");
+        Caller { client, url: self.url.clone(), token: token.to_owned() }
+    }
+
+    /// The token that the first start shows.
+    pub fn first_token(&self) -> &str {
+        self.said.iter().find(|line| line.starts_with("tg_")).expect("a token")
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(mut self) -> bool {
+        self.signal(Signal::TERM);
+        self.child.wait().expect("an end").success()
+    }
+
+    pub fn kill(mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process"), signal).expect("a signal");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A caller with a token.
+#[derive(Clone)]
+pub struct Caller {
+    pub client: Client,
+    pub url: String,
+    pub token: String,
+}
+
+impl Caller {
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: Option<Json>) -> (StatusCode, Json) {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        read(request.send().await.expect("an answer")).await
+    }
+
+    pub async fn post(&self, path: &str, body: Json) -> (StatusCode, Json) {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Json) {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// The same, which must go well.
+    pub async fn done(&self, method: Method, path: &str, body: Option<Json>) -> Json {
+        let (status, answer) = self.send(method, path, body).await;
+        assert!(status.is_success(), "{path}: {status}: {answer}");
+        answer
+    }
+
+    pub async fn reserve(&self, key: &str, tokens: u32) -> Json {
+        let body = json!({
+            "key": key,
+            "dimensions": { "user": "ana", "model": "gpt-4o" },
+            "estimate": { "llm_requests": "1", "llm_tokens.input": tokens.to_string() },
+        });
+        self.done(Method::POST, "/v1/reservations", Some(body)).await
+    }
+}
+
+pub async fn read(answer: Response) -> (StatusCode, Json) {
+    let status = answer.status();
+    let bytes = answer.bytes().await.expect("a body");
+    let body = if bytes.is_empty() {
+        Json::Null
+    } else {
+        serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&bytes)))
+    };
+    (status, body)
+}
+
+/// A tenant `acme` that may make so many requests a day in all, and a caller that reports for it.
+pub async fn limited(house: &House, server: &Server, requests: u32) -> Caller {
+    let admin = server.client(server.first_token());
+    admin.done(Method::POST, "/v1/tenants", Some(json!({ "name": "acme" }))).await;
+    let limits = json!({ "limits": [
+        { "meter": "llm_requests", "period": "day", "limit": requests },
+    ] });
+    let file = house.path().join("limits.json");
+    std::fs::write(&file, limits.to_string()).expect("a file");
+    let file = file.display().to_string();
+    house.run(&[
+        "policy",
+        "push",
+        "calls",
+        "quota",
+        "--settings",
+        &file,
+        "--tenant",
+        "acme",
+        "--store",
+        &house.store,
+    ]);
+    house.run(&["policy", "bind", "calls", "--tenant", "acme", "--store", &house.store]);
+    server.client(&house.token("ingest", Some("acme")))
+}
