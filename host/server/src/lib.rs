@@ -6,6 +6,8 @@
 
 mod access;
 mod components;
+mod configuration;
+mod doctor;
 mod erase;
 mod period;
 mod policies;
@@ -20,7 +22,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Decides, prices and stops the spending of AI agents.
 #[derive(Parser)]
@@ -34,6 +36,8 @@ struct Arguments {
 enum Verb {
     /// Serves the API over HTTP: orchestrators ask before each run, and report after it
     Serve(serve::Arguments),
+    /// Looks at all that the service needs: database, clock, cache, policies, limits
+    Doctor(doctor::Arguments),
     /// Makes, lists and revokes tokens, by which callers of the service are known
     #[command(subcommand)]
     Token(token::Verb),
@@ -57,8 +61,13 @@ enum Verb {
 /// The whole program: reads its arguments, and ends with a code that tells whether all went well.
 #[must_use]
 pub fn main() -> ExitCode {
-    let done = match Arguments::parse().verb {
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        Err(error) => return failed(&error),
+    };
+    let done = match arguments.verb {
         Verb::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Doctor(arguments) => doctor::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Token(verb) => token::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Simulate(arguments) => simulate::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Verify(arguments) => verify::run(&arguments),
@@ -67,11 +76,20 @@ pub fn main() -> ExitCode {
         Verb::Policy(verb) => policy::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Worker => return tollgate_host::sandbox::worker_main(),
     };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| failed(&error))
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// What the program is told: by flags, the environment, and the file that `serve` may be given.
+fn arguments() -> anyhow::Result<Arguments> {
+    let arguments = Arguments::parse();
+    let Verb::Serve(serve::Arguments { config: Some(file), .. }) = &arguments.verb else {
+        return Ok(arguments);
+    };
+    let command = configuration::with_file(Arguments::command(), "serve", file)?;
+    Ok(Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit()))
 }

@@ -41,5 +41,6 @@ fn lost(ground: &Ground, proxy: &Proxy, times: usize, one_in: usize) {
     storm.end();
     let found = judge(ground, &mut storm.journal);
     assert!(found.settled > 0 && found.released > 0, "{found:?}");
-    assert_eq!(storm.unanswered, 0, "the store finds out, and its callers need not");
+    // What a slow disk holds up may be refused, and then it never happened: the judge has seen to that.
+    assert_eq!(storm.lost, 0, "the store finds out, and its callers need not");
 }

@@ -34,8 +34,8 @@ pub struct Storm {
     pub answered: usize,
     /// The last one asked of those that were answered.
     newest: u64,
-    /// So many times a host had no answer.
-    pub unanswered: usize,
+    /// So many times a host could not tell what became of a request.
+    pub lost: usize,
     /// Nobody begins anything new.
     ending: bool,
     /// A share of what was answered under a key.
@@ -61,7 +61,7 @@ impl Storm {
             asked: 0,
             answered: 0,
             newest: 0,
-            unanswered: 0,
+            lost: 0,
             ending: false,
             sample: Vec::new(),
             random: 1,
@@ -184,7 +184,7 @@ impl Storm {
         if let Answer::None(trouble, words) = answer {
             let passes = matches!(trouble, Trouble::Unavailable | Trouble::Lost);
             assert!(passes, "{request:?}: {trouble:?}: {words}");
-            self.unanswered += 1;
+            self.lost += usize::from(*trouble == Trouble::Lost);
             if request.key.is_some() {
                 self.again.push(request);
                 return None;

@@ -150,6 +150,7 @@ pub async fn reserve<S: Stores>(
         mode: mode.into(),
     };
     let outcome = asked.service.host.ask(&tenant, Some(key), operation).await?;
+    asked.service.metrics.decided(!matches!(outcome, Outcome::Denied(_)));
     decided(outcome, (asked.service.clock)())
 }
 

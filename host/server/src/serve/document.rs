@@ -21,15 +21,17 @@ impl Document {
 }
 
 /// What any route may answer in place of its answer.
-const PROBLEMS: [(&str, &str); 10] = [
+const PROBLEMS: [(&str, &str); 12] = [
     ("400", "the request cannot be read"),
     ("401", "no token that counts"),
     ("403", "the token's role, or its tenant, does not allow this"),
     ("404", "there is no such thing"),
+    ("408", "the request took too long to arrive"),
     ("409", "it does not go with what stands"),
     ("413", "the body is too long"),
     ("415", "the body is of another media type"),
     ("422", "it can be read, and makes no sense"),
+    ("500", "something that a later version wrote cannot be read"),
     ("502", "a policy failed after the fact, where nothing can be denied any more"),
     ("503", "not now; nothing was done, or asking again with the same key tells"),
 ];

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::extract::{RawPathParams, Request};
@@ -125,7 +126,9 @@ async fn take<S: Stores>(
     let limit = service.limits.body_bytes;
     let (mut parts, body) = request.with_limited_body().into_parts();
     let parameters = parameters(&mut parts).await?;
-    let body = to_bytes(body, limit).await.map_err(|error| unread(&error, limit))?;
+    let in_time = Duration::from_secs(service.limits.arrival_seconds);
+    let body = tokio::time::timeout(in_time, to_bytes(body, limit)).await;
+    let body = body.map_err(|_| late())?.map_err(|error| unread(&error, limit))?;
     Ok(Taken { caller, tenant, parameters, parts, body })
 }
 
@@ -141,6 +144,11 @@ async fn parameters(parts: &mut Parts) -> Result<String, Problem> {
         (false, true) => path,
         (false, false) => format!("{path}&{query}"),
     })
+}
+
+fn late() -> Problem {
+    let words = "the body took too long to arrive";
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", words)
 }
 
 fn unread(error: &axum::Error, limit: usize) -> Problem {

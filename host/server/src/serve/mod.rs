@@ -11,6 +11,7 @@ mod door;
 mod happened;
 mod ledger;
 mod listen;
+mod metrics;
 mod policies;
 mod problem;
 mod quotas;
@@ -23,8 +24,9 @@ mod tenants;
 mod tokens;
 mod usage;
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -46,6 +48,7 @@ use crate::stores::{AnyStore, StoreUrl, Stores};
 use crate::surroundings::{random, steady_clock, wall_clock};
 use crate::token::{New, create};
 use door::Tokens;
+use metrics::Metrics;
 use problem::Problem;
 use route::Route;
 use stream::Feeds;
@@ -56,6 +59,9 @@ const FOLLOWING: Duration = Duration::from_millis(250);
 /// Where and for whom to serve.
 #[derive(Args)]
 pub struct Arguments {
+    /// Settings, TOML: its keys are these flags, `requests_max = 512`
+    #[arg(long, env = "TOLLGATE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
     #[arg(long, env = "TOLLGATE_STORE", value_name = "URL", default_value = "tollgate.db")]
     store: StoreUrl,
@@ -103,6 +109,7 @@ pub struct Service<S> {
     pub random: Random,
     pub limits: Limits,
     pub feeds: Feeds,
+    pub metrics: Metrics,
     /// Turns true when the service stops.
     pub stopping: watch::Receiver<bool>,
     /// Requests that may be answered at a time.
@@ -154,6 +161,7 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         clock: wall_clock(),
         random,
         feeds: Feeds::default(),
+        metrics: Metrics::default(),
         stopping: stopping.clone(),
         places: Semaphore::new(limits.requests_max),
         limits,
@@ -225,10 +233,15 @@ fn router<S: Stores>(service: Arc<Service<S>>) -> Router {
             async move {
                 let waiting = Arc::clone(&service);
                 let Ok(_place) = waiting.places.try_acquire() else {
+                    waiting.metrics.refused();
                     let words = "too much is asked just now: come again";
                     return Problem::unavailable(words).into_response();
                 };
-                door::enter(service, &route, request).await
+                let began = Instant::now();
+                let response = door::enter(service, &route, request).await;
+                let (method, status) = (route.method.as_str(), response.status());
+                waiting.metrics.answered(method, route.path, status, began.elapsed());
+                response
             }
         };
         let methods: MethodRouter<Arc<Service<S>>> = on(filter, handler);

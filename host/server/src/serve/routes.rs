@@ -4,7 +4,8 @@ use axum::http::Method;
 
 use super::route::Route;
 use super::{
-    agents, audit, calls, decisions, ledger, policies, quotas, runs, stream, tenants, tokens, usage,
+    agents, audit, calls, decisions, ledger, metrics, policies, quotas, runs, stream, tenants,
+    tokens, usage,
 };
 use crate::access::Role;
 use crate::stores::Stores;
@@ -21,6 +22,9 @@ const ADMINS: &[Role] = &[Role::Admin];
 const DECIDERS: &[Role] = &[Role::Admin, Role::Operator, Role::Tenant];
 /// All but those who only report.
 const LOOKERS: &[Role] = &[Role::Admin, Role::Operator, Role::Tenant, Role::Read];
+
+/// Those who see to it that all is well.
+const WATCHERS: &[Role] = &[Role::Admin, Role::Operator, Role::Read];
 
 /// All of them.
 pub fn routes<S: Stores>() -> Vec<Route<S>> {
@@ -276,6 +280,13 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             ADMINS,
             "A token counts no longer.",
             tokens::revoke,
+        ),
+        Route::new(
+            get.clone(),
+            "/metrics",
+            WATCHERS,
+            "What the service does, for Prometheus.",
+            metrics::metrics,
         ),
     ]
 }
