@@ -24,9 +24,9 @@ pub const RATES_MIXED: &str = "rates_mixed";
 /// What the call costs is charged on, and nothing told it.
 pub const COST_UNKNOWN: &str = "cost_unknown";
 
-/// How the meters begin of what only a model uses. A call of no model that asks for none of them
+/// How the meters begin of what only a model takes. A call of no model that asks for none of them
 /// costs nothing.
-const OF_MODELS: &str = "llm_";
+const OF_MODELS: &str = "llm_tokens";
 
 /// The configured policy.
 #[derive(Clone, Debug)]
@@ -177,8 +177,11 @@ impl PricingPolicy {
             }
         };
         let Some(from) = rates.first().map(|rate| rate.currency) else {
-            let message =
-                format!("model `{model}` has no rates in the host's catalog: add it there");
+            let message = if model.is_empty() {
+                "the call names no `model`, so that it cannot be priced: name one".to_owned()
+            } else {
+                format!("model `{model}` has no rates in the host's catalog: add it there")
+            };
             return Err(Refusal::new(MODEL_UNKNOWN, message));
         };
         if let Some(other) = rates.iter().map(|rate| rate.currency).find(|other| *other != from) {

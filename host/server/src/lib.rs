@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod access;
+mod acts;
 mod components;
 mod configuration;
 mod doctor;

@@ -1,12 +1,13 @@
 //! `tollgate token`: who may ask the service.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tollgate_host::engine::Random;
-use tollgate_host::store::{AccessStore, StoreError, Tenant, TokenRow};
+use tollgate_host::store::{AccessStore, Owner, StoreError, Tenant, TokenRow};
 
 use crate::access::{Role, Token};
+use crate::acts::{Act, carry_out};
 use crate::period::{Length, instant};
 use crate::stores::{AnyStore, StoreUrl, Stores};
 use crate::surroundings::{random, wall_clock};
@@ -69,6 +70,9 @@ pub struct Revoke {
     place: Place,
     /// The token's 16 digits after `tg_`
     id: String,
+    /// Who revokes it
+    #[arg(long, env = "USER", default_value = "unknown")]
+    author: String,
 }
 
 /// Runs the verb.
@@ -110,6 +114,13 @@ pub struct New {
     pub tenant: Option<Tenant>,
     /// How long it counts, in ms; none: until it is revoked.
     pub ttl_ms: Option<i64>,
+}
+
+impl New {
+    /// Whose it will be.
+    pub fn owner(&self) -> Owner {
+        self.tenant.clone().map_or(Owner::Platform, Owner::Tenant)
+    }
 }
 
 /// Why a token cannot be made.
@@ -173,7 +184,16 @@ impl Create {
             tenant: self.tenant.clone(),
             ttl_ms: self.ttl.map(|Length(ms)| ms),
         };
-        let token = create(store, &random(), &new, &self.author).await?;
+        let act = Act {
+            owner: new.owner(),
+            act: "token.create",
+            subject: new.name.clone(),
+            before: Json::Null,
+            after: json!({ "role": new.role, "ttl_ms": new.ttl_ms }),
+        };
+        let (random, who) = (random(), self.author.clone());
+        let made = create(store, &random, &new, &self.author);
+        let token = carry_out(store, &random, who, act, made).await?;
         if self.place.json {
             println!("{}", json!({ "id": token.id(), "token": token.reveal() }));
         } else {
@@ -219,10 +239,22 @@ fn as_json(row: &TokenRow) -> serde_json::Value {
 
 impl Revoke {
     async fn run<S: Stores>(&self, store: &S) -> Result<()> {
-        let at = store.now().await?;
-        if !store.revoke_token(None, &self.id, at).await? {
-            bail!("there is no token `{}` that counts: look at `tollgate token list`", self.id);
-        }
-        Ok(())
+        let unknown = || {
+            anyhow!("there is no token `{}` that counts: look at `tollgate token list`", self.id)
+        };
+        let row = store.token(&self.id).await?.ok_or_else(unknown)?;
+        let act = Act {
+            owner: row.owner(),
+            act: "token.revoke",
+            subject: self.id.clone(),
+            before: json!({ "name": row.name, "role": row.role }),
+            after: Json::Null,
+        };
+        let revoked = async {
+            let at = store.now().await?;
+            let done = store.revoke_token(None, &self.id, at).await?;
+            done.then_some(()).ok_or_else(unknown)
+        };
+        carry_out(store, &random(), self.author.clone(), act, revoked).await
     }
 }

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tollgate_host::engine::{
-    Agent, AgentText, Call, Operation, Outcome, Subject, Tariff, Used, directory, metrics, usages,
+    Agent, AgentText, Call, Operation, Outcome, Standing, Subject, Tariff, Used, directory,
+    metrics, usages,
 };
 use tollgate_host::store::{Owner, Place, Scope, Tenant};
 use tollgate_policy_core::calendar::TenantCalendar;
@@ -17,10 +18,10 @@ use tollgate_policy_core::window::{Instant, Window};
 use tollgate_policy_core::{Currency, Decimal};
 
 use super::Service;
-use super::audit::Act;
 use super::problem::{Problem, invalid};
 use super::route::{Answer, Asked, Json};
 use super::shapes::{DecimalText, MoneyBody, Time};
+use crate::acts::Act;
 use crate::stores::Stores;
 
 /// So many usages are read at a time.
@@ -175,7 +176,13 @@ pub async fn can_process<S: Stores>(
     let call = Call::of([("agent", asked.parameters.id.as_str())]);
     let call = Call { quantities: vec![one_message()?], ..call };
     let checked = asked.service.host.check(asked.tenant()?, call).await?;
-    let reason = checked.denial.map(|denial| denial.message);
+    // What the message will cost is not known yet: there must be some room for it.
+    let is_cost =
+        |own: &Standing| own.meter.as_ref().is_some_and(|meter| Tariff::Cost.has(meter.as_str()));
+    let is_full =
+        |own: &&Standing| is_cost(own) && own.remaining.is_some_and(|left| left.is_zero());
+    let full = checked.standings.iter().find(is_full).map(|own| own.message.clone());
+    let reason = checked.denial.map(|denial| denial.message).or(full);
     Ok(CanProcess { allowed: reason.is_none(), reason }.into())
 }
 

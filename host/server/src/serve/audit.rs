@@ -1,5 +1,6 @@
-//! Administrative acts: each is written down before it is done, and what became of it after.
+//! Administrative acts, as callers of the API do and read them.
 
+use std::fmt;
 use std::future::Future;
 
 use schemars::JsonSchema;
@@ -11,21 +12,8 @@ use uuid::Uuid;
 use super::problem::Problem;
 use super::route::{Answer, Asked};
 use super::shapes::Time;
+use crate::acts::{Act, carry_out};
 use crate::stores::Stores;
-
-/// What somebody is about to do.
-pub struct Act {
-    /// In whose affairs.
-    pub owner: Owner,
-    /// `limit.set`
-    pub act: &'static str,
-    /// On what.
-    pub subject: String,
-    /// What that is; null: it is not there.
-    pub before: Json,
-    /// What it is to become; null: it is to be gone.
-    pub after: Json,
-}
 
 /// An act that was written down.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -81,36 +69,20 @@ pub fn page(limit: Option<u32>) -> Result<u32, Problem> {
 }
 
 impl<S: Stores, P, B> Asked<S, P, B> {
-    /// Writes an act down and does it. What is not written down is not done.
+    /// Does what the caller is about to do, and has it written down.
     pub async fn act<T>(
         &self,
         act: Act,
         doing: impl Future<Output = Result<T, Problem>>,
     ) -> Result<T, Problem> {
-        let store = self.service.registry.store();
-        let Act { owner, act, subject, before, after } = act;
-        let text = |json: Json| (!json.is_null()).then(|| json.to_string());
-        let row = AuditRow {
-            id: Uuid::from_u128((self.service.random)()),
-            owner,
-            at: store.now().await?,
-            who: self.caller.author(),
-            act: act.to_owned(),
-            subject,
-            before: text(before),
-            after: text(after),
-            outcome: None,
-        };
-        store.audit(&row).await?;
-        let done = doing.await;
-        let outcome = match &done {
-            Ok(_) => "done".to_owned(),
-            Err(problem) => problem.detail.replace('\0', ""),
-        };
-        if let Err(error) = store.audited(&row.owner, row.id, &outcome).await {
-            tracing::warn!(%error, id = %row.id, "what became of an act was not written down");
-        }
-        done
+        let (store, who) = (&**self.service.registry.store(), self.caller.author());
+        carry_out(store, &self.service.random, who, act, doing).await
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
     }
 }
 

@@ -145,7 +145,7 @@ pub async fn reserve<S: Stores>(
         }
     };
     let operation = Operation::Reserve {
-        call: call(about, amounts),
+        call: call(about, amounts)?,
         ttl_ms: ttl_ms(ttl_seconds),
         mode: mode.into(),
     };
@@ -160,7 +160,7 @@ pub async fn settle<S: Stores>(
 ) -> Result<Answer<Booked>, Problem> {
     let tenant = asked.tenant()?.clone();
     let Json(Settle { key, usage, latency_ms }) = asked.body;
-    let mut used = usage.into_quantities();
+    let mut used = usage.into_quantities()?;
     used.extend(latency_ms.map(latency).transpose()?);
     let operation = Operation::Settle { id: asked.parameters.id, used };
     match asked.service.host.ask(&tenant, Some(key), operation).await? {
@@ -188,7 +188,7 @@ pub async fn extend<S: Stores>(
 ) -> Result<Answer<Decided>, Problem> {
     let tenant = asked.tenant()?.clone();
     let Json(Extend { key, estimate, ttl_seconds }) = asked.body;
-    let (id, more) = (asked.parameters.id, estimate.into_quantities());
+    let (id, more) = (asked.parameters.id, estimate.into_quantities()?);
     let operation = Operation::Extend { id, more, ttl_ms: ttl_ms(ttl_seconds) };
     let outcome = asked.service.host.ask(&tenant, Some(key), operation).await?;
     decided(outcome, (asked.service.clock)())
@@ -200,7 +200,7 @@ pub async fn check<S: Stores>(
 ) -> Result<Answer<CheckedBody>, Problem> {
     let tenant = asked.tenant()?.clone();
     let Json(Check { dimensions, run, estimate }) = asked.body;
-    let call = call(in_run(dimensions, run)?, estimate);
+    let call = call(in_run(dimensions, run)?, estimate)?;
     Ok(CheckedBody::of(asked.service.host.check(&tenant, call).await?)?.into())
 }
 

@@ -7,11 +7,11 @@ use tollgate_host::engine::{BindingMode, Canary, Failing, Percent};
 use tollgate_host::registry::{Bindings, Bound, By, Change, Upload};
 use tollgate_host::store::{Owner, RevisionId, RevisionRow, Scope};
 
-use super::audit::Act;
 use super::problem::{Problem, invalid};
 use super::route::{Answer, Asked, Body, Json, Nothing, Schemed, media_type};
 use super::shapes::Time;
 use crate::access::Role;
+use crate::acts::Act;
 use crate::policies::Named;
 use crate::stores::Stores;
 

@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tollgate_host::engine::{Call, Limit, LimitKey, Operation, Outcome, Subject, directory};
+use tollgate_host::engine::{Limit, LimitKey, Operation, Outcome, Subject, directory};
 use tollgate_host::store::Owner;
 use tollgate_policy_core::window::Window;
 use tollgate_policy_core::{Decimal, Meter};
 
 use super::answers::{CheckedBody, DenialBody, Quota, StatusName};
-use super::audit::Act;
 use super::calls::TaskBody;
 use super::problem::{Problem, invalid};
 use super::route::{Answer, Asked, Json, Nothing};
 use super::shapes::{
     Amounts, DecimalText, Dimensions, MeterName, Time, WindowText, call, dimensions, dimensions_of,
 };
+use crate::acts::Act;
 use crate::stores::Stores;
 
 /// Whose quotas: values of dimensions, `user`, `agent` and any others.
@@ -153,7 +153,7 @@ pub struct Resource {
 
 /// `GET /v1/quotas`
 pub async fn list<S: Stores>(asked: Asked<S, Whose>) -> Result<Answer<Quotas>, Problem> {
-    let call = call(asked.parameters.dimensions.clone(), Amounts::default());
+    let call = call(asked.parameters.dimensions.clone(), Amounts::default())?;
     let checked = CheckedBody::of(asked.service.host.check(asked.tenant()?, call).await?)?;
     Ok(Quotas { quotas: checked.quotas, at: checked.at }.into())
 }
@@ -162,7 +162,7 @@ pub async fn list<S: Stores>(asked: Asked<S, Whose>) -> Result<Answer<Quotas>, P
 pub async fn of_meter<S: Stores>(asked: Asked<S, OfMeter>) -> Result<Answer<Quotas>, Problem> {
     let OfMeter { meter, dimensions } = &asked.parameters;
     let meter: Meter = meter.parse().map_err(invalid)?;
-    let call = call(dimensions.clone(), Amounts::default());
+    let call = call(dimensions.clone(), Amounts::default())?;
     let checked = CheckedBody::of(asked.service.host.check(asked.tenant()?, call).await?)?;
     let of = |quota: &Quota| quota.meter.as_ref() == Some(&meter);
     let quotas: Vec<Quota> = checked.quotas.into_iter().filter(of).collect();
@@ -266,8 +266,7 @@ pub async fn check_task<S: Stores>(
     let tenant = asked.tenant()?.clone();
     let Json(TaskOf { description, dimensions: whose }) = asked.body;
     let estimate = asked.service.estimate(&tenant, &whose, TaskBody { description })?;
-    let call =
-        Call { dimensions: dimensions(whose), quantities: estimate.clone().into_quantities() };
+    let call = call(whose, estimate.clone())?;
     let checked = CheckedBody::of(asked.service.host.check(&tenant, call).await?)?;
     let mut resources: BTreeMap<String, Resource> = BTreeMap::new();
     for quota in checked.quotas {

@@ -98,7 +98,7 @@ pub async fn start<S: Stores>(
 ) -> Result<Answer<Decided>, Problem> {
     let tenant = asked.tenant()?.clone();
     let Json(Start { key, dimensions, estimate, ttl_seconds }) = asked.body;
-    let call = call(dimensions, estimate);
+    let call = call(dimensions, estimate)?;
     let operation = Operation::Start { call, ttl_ms: ttl_ms(ttl_seconds) };
     let outcome = asked.service.host.ask(&tenant, Some(key), operation).await?;
     decided(outcome, (asked.service.clock)())

@@ -9,8 +9,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tollgate_host::engine::Call;
 use tollgate_policy_core::contract::{Dimension, Quantity};
+use tollgate_policy_core::meter::LLM_TOKENS;
 use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Decimal, Meter, Money};
+
+use super::problem::{Problem, invalid};
 
 /// Has `with` say that a decimal is a string.
 pub struct DecimalText;
@@ -94,10 +97,22 @@ impl JsonSchema for Amounts {
 }
 
 impl Amounts {
-    /// As the engine takes them.
-    pub fn into_quantities(self) -> Vec<Quantity> {
+    /// As the engine takes them. Tokens that are told by their classes alone are tokens as well: a
+    /// limit on them would be none otherwise.
+    pub fn into_quantities(mut self) -> Result<Vec<Quantity>, Problem> {
+        let tokens: MeterKey = MeterKey(LLM_TOKENS.parse().map_err(invalid)?);
+        let is_class = |own: &&MeterKey| {
+            let class = own.0.as_str().strip_prefix(LLM_TOKENS);
+            class.is_some_and(|class| class.starts_with('.'))
+        };
+        if !self.0.contains_key(&tokens) && self.0.keys().any(|own| is_class(&own)) {
+            let classes = self.0.iter().filter(|(own, _)| is_class(own));
+            let sum = classes.map(|(_, amount)| *amount);
+            let sum = sum.into_iter().try_fold(Decimal::ZERO, Decimal::checked_add);
+            self.0.insert(tokens, sum.map_err(invalid)?);
+        }
         let quantity = |(MeterKey(meter), amount)| Quantity { meter, amount };
-        self.0.into_iter().map(quantity).collect()
+        Ok(self.0.into_iter().map(quantity).collect())
     }
 
     /// Whether anything of this meter is among them.
@@ -132,8 +147,8 @@ pub fn dimensions_of(dimensions: &[Dimension]) -> Dimensions {
 }
 
 /// A call about these dimensions.
-pub fn call(about: Dimensions, amounts: Amounts) -> Call {
-    Call { dimensions: dimensions(about), quantities: amounts.into_quantities() }
+pub fn call(about: Dimensions, amounts: Amounts) -> Result<Call, Problem> {
+    Ok(Call { dimensions: dimensions(about), quantities: amounts.into_quantities()? })
 }
 
 /// An amount of money.
@@ -208,6 +223,21 @@ mod tests {
         assert_eq!(written, r#"{"llm_requests":"1","llm_tokens":"12.5"}"#);
         assert!(serde_json::from_str::<Amounts>(r#"{"LLM": 1}"#).is_err());
         assert!(serde_json::from_str::<Amounts>(r#"{"llm_tokens": "1e3x"}"#).is_err());
+    }
+
+    #[test]
+    fn tokens_are_counted_by_whatever_class_they_are_told() {
+        let told = |text: &str| {
+            let amounts: Amounts = serde_json::from_str(text).unwrap();
+            let quantities = amounts.into_quantities().unwrap();
+            let tokens = quantities.into_iter().find(|own| own.meter.as_str() == "llm_tokens");
+            tokens.map(|own| own.amount.to_string())
+        };
+        let classes = r#"{"llm_tokens.input": "1200", "llm_tokens.output": "400.5"}"#;
+        assert_eq!(told(classes).as_deref(), Some("1600.5"));
+        let both = r#"{"llm_tokens.input": "1200", "llm_tokens": "1300"}"#;
+        assert_eq!(told(both).as_deref(), Some("1300"));
+        assert_eq!(told(r#"{"llm_requests": "1"}"#), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tollgate_host::engine::{Entry, EntryKind, Operation, Outcome, Tariff};
 use tollgate_host::registry::{By, Change, Prices, TenantSettings};
 use tollgate_host::store::{Owner, Scope, Tenant};
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use super::problem::{Problem, invalid};
 use super::route::{Answer, Asked, Json, Nothing};
 use super::shapes::{DecimalText, MoneyBody};
+use crate::acts::Act;
 use crate::stores::Stores;
 
 /// A tenant that is to be served.
@@ -84,20 +86,29 @@ pub struct Credited {
 pub async fn create<S: Stores>(
     asked: Asked<S, Nothing, Json<NewTenant>>,
 ) -> Result<Answer<TenantBody>, Problem> {
-    let Json(NewTenant { name, plan, time_zone }) = asked.body;
+    let Json(NewTenant { name, plan, time_zone }) = &asked.body;
     let tenant: Tenant = name.parse().map_err(invalid)?;
-    let time_zone = time_zone.map(|zone| zone.parse()).transpose();
+    let time_zone = time_zone.as_deref().map(str::parse).transpose();
     let time_zone = time_zone.map_err(|_| Problem::invalid("`time_zone` is not a zone's name"))?;
     let registry = &asked.service.registry;
     let scope = Scope { owner: Owner::Tenant(tenant.clone()), plan: String::new() };
     let (version, bindings) = registry.bound(&scope).await?;
     if version == 0 {
         let prices = Prices::Current;
-        let settings = TenantSettings { plan, time_zone, prices, ..TenantSettings::default() };
+        let settings =
+            TenantSettings { plan: plan.clone(), time_zone, prices, ..TenantSettings::default() };
         let by = By { author: asked.caller.author(), message: "a new tenant".into() };
+        let act = Act {
+            owner: scope.owner.clone(),
+            act: "tenant.create",
+            subject: name.clone(),
+            before: Value::Null,
+            after: json!(settings),
+        };
         let change = Change::Settings(Box::new(settings));
-        registry.change(&scope, Some(0), change, &by).await?;
-    } else if (plan.is_some() && plan != bindings.tenant.plan)
+        let created = async { Ok(registry.change(&scope, Some(0), change, &by).await?) };
+        asked.act(act, created).await?;
+    } else if (plan.is_some() && *plan != bindings.tenant.plan)
         || (time_zone.is_some() && time_zone != bindings.tenant.time_zone)
     {
         return Err(Problem::conflict(
@@ -121,18 +132,27 @@ pub async fn credit<S: Stores>(
     asked: Asked<S, Nothing, Json<Credit>>,
 ) -> Result<Answer<Credited>, Problem> {
     let tenant = asked.tenant()?.clone();
-    let Json(Credit { key, amount, currency, kind, reason }) = asked.body;
+    let Json(Credit { key, amount, currency, kind, reason }) = &asked.body;
     let kind = match kind {
         CreditKind::Credit => EntryKind::Credit,
         CreditKind::Adjustment => EntryKind::Adjustment,
         CreditKind::Refund => EntryKind::Refund,
     };
-    let money = Money::new(amount, currency.parse().map_err(invalid)?);
-    let entry = Entry { account: Tariff::Cost, kind, money, reason };
-    match asked.service.host.ask(&tenant, Some(key), Operation::Book { entry }).await? {
-        Outcome::Booked { entry, balance } => {
-            Ok(Credited { entry, balance: balance.into() }.into())
+    let money = Money::new(*amount, currency.parse().map_err(invalid)?);
+    let entry = Entry { account: Tariff::Cost, kind, money, reason: reason.clone() };
+    let act = Act {
+        owner: Owner::Tenant(tenant.clone()),
+        act: "ledger.book",
+        subject: key.clone(),
+        before: Value::Null,
+        after: json!(entry),
+    };
+    let booked = async {
+        let key = Some(key.clone());
+        match asked.service.host.ask(&tenant, key, Operation::Book { entry }).await? {
+            Outcome::Booked { entry, balance } => Ok(Credited { entry, balance: balance.into() }),
+            _ => Err(Problem::unavailable("the host is going down")),
         }
-        _ => Err(Problem::unavailable("the host is going down")),
-    }
+    };
+    Ok(asked.act(act, booked).await?.into())
 }

@@ -3,13 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tollgate_host::store::{Owner, Tenant, TokenRow};
+use tollgate_host::store::{Tenant, TokenRow};
 
-use super::audit::Act;
 use super::problem::{Problem, invalid};
 use super::route::{Answer, Asked, Json, Nothing};
 use super::shapes::Time;
 use crate::access::{Role, Token};
+use crate::acts::Act;
 use crate::stores::Stores;
 use crate::token::{New, NotMade, create};
 
@@ -70,11 +70,10 @@ pub async fn make<S: Stores>(
 ) -> Result<Answer<Made>, Problem> {
     let Json(NewToken { name, role, tenant, ttl_seconds }) = &asked.body;
     let tenant: Option<Tenant> = tenant.as_deref().map(str::parse).transpose().map_err(invalid)?;
-    let owner = tenant.clone().map_or(Owner::Platform, Owner::Tenant);
     let ttl_ms = ttl_seconds.map(|seconds| i64::from(seconds).saturating_mul(1_000));
     let new = New { name: name.clone(), role: *role, tenant, ttl_ms };
     let act = Act {
-        owner,
+        owner: new.owner(),
         act: "token.create",
         subject: name.clone(),
         before: Value::Null,

@@ -72,7 +72,7 @@ pub struct Voided {
 impl Used {
     fn report(self) -> Result<Report, Problem> {
         let Self { dimensions: about, run, amounts, latency_ms, used_at } = self;
-        let mut call = super::shapes::call(in_run(about, run)?, amounts);
+        let mut call = super::shapes::call(in_run(about, run)?, amounts)?;
         call.quantities.extend(latency_ms.map(latency).transpose()?);
         Ok(Report { call, used_at: used_at.map(|Time(at)| at) })
     }
