@@ -18,6 +18,9 @@ pub enum Bench {
     Reserve(Output),
     /// Decisions judged again, changes that hosts see, and many tenants made ready
     Policies(Output),
+    /// The service over HTTP, at 5,000 requests a second and as fast as it goes, beside a transaction
+    /// for each behind a server of its own
+    Http(Output),
 }
 
 #[derive(Args)]
@@ -43,6 +46,10 @@ pub fn run(bench: &Bench) -> Result<()> {
             setup::postgres()?;
             policies(arguments.json)
         }
+        Bench::Http(arguments) => {
+            setup::postgres()?;
+            http(arguments.json)
+        }
     }
 }
 
@@ -66,6 +73,34 @@ const MOVES: [(&str, &str); 6] = [
     ("p99_swapping_ms", "the same with ten swaps a second"),
     ("ready_ms", "1,000 tenants on 100 components ready, warm, in ms"),
 ];
+
+/// The same of the service over HTTP.
+const REQUESTS: [(&str, &str); 17] = [
+    ("offered_per_s", "requests offered, a second"),
+    ("served_per_s", "requests served, a second"),
+    ("p50_ms", "from when a request was due until its answer, median in ms"),
+    ("p95_ms", "the same, 95th percentile in ms"),
+    ("p99_ms", "the same, 99th percentile in ms"),
+    ("max_ms", "the same, longest in ms"),
+    ("errors", "requests that were not served"),
+    ("memory_mb_at_10", "the service's memory after a tenth of the time, in MB"),
+    ("memory_mb_at_50", "the same after half of it"),
+    ("memory_mb_at_100", "the same at the end"),
+    ("processors_client", "processors that the clients took"),
+    ("processors_service", "processors that the service took"),
+    ("processors_postgres", "processors that Postgres took"),
+    ("most_per_s", "requests as fast as they go, a second, median"),
+    ("most_p99_ms", "the same, 99th percentile in ms, median"),
+    ("transaction_per_s", "a transaction for each, a second, median"),
+    ("transaction_p99_ms", "the same, 99th percentile in ms, median"),
+];
+
+fn http(json: bool) -> Result<()> {
+    let Some(figures) = tell("http", &REQUESTS, json)? else { return Ok(()) };
+    let ratio = &figures["most_to_transaction"];
+    println!("{:>12}  as a multiple of a transaction for each", ratio.to_string());
+    Ok(())
+}
 
 fn policies(json: bool) -> Result<()> {
     tell("policies", &MOVES, json).map(drop)

@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
+use tollgate_benchmarks::transactions::{TRANSACTIONS, Transactions};
 use tollgate_benchmarks::{Run, call, measure, paced, quantities, quota_settings, random, tenant};
 use tollgate_host::engine::{Binding, Host, Setup};
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
 use tollgate_host::store::{Durability, PostgresStore, Store, Tenant};
 use tollgate_tests::postgres::Cluster;
-use uuid::Uuid;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,7 +29,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// So many callers wait for an answer at a time.
 const CALLERS: usize = 1_024;
 const TENANTS: usize = 10_000;
-const TRANSACTIONS: usize = 16;
+/// Those of [`quota_settings`].
+const COUNTERS: i64 = 12;
 const TTL: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
@@ -209,64 +210,11 @@ async fn meet(host: Host, tenant: Tenant) {
 /// The same rows, each reservation in a transaction of its own, as one would write it by hand;
 /// nothing is judged.
 async fn transactions(options: &PgConnectOptions) -> Run {
-    // The tables are those of the store.
-    store(options).await.create(&[tenant(0)]).await.unwrap();
-    let pool = PgPoolOptions::new().max_connections(TRANSACTIONS as u32);
-    let pool = pool.connect_with(options.clone()).await.unwrap();
+    let by_hand = Transactions::connect(options, &[tenant(0)], COUNTERS).await;
     let asked = move |_| {
-        let pool = pool.clone();
+        let by_hand = by_hand.clone();
         async move {
-            let mut transaction = pool.begin().await.unwrap();
-            let (version,): (i64,) =
-                sqlx::query_as("SELECT version FROM head WHERE tenant_id = 'tenant-0' FOR UPDATE")
-                    .fetch_one(&mut *transaction)
-                    .await
-                    .unwrap();
-            let _totals: Option<String> = sqlx::query_scalar(
-                "SELECT totals::text FROM latest WHERE tenant_id = 'tenant-0' \
-                 AND per = '[\"user\"]' AND dimension_values = '[\"ana\"]'",
-            )
-            .fetch_optional(&mut *transaction)
-            .await
-            .unwrap();
-            let (id, body) = (Uuid::from_u128(random()), vec![7_u8; 600]);
-            let total = |counter: i64| format!("[{},1764547200000,0,{version}]", counter << 56);
-            let totals: Vec<String> = (0..12).map(total).collect();
-            let totals = format!("[{}]", totals.join(","));
-            sqlx::query(
-                "INSERT INTO batch (tenant_id, at, version, stamp, allowed, denied, body) \
-                 VALUES ('tenant-0', $1, $1, 0, ARRAY[$2], '{}', $3)",
-            )
-            .bind(version)
-            .bind(id)
-            .bind(&body)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-            sqlx::query(
-                "INSERT INTO hold (tenant_id, id, expires_at, body) VALUES ('tenant-0', $1, $2, $3)",
-            )
-            .bind(id)
-            .bind(version)
-            .bind(&body)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-            sqlx::query(
-                "INSERT INTO latest (tenant_id, per, dimension_values, version, totals) \
-                 VALUES ('tenant-0', '[\"user\"]', '[\"ana\"]', $1, $2::json) \
-                 ON CONFLICT (tenant_id, per, dimension_values) DO UPDATE SET totals = excluded.totals",
-            )
-            .bind(version)
-            .bind(&totals)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-            sqlx::query("UPDATE head SET version = version + 1 WHERE tenant_id = 'tenant-0'")
-                .execute(&mut *transaction)
-                .await
-                .unwrap();
-            transaction.commit().await.unwrap();
+            by_hand.reserve("tenant-0").await;
         }
     };
     measure(TRANSACTIONS, asked).await

@@ -123,7 +123,7 @@ async fn take<S: Stores>(
         return Err(Problem::forbidden(words));
     }
     let tenant = tenant(&caller, headers)?;
-    let limit = service.limits.body_bytes;
+    let limit = route.body_bytes.unwrap_or(service.limits.body_bytes);
     let (mut parts, body) = request.with_limited_body().into_parts();
     let parameters = parameters(&mut parts).await?;
     let in_time = Duration::from_secs(service.limits.arrival_seconds);

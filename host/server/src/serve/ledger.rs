@@ -47,8 +47,8 @@ pub struct EntryBody {
     #[serde(flatten)]
     pub money: MoneyBody,
     /// In words, where a person booked it.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When it was booked.
     pub at: Time,
 }
@@ -81,6 +81,7 @@ pub async fn list<S: Stores>(asked: Asked<S, Which>) -> Result<Answer<Entries>, 
 impl EntryBody {
     fn of(place: Place, line: Line) -> Self {
         let Line { id, usage, account, kind, money, reason, .. } = line;
+        let reason = (!reason.is_empty()).then_some(reason);
         Self { id, usage, account, kind, money: money.into(), reason, at: Time(place.at) }
     }
 }

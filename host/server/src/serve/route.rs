@@ -32,6 +32,8 @@ pub struct Route<S> {
     /// What it does, in a few words.
     pub summary: &'static str,
     pub shape: Shape,
+    /// The longest that a body may be, in bytes; none: as the settings say.
+    pub body_bytes: Option<usize>,
     serve: Serve<S>,
 }
 
@@ -255,7 +257,12 @@ impl<S: Send + Sync + 'static> Route<S> {
             answer_type: A::MEDIA_TYPE,
             status,
         };
-        Self { method, path, roles, summary, shape, serve }
+        Self { method, path, roles, summary, shape, body_bytes: None, serve }
+    }
+
+    /// The same with bodies of so many bytes.
+    pub fn taking(self, body_bytes: usize) -> Self {
+        Self { body_bytes: Some(body_bytes), ..self }
     }
 
     /// Reads the request and answers it.

@@ -26,6 +26,9 @@ const LOOKERS: &[Role] = &[Role::Admin, Role::Operator, Role::Tenant, Role::Read
 /// Those who see to it that all is well.
 const WATCHERS: &[Role] = &[Role::Admin, Role::Operator, Role::Read];
 
+/// The largest component that any settings let in.
+const COMPONENT_BYTES: usize = 32 << 20;
+
 /// All of them.
 pub fn routes<S: Stores>() -> Vec<Route<S>> {
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
@@ -230,7 +233,8 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             DECIDERS,
             "A component is let in with its settings: it becomes the policy's next revision.",
             policies::push,
-        ),
+        )
+        .taking(COMPONENT_BYTES),
         Route::new(
             post.clone(),
             "/v1/revisions",

@@ -62,6 +62,7 @@ impl JsonSchema for WindowText {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
+            "pattern": "^(request|calendar:.+|rolling:[0-9]+|lifetime|in-flight|level)$",
             "description": "`request`, `calendar:PERIOD`, `rolling:SECONDS`, `lifetime`, `in-flight` or `level`",
             "examples": ["calendar:month", "rolling:18000"],
         })
