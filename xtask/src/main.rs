@@ -5,6 +5,7 @@
 mod audit;
 mod bench;
 mod demo;
+mod document;
 mod setup;
 mod soak;
 mod test;
@@ -71,9 +72,11 @@ fn workspace() -> PathBuf {
     xtask.parent().unwrap_or(xtask).to_owned()
 }
 
-/// Says what is run, and runs it.
+/// Says what is run, and runs it, in the workspace's folder unless it is told another one.
 fn run(command: &mut Command) -> Result<()> {
-    command.current_dir(workspace());
+    if command.get_current_dir().is_none() {
+        command.current_dir(workspace());
+    }
     let words: Vec<_> = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|word| word.to_string_lossy())

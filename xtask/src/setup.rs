@@ -1,7 +1,7 @@
 //! What a fresh machine lacks beside Rust itself.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -48,22 +48,27 @@ pub fn postgres() -> Result<()> {
     if has_postgres() {
         return Ok(());
     }
-    eprintln!("postgres is missing: installing the package `postgresql`");
-    let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
-    let apt = |arguments: &[&str]| {
-        let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
-        if !root {
-            command.arg("apt-get");
-        }
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        run(&mut command)
-    };
-    apt(&["update", "--quiet"])?;
-    apt(&["install", "--quiet", "--yes", "--no-install-recommends", "postgresql"])?;
+    install(&["postgresql"])?;
     if !has_postgres() {
         bail!("postgres is still missing: install its server programs below `/usr/lib/postgresql`");
     }
     Ok(())
+}
+
+/// Installs packages of Debian's.
+fn install(packages: &[&str]) -> Result<()> {
+    eprintln!("installing the packages `{}`", packages.join("`, `"));
+    let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+    let apt = |arguments: &[&str], packages: &[&str]| {
+        let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
+        if !root {
+            command.arg("apt-get");
+        }
+        command.args(arguments).args(packages).env("DEBIAN_FRONTEND", "noninteractive");
+        run(&mut command)
+    };
+    apt(&["update", "--quiet"], &[])?;
+    apt(&["install", "--quiet", "--yes", "--no-install-recommends"], packages)
 }
 
 fn has_postgres() -> bool {
@@ -96,4 +101,25 @@ pub fn guests() -> Result<()> {
         println!("{}", to.display());
     }
     Ok(())
+}
+
+/// What asks the API whatever its document allows.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
+/// Installs it in a folder of its own, and tells where it is.
+pub fn schemathesis() -> Result<PathBuf> {
+    let home = workspace().join("target/schemathesis");
+    let (program, installed) = (home.join("bin/schemathesis"), home.join("installed"));
+    if fs::read_to_string(&installed).is_ok_and(|version| version == SCHEMATHESIS) {
+        return Ok(program);
+    }
+    eprintln!("`{SCHEMATHESIS}` is missing: installing it");
+    let make = || run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
+    if make().is_err() {
+        install(&["python3", "python3-venv"])?;
+        make()?;
+    }
+    run(Command::new(home.join("bin/pip")).args(["install", "--quiet", SCHEMATHESIS]))?;
+    fs::write(&installed, SCHEMATHESIS).context("cannot write what was installed")?;
+    Ok(program)
 }

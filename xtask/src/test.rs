@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{BENCHMARKS, cargo, demo, run as step, setup};
+use crate::{BENCHMARKS, cargo, demo, document, run as step, setup};
 
 /// Runs them, the quick ones first.
 pub fn run() -> Result<()> {
@@ -31,6 +31,7 @@ pub fn run() -> Result<()> {
             .env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
     demo::run(demo::Profile::Dev)?;
+    document::run()?;
     dependencies()
 }
 

@@ -6,6 +6,7 @@ mod conformance;
 mod keeping;
 mod months;
 mod plans;
+mod readers;
 mod registry;
 
 use std::sync::Arc;

@@ -151,6 +151,11 @@ pub async fn reserve<S: Stores>(
     };
     let outcome = asked.service.host.ask(&tenant, Some(key), operation).await?;
     asked.service.metrics.decided(!matches!(outcome, Outcome::Denied(_)));
+    if let Outcome::Reserved(reserved) = &outcome {
+        let span = tracing::Span::current();
+        span.record("tollgate.tenant", tenant.as_str());
+        span.record("tollgate.decision", tracing::field::display(reserved.id));
+    }
     decided(outcome, (asked.service.clock)())
 }
 

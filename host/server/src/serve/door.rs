@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::extract::{RawPathParams, Request};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{RequestExt, RequestPartsExt};
 use tollgate_host::store::{AccessStore, Clock, Tenant};
@@ -123,6 +123,12 @@ async fn take<S: Stores>(
         return Err(Problem::forbidden(words));
     }
     let tenant = tenant(&caller, headers)?;
+    let is_packed = |own: &HeaderValue| own != "identity";
+    if headers.get(CONTENT_ENCODING).is_some_and(is_packed) {
+        let (status, words) =
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body as it is, unpacked");
+        return Err(Problem::new(status, "unsupported_media_type", words));
+    }
     let limit = route.body_bytes.unwrap_or(service.limits.body_bytes);
     let (mut parts, body) = request.with_limited_body().into_parts();
     let parameters = parameters(&mut parts).await?;

@@ -20,6 +20,7 @@ mod routes;
 mod runs;
 mod shapes;
 mod stream;
+mod telemetry;
 mod tenants;
 mod tokens;
 mod usage;
@@ -41,6 +42,7 @@ use tollgate_host::engine::{BindingMode, Failing, Host, Random};
 use tollgate_host::registry::{Bound, By, Change, Registry, RegistryError, Upload};
 use tollgate_host::sandbox::Limits as PolicyLimits;
 use tollgate_host::store::{Clock, Owner, Scope};
+use tracing::Instrument;
 
 use crate::access::{Role, Token};
 use crate::components;
@@ -73,6 +75,9 @@ pub struct Arguments {
         default_value = "127.0.0.1:8080"
     )]
     listen: String,
+    /// A collector's address for traces over OTLP, `http://localhost:4318/v1/traces`
+    #[arg(long, env = "TOLLGATE_OTLP", value_name = "URL")]
+    otlp: Option<String>,
     #[command(flatten)]
     limits: Limits,
 }
@@ -92,8 +97,8 @@ pub struct Limits {
     /// The longest header of a request
     #[arg(long, env = "TOLLGATE_HEADER_BYTES", default_value_t = 16 << 10)]
     pub header_bytes: usize,
-    /// How long a request may take to arrive
-    #[arg(long, env = "TOLLGATE_ARRIVAL_SECONDS", default_value_t = 10)]
+    /// How long a request may take to arrive, and a connection be silent
+    #[arg(long, env = "TOLLGATE_ARRIVAL_SECONDS", default_value_t = 30)]
     pub arrival_seconds: u64,
     /// How long requests under way have to end when the service stops
     #[arg(long, env = "TOLLGATE_STOP_SECONDS", default_value_t = 25)]
@@ -118,14 +123,8 @@ pub struct Service<S> {
 
 /// Serves until it is told to stop.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("TOLLGATE_LOG")
-                .unwrap_or_else(|_| "info".into()),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    // It ends last, after the runtime, with all that is to be told.
+    let _telemetry = telemetry::begin(arguments.otlp.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match StoreUrl::open(Some(&arguments.store), wall_clock()).await? {
@@ -237,9 +236,20 @@ fn router<S: Stores>(service: Arc<Service<S>>) -> Router {
                     let words = "too much is asked just now: come again";
                     return Problem::unavailable(words).into_response();
                 };
-                let began = Instant::now();
-                let response = door::enter(service, &route, request).await;
-                let (method, status) = (route.method.as_str(), response.status());
+                let (began, method) = (Instant::now(), route.method.as_str());
+                let span = tracing::debug_span!(
+                    target: telemetry::TRACED,
+                    "request",
+                    otel.kind = "server",
+                    http.request.method = method,
+                    http.route = route.path,
+                    http.response.status_code = tracing::field::Empty,
+                    tollgate.tenant = tracing::field::Empty,
+                    tollgate.decision = tracing::field::Empty,
+                );
+                let response = door::enter(service, &route, request).instrument(span.clone()).await;
+                let status = response.status();
+                span.record("http.response.status_code", status.as_u16());
                 waiting.metrics.answered(method, route.path, status, began.elapsed());
                 response
             }

@@ -117,6 +117,7 @@ impl PostgresStore {
             ("ledger", include_str!("0001_ledger.sql")),
             ("registry", include_str!("0002_registry.sql")),
             ("access", include_str!("0003_access.sql")),
+            ("readers", include_str!("0004_readers.sql")),
         ])
         .run(&mut session)
         .await
