@@ -1,11 +1,14 @@
 //! Services under test: processes of their own, on a file or on Postgres.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Method, Response, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value as Json, json};
@@ -28,6 +31,8 @@ pub struct Server {
     pub url: String,
     /// What it said at its start.
     pub said: Vec<String>,
+    /// All that it says; told when it ends.
+    words: Vec<JoinHandle<String>>,
 }
 
 impl House {
@@ -72,19 +77,42 @@ impl House {
     }
 
     pub fn serve_with(&self, arguments: &[&str]) -> Server {
+        self.start(arguments, "warn", Stdio::inherit())
+    }
+
+    /// One that says all it can, and is heard.
+    pub fn serve_aloud(&self) -> Server {
+        self.start(&[], "trace", Stdio::piped())
+    }
+
+    fn start(&self, arguments: &[&str], level: &str, stderr: Stdio) -> Server {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.args(arguments).env("TOLLGATE_LOG", "warn");
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("a service");
+        command.args(arguments).env("TOLLGATE_LOG", level).stdout(Stdio::piped()).stderr(stderr);
+        let mut child = command.spawn().expect("a service");
         let lines = BufReader::new(child.stdout.take().expect("its words")).lines();
         let (tell, told) = mpsc::channel();
-        std::thread::spawn(move || {
-            lines.map_while(Result::ok).try_for_each(|line| tell.send(line))
-        });
+        let mut words = vec![std::thread::spawn(move || {
+            let mut all = String::new();
+            for line in lines.map_while(Result::ok) {
+                all.push_str(&line);
+                all.push('\n');
+                // Once it serves nobody waits for a line.
+                let _ = tell.send(line);
+            }
+            all
+        })];
+        if let Some(mut stderr) = child.stderr.take() {
+            words.push(std::thread::spawn(move || {
+                let mut all = Vec::new();
+                stderr.read_to_end(&mut all).expect("its words");
+                String::from_utf8_lossy(&all).into_owned()
+            }));
+        }
         let mut said = Vec::new();
         loop {
             let line = told.recv_timeout(SERVING).expect("it serves");
             if let Some(url) = line.strip_prefix("listening on ") {
-                return Server { child, url: url.to_owned(), said };
+                return Server { child, url: url.to_owned(), said, words };
             }
             said.push(line);
         }
@@ -114,6 +142,22 @@ impl Server {
     pub fn stop(mut self) -> bool {
         self.signal(Signal::TERM);
         self.child.wait().expect("an end").success()
+    }
+
+    /// The same: all that it ever said.
+    pub fn stop_and_tell(mut self) -> String {
+        self.signal(Signal::TERM);
+        assert!(self.child.wait().expect("an end").success());
+        let words = std::mem::take(&mut self.words).into_iter();
+        words.map(|words| words.join().expect("its words")).collect()
+    }
+
+    /// A connection on which nothing was said yet.
+    pub fn connect(&self) -> TcpStream {
+        let address = self.url.strip_prefix("http://").expect("an address");
+        let stream = TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(SERVING)).expect("a timeout");
+        stream
     }
 
     pub fn kill(mut self) {
@@ -170,6 +214,13 @@ impl Caller {
         answer
     }
 
+    /// Somebody with a token that this caller makes.
+    pub async fn admit(&self, role: &str, tenant: Option<&str>) -> Self {
+        let body = json!({ "name": role, "role": role, "tenant": tenant });
+        let made = self.done(Method::POST, "/v1/tokens", Some(body)).await;
+        Self { token: made["token"].as_str().expect("a token").to_owned(), ..self.clone() }
+    }
+
     pub async fn reserve(&self, key: &str, tokens: u32) -> Json {
         let body = json!({
             "key": key,
@@ -190,6 +241,33 @@ pub async fn read(answer: Response) -> (StatusCode, Json) {
             .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&bytes)))
     };
     (status, body)
+}
+
+/// Whether it is a problem of this status, as all of them are told.
+pub async fn is_problem(answer: Response, status: StatusCode, about: &str) -> Json {
+    assert_eq!(answer.status(), status, "{about}");
+    assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json", "{about}");
+    let (_, problem) = read(answer).await;
+    assert_eq!(problem["status"], status.as_u16(), "{about}: {problem}");
+    problem
+}
+
+/// Whoever looks after it all, and two tenants that decide for themselves.
+pub struct Town {
+    pub admin: Caller,
+    pub acme: Caller,
+    pub rival: Caller,
+}
+
+/// The town of a service that started for the first time.
+pub async fn town(server: &Server) -> Town {
+    let admin = server.client(server.first_token());
+    for name in ["acme", "rival"] {
+        admin.done(Method::POST, "/v1/tenants", Some(json!({ "name": name }))).await;
+    }
+    let acme = admin.admit("tenant", Some("acme")).await;
+    let rival = admin.admit("tenant", Some("rival")).await;
+    Town { admin, acme, rival }
 }
 
 /// A tenant `acme` that may make so many requests a day in all, and a caller that reports for it.
@@ -216,4 +294,58 @@ pub async fn limited(house: &House, server: &Server, requests: u32) -> Caller {
     ]);
     house.run(&["policy", "bind", "calls", "--tenant", "acme", "--store", &house.store]);
     server.client(&house.token("ingest", Some("acme")))
+}
+
+/// What is answered to these bytes until the connection is closed.
+pub fn told(server: &Server, bytes: &[u8]) -> String {
+    let mut stream = server.connect();
+    // Who sends too much may be cut off in the middle of it.
+    let _ = stream.write_all(bytes);
+    rest(stream)
+}
+
+/// What comes until the connection is closed.
+pub fn rest(mut stream: TcpStream) -> String {
+    let (mut all, mut some) = (Vec::new(), [0; 4_096]);
+    loop {
+        match stream.read(&mut some) {
+            Ok(0) => break,
+            Ok(count) => all.extend_from_slice(&some[..count]),
+            Err(error) if is_silence(&error) => panic!("it is neither answered nor cut off"),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// How often a drip falls, and how many are far too many.
+const DRIP: Duration = Duration::from_millis(50);
+const DRIPS: usize = 400;
+
+/// Sends a space now and then, until it is cut off: what it was told.
+pub fn drip(mut stream: TcpStream) -> String {
+    let (mut all, mut some) = (Vec::new(), [0; 4_096]);
+    stream.set_read_timeout(Some(DRIP)).expect("a timeout");
+    for _ in 0..DRIPS {
+        match stream.write_all(b" ").and_then(|()| stream.read(&mut some)) {
+            Ok(count) if count > 0 => all.extend_from_slice(&some[..count]),
+            Err(error) if is_silence(&error) => {}
+            _ => return String::from_utf8_lossy(&all).into_owned(),
+        }
+    }
+    panic!("it may go on for ever");
+}
+
+/// Nothing came in the time that a connection waits.
+pub fn is_silence(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// The head of a request after whose answer the connection is closed.
+pub fn head(caller: &Caller, line: &str, more: &str) -> String {
+    let authorization = format!("authorization: Bearer {}", caller.token);
+    format!(
+        "{line} HTTP/1.1\r\nhost: tollgate\r\nconnection: close\r\n{authorization}\r\n\
+         content-type: application/json\r\n{more}\r\n\r\n"
+    )
 }

@@ -43,6 +43,10 @@ impl Current {
         Ok(())
     }
 
+    pub fn moved(&self) -> i64 {
+        self.moved
+    }
+
     /// The tenants for whom something is bound now that was not when this was last asked.
     pub fn take_changed(&mut self) -> BTreeSet<Tenant> {
         std::mem::take(&mut self.changed)

@@ -35,6 +35,11 @@ impl<S: Store + RegistryStore> Registry<S> {
         Ok(())
     }
 
+    /// The number of what was bound last, as of when this was last looked at.
+    pub async fn moved(&self) -> i64 {
+        self.0.current.lock().await.moved()
+    }
+
     /// Serves every tenant for which something was bound since the last time with what is bound
     /// now. One whose policies do not load is judged as before, and named among the troubles.
     pub async fn bring(&self, host: &Host) -> Result<(), RegistryError> {

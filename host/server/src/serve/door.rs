@@ -145,6 +145,9 @@ async fn parameters(parts: &mut Parts) -> Result<String, Problem> {
     let path: Vec<(&str, &str)> = path.iter().collect();
     let path = serde_html_form::to_string(path).unwrap_or_default();
     let query = parts.uri.query().unwrap_or_default();
+    if path.contains("%00") || query.contains("%00") {
+        return Err(Problem::invalid("the address holds a NUL: leave it out"));
+    }
     Ok(match (path.is_empty(), query.is_empty()) {
         (true, _) => query.to_owned(),
         (false, true) => path,

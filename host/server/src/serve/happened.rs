@@ -9,7 +9,6 @@ use tollgate_host::engine::{DecisionRecord, Used, usages};
 use tollgate_host::registry::{Decided, KnownSetups};
 use tollgate_host::store::{BatchKey, BindingSetRow, Owner, Place, Tenant};
 use tollgate_policy_core::contract::Dimension;
-use tollgate_policy_core::window::Instant;
 
 use super::Service;
 use super::answers::{Decision, DenialBody};
@@ -67,9 +66,17 @@ impl Kind {
 }
 
 impl Cursor {
-    /// All that happens from an instant on.
-    fn from(at: Instant, moved: i64) -> Self {
-        Self { decided: BatchKey::before(at), used: Place::before(at), moved }
+    /// All that happens from now on.
+    pub async fn now<S: Stores>(service: &Service<S>) -> Result<Self, Problem> {
+        let at = service.registry.store().now().await?;
+        let moved = service.registry.moved().await;
+        Ok(Self { decided: BatchKey::before(at), used: Place::before(at), moved })
+    }
+
+    /// Where whoever follows for others begins: decisions that are not told yet are told by it.
+    pub fn for_all(self) -> Self {
+        let at = self.decided.at.saturating_sub(BEHIND_MS);
+        Self { decided: BatchKey::before(at), ..self }
     }
 }
 
@@ -107,55 +114,54 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// From a cursor on, or from now on.
-    pub async fn begin<S: Stores>(
-        service: &Service<S>,
-        tenant: Tenant,
-        cursor: Option<Cursor>,
-    ) -> Result<Self, Problem> {
-        let cursor = match cursor {
-            Some(cursor) => cursor,
-            None => {
-                let store = service.registry.store();
-                let moved = store.bound_since(0).await?.last().map_or(0, |row| row.moved);
-                Cursor::from(store.now().await?, moved)
-            }
-        };
-        Ok(Self { tenant, cursor, known: KnownSetups::default() })
+    /// From a cursor on.
+    pub fn from(tenant: Tenant, cursor: Cursor) -> Self {
+        Self { tenant, cursor, known: KnownSetups::default() }
     }
 
-    /// What happened since: a page. None: nothing, so far.
+    /// What happened since: a page. Nothing: that was all, so far. Dropped while it waits, it has taken
+    /// nothing.
     pub async fn next<S: Stores>(
         &mut self,
         service: &Service<S>,
     ) -> Result<Vec<Happened>, Problem> {
+        loop {
+            let before = self.cursor;
+            let all = self.page(service).await?;
+            // Much may happen that nobody is told of.
+            if !all.is_empty() || self.cursor == before {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn page<S: Stores>(&mut self, service: &Service<S>) -> Result<Vec<Happened>, Problem> {
         let mut all = Vec::new();
         let (store, registry) = (&**service.registry.store(), &service.registry);
         let until = store.now().await?.saturating_sub(BEHIND_MS);
-        let (tenant, known) = (&self.tenant, &mut self.known);
-        let page = registry.decided(tenant, self.cursor.decided, PAGE, known).await?;
+        let (tenant, mut cursor) = (&self.tenant, self.cursor);
+        let page = registry.decided(tenant, cursor.decided, PAGE, &mut self.known).await?;
         for (key, decided) in page.into_iter().take_while(|(key, _)| key.at <= until) {
             let decisions = decided.map(|Decided { decisions, .. }| decisions).unwrap_or_default();
-            let count = decisions.len();
-            for (number, decision) in decisions.iter().enumerate() {
-                if number + 1 == count {
-                    self.cursor.decided = key;
-                }
-                all.push(Happened::decision(self.cursor, decision));
+            if let Some((last, others)) = decisions.split_last() {
+                all.extend(others.iter().map(|own| Happened::decision(cursor, own)));
+                cursor.decided = key;
+                all.push(Happened::decision(cursor, last));
             }
-            self.cursor.decided = key;
+            cursor.decided = key;
         }
-        for (place, used) in usages(store, tenant, self.cursor.used, PAGE).await? {
-            self.cursor.used = place;
-            all.extend(used.map(|used| Happened::usage(self.cursor, &used)));
+        for (place, used) in usages(store, tenant, cursor.used, PAGE).await? {
+            cursor.used = place;
+            all.extend(used.map(|used| Happened::usage(cursor, &used)));
         }
-        for row in store.bound_since(self.cursor.moved).await? {
-            self.cursor.moved = row.moved;
+        for row in store.bound_since(cursor.moved).await? {
+            cursor.moved = row.moved;
             let own = Owner::Tenant(tenant.clone());
             if row.scope.owner == Owner::Platform || row.scope.owner == own {
-                all.push(Happened::policies(self.cursor, &row));
+                all.push(Happened::policies(cursor, &row));
             }
         }
+        self.cursor = cursor;
         Ok(all)
     }
 }

@@ -1,17 +1,22 @@
 //! Connections: so many at a time, none that takes for ever to ask, and none cut off in the middle of
 //! an answer when the service stops.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Limits;
 
@@ -20,6 +25,29 @@ const HEADER_BYTES_MIN: usize = 8 << 10;
 
 /// How long to wait where no connection can be taken, for want of files perhaps.
 const AGAIN: Duration = Duration::from_millis(50);
+
+/// A connection's place among those that may be open. Whoever takes a connection over takes it along.
+#[derive(Clone)]
+pub struct Place(
+    #[allow(dead_code, reason = "it is given back when dropped")] Arc<OwnedSemaphorePermit>,
+);
+
+/// Has each request know its connection's place.
+struct Placed {
+    router: TowerToHyperService<Router>,
+    place: Place,
+}
+
+impl Service<Request<Incoming>> for Placed {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.place.clone());
+        self.router.call(request)
+    }
+}
 
 /// Serves until the service stops, and until what is under way then has ended.
 pub async fn serve(
@@ -44,9 +72,11 @@ pub async fn serve(
         };
         let (stream, place) = tokio::select! {
             _ = stopping.wait_for(|stops| *stops) => break,
-            (accepted, place) = taken => match accepted {
-                Ok((stream, _)) => (stream, place),
-                Err(error) => {
+            (accepted, place) = taken => match (accepted, place) {
+                (Ok((stream, _)), Ok(place)) => (stream, Place(Arc::new(place))),
+                // The semaphore is never closed.
+                (Ok(_), Err(_)) => break,
+                (Err(error), _) => {
                     tracing::warn!(%error, "a connection was not taken");
                     tokio::time::sleep(AGAIN).await;
                     continue;
@@ -55,7 +85,8 @@ pub async fn serve(
         };
         // An answer is one small write, which waits for nothing.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let router = TowerToHyperService::new(router.clone());
+        let service = Placed { router, place: place.clone() };
         let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut stopping = stopping.clone();
         tokio::spawn(async move {

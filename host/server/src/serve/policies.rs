@@ -110,9 +110,9 @@ pub struct BoundBody {
 
 /// What becomes of what is bound.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "serde_json::Map<String, Value>")]
 pub struct Rebind {
-    #[serde(flatten)]
+    #[schemars(flatten)]
     pub change: ChangeBody,
     /// Only if this version is bound.
     pub expect: Option<i64>,
@@ -121,9 +121,21 @@ pub struct Rebind {
     pub message: String,
 }
 
+impl TryFrom<serde_json::Map<String, Value>> for Rebind {
+    type Error = serde_json::Error;
+
+    /// What is said beside the change is taken out first, so that nothing else is overlooked in it.
+    fn try_from(mut body: serde_json::Map<String, Value>) -> serde_json::Result<Self> {
+        let expect = serde_json::from_value(body.remove("expect").unwrap_or_default())?;
+        let message = body.remove("message").map(serde_json::from_value).transpose()?;
+        let change = serde_json::from_value(Value::Object(body))?;
+        Ok(Self { change, expect, message: message.unwrap_or_default() })
+    }
+}
+
 /// How what is bound changes.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case", tag = "do")]
+#[serde(rename_all = "snake_case", tag = "do", deny_unknown_fields)]
 pub enum ChangeBody {
     /// A revision is bound, in the place of the policy's other one, or last.
     Bind {

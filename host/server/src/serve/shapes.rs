@@ -3,9 +3,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tollgate_host::engine::Call;
 use tollgate_policy_core::contract::{Dimension, Quantity};
@@ -69,10 +72,40 @@ impl JsonSchema for WindowText {
     }
 }
 
+/// A map in which nothing is said twice: of two words for the same, nobody knows which one was meant.
+fn unique<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord,
+    V: Deserialize<'de>,
+{
+    struct Unique<K, V>(PhantomData<(K, V)>);
+
+    impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Visitor<'de> for Unique<K, V> {
+        type Value = BTreeMap<K, V>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some((key, value)) = entries.next_entry()? {
+                if map.insert(key, value).is_some() {
+                    return Err(de::Error::custom("the same name is said twice"));
+                }
+            }
+            Ok(map)
+        }
+    }
+
+    deserializer.deserialize_map(Unique(PhantomData))
+}
+
 /// Amounts by meter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Amounts(BTreeMap<MeterKey, Decimal>);
+pub struct Amounts(#[serde(deserialize_with = "unique")] BTreeMap<MeterKey, Decimal>);
 
 /// A meter as the key of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -135,16 +168,35 @@ impl FromIterator<(Meter, Decimal)> for Amounts {
 }
 
 /// Who and what it is about: `user`, `agent`, `session`, `model`, `provider`, …
-pub type Dimensions = BTreeMap<String, String>;
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Dimensions(
+    #[serde(deserialize_with = "unique")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    BTreeMap<String, String>,
+);
+
+impl Dimensions {
+    /// Each by its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.0.iter()
+    }
+
+    /// One more; what was said of it before.
+    pub fn insert(&mut self, name: String, value: String) -> Option<String> {
+        self.0.insert(name, value)
+    }
+}
 
 /// The same as the engine names them.
 pub fn dimensions(dimensions: Dimensions) -> Vec<Dimension> {
-    dimensions.into_iter().map(|(name, value)| Dimension { name, value }).collect()
+    dimensions.0.into_iter().map(|(name, value)| Dimension { name, value }).collect()
 }
 
 /// And back.
 pub fn dimensions_of(dimensions: &[Dimension]) -> Dimensions {
-    dimensions.iter().map(|own| (own.name.clone(), own.value.clone())).collect()
+    let named = dimensions.iter().map(|own| (own.name.clone(), own.value.clone()));
+    Dimensions(named.collect())
 }
 
 /// A call about these dimensions.
@@ -223,6 +275,8 @@ mod tests {
         let written = serde_json::to_string(&amounts).unwrap();
         assert_eq!(written, r#"{"llm_requests":"1","llm_tokens":"12.5"}"#);
         assert!(serde_json::from_str::<Amounts>(r#"{"LLM": 1}"#).is_err());
+        assert!(serde_json::from_str::<Amounts>(r#"{"calls": 1, "calls": 2}"#).is_err());
+        assert!(serde_json::from_str::<Dimensions>(r#"{"user": "a", "user": "b"}"#).is_err());
         assert!(serde_json::from_str::<Amounts>(r#"{"llm_tokens": "1e3x"}"#).is_err());
     }
 

@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -24,6 +25,7 @@ use tollgate_policy_core::contract::dimension;
 
 use super::Service;
 use super::happened::{Cursor, Follower, Happened, Kind};
+use super::listen::Place;
 use super::problem::{Problem, invalid};
 use super::route::{Answers, Asked, Schemed};
 use super::shapes::Dimensions;
@@ -34,6 +36,9 @@ const LOOKING: Duration = Duration::from_millis(200);
 
 /// So much is kept for a reader that falls behind.
 const KEPT: usize = 1_024;
+
+/// How often it is asked whether a reader's token still counts.
+const CHECKING: Duration = Duration::from_secs(1);
 
 /// Where nothing happens, this often a sign of life is given.
 const ALIVE: Duration = Duration::from_secs(15);
@@ -64,6 +69,7 @@ impl Feeds {
         &self,
         service: &Arc<Service<S>>,
         tenant: &Tenant,
+        now: Cursor,
     ) -> broadcast::Receiver<Arc<Happened>> {
         let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(feed) = feeds.get(tenant) {
@@ -71,7 +77,8 @@ impl Feeds {
         }
         let (feed, reader) = broadcast::channel(KEPT);
         feeds.insert(tenant.clone(), feed.clone());
-        tokio::spawn(follow(Arc::downgrade(service), tenant.clone(), feed));
+        let follower = Follower::from(tenant.clone(), now.for_all());
+        tokio::spawn(follow(Arc::downgrade(service), follower, feed));
         reader
     }
 
@@ -88,27 +95,21 @@ impl Feeds {
 
 async fn follow<S: Stores>(
     service: Weak<Service<S>>,
-    tenant: Tenant,
+    mut follower: Follower,
     feed: broadcast::Sender<Arc<Happened>>,
 ) {
-    let mut follower: Option<Follower> = None;
     let mut ticks = tokio::time::interval(LOOKING);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let Some(service) = service.upgrade() else { return };
-        if service.feeds.ended(&tenant, &feed) {
+        if service.feeds.ended(&follower.tenant, &feed) {
             return;
         }
         // What cannot be read now is read at the next tick, from where this one was.
-        let follower = match &mut follower {
-            Some(follower) => follower,
-            none => match Follower::begin(&service, tenant.clone(), None).await {
-                Ok(begun) => none.insert(begun),
-                Err(_) => continue,
-            },
-        };
-        if let Ok(all) = follower.next(&service).await {
+        while let Ok(all) = follower.next(&service).await
+            && !all.is_empty()
+        {
             for happened in all {
                 let _ = feed.send(Arc::new(happened));
             }
@@ -134,9 +135,14 @@ struct Reader<S> {
     past: Option<Follower>,
     ready: std::vec::IntoIter<Arc<Happened>>,
     live: broadcast::Receiver<Arc<Happened>>,
-    /// Up to where the past was told; what comes again from there is not told twice.
-    until: Option<Cursor>,
+    /// Up to where the past was told, or is not asked for: nothing is told twice.
+    until: Cursor,
+    /// When something was told last.
+    told_at: Instant,
+    headers: Arc<HeaderMap>,
     stopping: watch::Receiver<bool>,
+    /// It counts among the connections, also where it is one no longer.
+    _place: Option<Place>,
 }
 
 impl<S: Stores> Reader<S> {
@@ -156,26 +162,59 @@ impl<S: Stores> Reader<S> {
         let header = asked.parts.headers.get("last-event-id");
         let after = after.as_deref().or_else(|| header.and_then(|id| id.to_str().ok()));
         let after: Option<Cursor> = after.map(str::parse).transpose().map_err(invalid)?;
-        let live = service.feeds.subscribe(&service, tenant);
-        let past = match after {
-            Some(after) => Some(Follower::begin(&service, tenant.clone(), Some(after)).await?),
-            None => None,
-        };
-        let stopping = service.stopping.clone();
-        let (dimensions, ready) = (dimensions.clone(), Vec::new().into_iter());
-        Ok(Self { service, kinds, dimensions, past, ready, live, until: None, stopping })
+        let now = Cursor::now(&service).await?;
+        let live = service.feeds.subscribe(&service, tenant, now);
+        let past = after.map(|after| Follower::from(tenant.clone(), after));
+        Ok(Self {
+            kinds,
+            dimensions: dimensions.clone(),
+            past,
+            ready: Vec::new().into_iter(),
+            live,
+            until: now,
+            told_at: Instant::now(),
+            headers: Arc::new(asked.parts.headers.clone()),
+            stopping: service.stopping.clone(),
+            _place: asked.parts.extensions.get::<Place>().cloned(),
+            service,
+        })
     }
 
-    /// None: the service stops.
+    /// None: the service stops, or the token counts no longer.
     async fn next(&mut self) -> Option<Told> {
         let mut stopping = self.stopping.clone();
-        tokio::select! {
+        let told = tokio::select! {
             _ = stopping.wait_for(|stops| *stops) => None,
-            told = self.wanted() => Some(told),
+            told = self.wanted() => told,
+        };
+        self.told_at = Instant::now();
+        told
+    }
+
+    async fn wanted(&mut self) -> Option<Told> {
+        let (service, headers) = (Arc::clone(&self.service), Arc::clone(&self.headers));
+        let told_at = self.told_at;
+        let mut checks = tokio::time::interval(CHECKING);
+        let mut told = pin!(self.next_wanted());
+        loop {
+            tokio::select! {
+                told = &mut told => return Some(told),
+                _ = checks.tick() => {
+                    let store = &**service.registry.store();
+                    let checked = service.tokens.caller(store, &service.clock, &headers).await;
+                    // A store that gives no answer says nothing against the token.
+                    if checked.is_err_and(|problem| problem.status == StatusCode::UNAUTHORIZED) {
+                        return None;
+                    }
+                    if told_at.elapsed() >= ALIVE {
+                        return Some(Told::Alive);
+                    }
+                }
+            }
         }
     }
 
-    async fn wanted(&mut self) -> Told {
+    async fn next_wanted(&mut self) -> Told {
         loop {
             match self.any().await {
                 Told::Happened(happened) if !self.wants(&happened) => {}
@@ -190,31 +229,34 @@ impl<S: Stores> Reader<S> {
         self.kinds.contains(&happened.kind) && self.dimensions.iter().all(named)
     }
 
+    /// What is next, wanted or not. Dropped while it waits, it has taken nothing.
     async fn any(&mut self) -> Told {
         loop {
             if let Some(happened) = self.ready.next() {
                 return Told::Happened(happened);
             }
             let Some(past) = &mut self.past else { break };
+            // What is told to all meanwhile is read here as well, until nothing is left to read.
+            self.live = self.live.resubscribe();
             match past.next(&self.service).await {
                 Ok(all) if all.is_empty() => {
-                    self.until = Some(past.cursor);
+                    self.until = past.cursor;
                     self.past = None;
                 }
                 Ok(all) => {
-                    self.ready = all.into_iter().map(Arc::new).collect::<Vec<_>>().into_iter()
+                    let all: Vec<_> = all.into_iter().map(Arc::new).collect();
+                    self.ready = all.into_iter();
                 }
                 Err(_) => tokio::time::sleep(LOOKING).await,
             }
         }
         loop {
-            match tokio::time::timeout(ALIVE, self.live.recv()).await {
-                Err(_) => return Told::Alive,
-                Ok(Ok(happened)) if self.until.is_some_and(|until| happened.is_before(until)) => {}
-                Ok(Ok(happened)) => return Told::Happened(happened),
-                Ok(Err(RecvError::Lagged(missed))) => return Told::Missed(missed),
+            match self.live.recv().await {
+                Ok(happened) if happened.is_before(self.until) => {}
+                Ok(happened) => return Told::Happened(happened),
+                Err(RecvError::Lagged(missed)) => return Told::Missed(missed),
                 // The feed ended with the service.
-                Ok(Err(RecvError::Closed)) => std::future::pending().await,
+                Err(RecvError::Closed) => std::future::pending().await,
             }
         }
     }
