@@ -38,7 +38,8 @@ use uuid::Uuid;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PER_S: f64 = 5_000.0;
-const CONNECTIONS: usize = 64;
+/// Unless `TOLLGATE_BENCH_CONNECTIONS` and `TOLLGATE_BENCH_TENANTS` say otherwise.
+const CONNECTIONS: usize = 256;
 const TENANTS: usize = 16;
 /// So often each of the two is asked as fast as it goes.
 const ROUNDS: usize = 3;
@@ -51,6 +52,18 @@ const LIMITS: [(&str, &str); 4] = [
 ];
 /// When memory is looked at, as shares of the time.
 const LOOKS: [f64; 3] = [0.1, 0.5, 1.0];
+
+fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(otherwise)
+}
+
+fn connections() -> usize {
+    number("TOLLGATE_BENCH_CONNECTIONS", CONNECTIONS)
+}
+
+fn tenants() -> usize {
+    number("TOLLGATE_BENCH_TENANTS", TENANTS)
+}
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
@@ -160,8 +173,8 @@ fn warming() -> Duration {
 
 /// New ones, since servers hang up on those that were silent for a while.
 fn callers(door: &Door) -> Vec<Caller> {
-    let caller = |number: usize| Caller::open(door, tenant(number % TENANTS).to_string());
-    (0..CONNECTIONS).map(caller).collect()
+    let caller = |number: usize| Caller::open(door, tenant(number % tenants()).to_string());
+    (0..connections()).map(caller).collect()
 }
 
 /// Requests by the schedule, and meanwhile looks at the service's memory, in MB.
@@ -282,7 +295,7 @@ fn furnish(admin: &Door) -> String {
         admin.done("/v1/revisions", &revision);
         admin.done("/v1/policies", &json!({ "do": "bind", "revision": policy }));
     }
-    for number in 0..TENANTS {
+    for number in 0..tenants() {
         admin.done("/v1/tenants", &json!({ "name": tenant(number).as_str() }));
     }
     let made = admin.done("/v1/tokens", &json!({ "name": "bench", "role": "ingest" }));
@@ -294,7 +307,7 @@ fn serve_transactions() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let database: PgConnectOptions = std::env::var("TOLLGATE_STORE").unwrap().parse().unwrap();
-        let tenants: Vec<Tenant> = (0..TENANTS).map(tenant).collect();
+        let tenants: Vec<Tenant> = (0..tenants()).map(tenant).collect();
         let counters = i64::try_from(LIMITS.len()).unwrap();
         let router = Router::new()
             .route("/v1/reservations", post(reserve))

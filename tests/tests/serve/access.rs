@@ -216,7 +216,9 @@ fn every_role_goes_where_it_may_and_nowhere_else() {
                 let about = format!("{role}: {}", operation.name());
                 let answer = operation.of(caller, *tenant).send().await.expect("an answer");
                 let status = answer.status();
-                if operation.is_for(role) {
+                // Its own route says that they are the platform's, and this reader is a tenant's.
+                let is_platforms = operation.name() == "GET /metrics" && *role == "read";
+                if operation.is_for(role) && !is_platforms {
                     assert_ne!(status, StatusCode::UNAUTHORIZED, "{about}");
                     assert_ne!(status, StatusCode::FORBIDDEN, "{about}");
                     assert!(!status.is_server_error(), "{about}: {status}");

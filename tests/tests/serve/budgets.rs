@@ -32,7 +32,9 @@ async fn exactly(house: &House, servers: usize) {
     // Each client has a connection of its own.
     let callers: Vec<_> =
         servers.iter().cycle().take(CLIENTS).map(|own| own.client(&caller.token)).collect();
-    settled(&callers[..servers.len()]).await;
+    for caller in &callers[..servers.len()] {
+        caller.judged_by("calls").await;
+    }
     let asked = callers.iter().enumerate().map(async |(number, caller)| {
         let answer = caller.reserve(&format!("call-{number}"), 10).await;
         (number, answer)
@@ -51,20 +53,4 @@ async fn exactly(house: &House, servers: usize) {
         assert_eq!(again, *answer);
     });
     join_all(again).await;
-}
-
-/// Waits until each server judges by what was bound.
-async fn settled(callers: &[crate::house::Caller]) {
-    for caller in callers {
-        loop {
-            let (status, checked) = caller.post("/v1/check", serde_json::json!({})).await;
-            let judged = status.is_success()
-                && checked["quotas"]
-                    .as_array()
-                    .is_some_and(|all| all.iter().any(|quota| quota["by"] == "calls"));
-            if judged {
-                break;
-            }
-        }
-    }
 }

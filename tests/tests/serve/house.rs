@@ -221,6 +221,17 @@ impl Caller {
         Self { token: made["token"].as_str().expect("a token").to_owned(), ..self.clone() }
     }
 
+    /// Waits until the service judges by a policy that was bound beside it.
+    pub async fn judged_by(&self, policy: &str) {
+        loop {
+            let (_, checked) = self.post("/v1/check", json!({})).await;
+            let quotas = checked["quotas"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if quotas.iter().any(|quota| quota["by"] == policy) {
+                return;
+            }
+        }
+    }
+
     pub async fn reserve(&self, key: &str, tokens: u32) -> Json {
         let body = json!({
             "key": key,
@@ -293,7 +304,9 @@ pub async fn limited(house: &House, server: &Server, requests: u32) -> Caller {
         &house.store,
     ]);
     house.run(&["policy", "bind", "calls", "--tenant", "acme", "--store", &house.store]);
-    server.client(&house.token("ingest", Some("acme")))
+    let caller = server.client(&house.token("ingest", Some("acme")));
+    caller.judged_by("calls").await;
+    caller
 }
 
 /// What is answered to these bytes until the connection is closed.

@@ -123,18 +123,18 @@ async fn take<S: Stores>(
         return Err(Problem::forbidden(words));
     }
     let tenant = tenant(&caller, headers)?;
-    let is_packed = |own: &HeaderValue| own != "identity";
-    if headers.get(CONTENT_ENCODING).is_some_and(is_packed) {
-        let (status, words) =
-            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body as it is, unpacked");
-        return Err(Problem::new(status, "unsupported_media_type", words));
-    }
     let limit = route.body_bytes.unwrap_or(service.limits.body_bytes);
     let (mut parts, body) = request.with_limited_body().into_parts();
     let parameters = parameters(&mut parts).await?;
     let in_time = Duration::from_secs(service.limits.arrival_seconds);
     let body = tokio::time::timeout(in_time, to_bytes(body, limit)).await;
     let body = body.map_err(|_| late())?.map_err(|error| unread(&error, limit))?;
+    // Only once it is read, so that whoever sends it hears of it.
+    let is_packed = |own: &HeaderValue| own != "identity";
+    if parts.headers.get(CONTENT_ENCODING).is_some_and(is_packed) {
+        let (status, words) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body unpacked");
+        return Err(Problem::new(status, "unsupported_media_type", words));
+    }
     Ok(Taken { caller, tenant, parameters, parts, body })
 }
 
