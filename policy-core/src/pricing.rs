@@ -26,7 +26,7 @@ pub const COST_UNKNOWN: &str = "cost_unknown";
 
 /// How the meters begin of what only a model takes. A call of no model that asks for none of them
 /// costs nothing.
-const OF_MODELS: &str = "llm_tokens";
+const OF_MODELS: &str = "llm_";
 
 /// The configured policy.
 #[derive(Clone, Debug)]
@@ -160,7 +160,11 @@ impl PricingPolicy {
             && !matches!(self.prices, Prices::Cost(_))
             && !usage.quantities.iter().any(of_model)
         {
-            let currency = self.currency.or(usage.currency).unwrap_or(Currency::USD);
+            let listed = match &self.prices {
+                Prices::List(list) => list.currency,
+                Prices::Host | Prices::Cost(_) => Currency::USD,
+            };
+            let currency = self.currency.or(usage.currency).unwrap_or(listed);
             let lines = price_lines(&usage.quantities, &[], Decimal::ONE)?;
             return Ok(Quote { currency, lines, facts: Vec::new() });
         }

@@ -435,7 +435,7 @@ fn a_call_of_no_model_costs_nothing_unless_it_takes_what_models_take() {
         let policy = PricingPolicy::configure(settings).unwrap();
         let quote = policy.price(&none).unwrap();
         assert_eq!((quote.currency.code(), quote.lines.len()), (currency, 0), "{settings}");
-        let tokens = Quantity { meter: "llm_tokens.input".parse().unwrap(), amount: 1.into() };
+        let tokens = Quantity { meter: "llm_requests".parse().unwrap(), amount: 1.into() };
         let usage = Usage { quantities: vec![tokens], ..none.clone() };
         assert_eq!(policy.price(&usage).unwrap_err().code, MODEL_UNKNOWN, "{settings}");
     }

@@ -23,7 +23,13 @@ const FILES_MIN: u64 = 4_096;
 #[derive(Args)]
 pub struct Arguments {
     /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
-    #[arg(long, env = "TOLLGATE_STORE", value_name = "URL", default_value = "tollgate.db")]
+    #[arg(
+        long,
+        env = "TOLLGATE_STORE",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "tollgate.db"
+    )]
     store: StoreUrl,
     /// Prints JSON
     #[arg(long)]

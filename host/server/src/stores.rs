@@ -35,6 +35,22 @@ pub enum AnyStore {
     Sqlite(SqliteStore, Option<TempDir>),
 }
 
+/// By which clock a store goes.
+pub enum Clocks {
+    /// By its own, which all servers on it share; a file has none, and goes by this one.
+    Own(Clock),
+    /// By this one, as time in a simulation does.
+    All(Clock),
+}
+
+impl Clocks {
+    fn of_a_file(self) -> Clock {
+        match self {
+            Self::Own(clock) | Self::All(clock) => clock,
+        }
+    }
+}
+
 impl FromStr for StoreUrl {
     type Err = anyhow::Error;
 
@@ -57,24 +73,27 @@ impl FromStr for StoreUrl {
 }
 
 impl StoreUrl {
-    /// Opens it, to go by this clock; where none is named, a temporary file whose loss is no loss.
-    pub async fn open(url: Option<&Self>, clock: Clock) -> Result<AnyStore> {
+    /// Opens it; where none is named, a temporary file whose loss is no loss.
+    pub async fn open(url: Option<&Self>, clock: Clocks) -> Result<AnyStore> {
         Ok(match url {
             Some(Self::Postgres(options)) => {
                 let options = (**options).clone();
                 let store =
                     PostgresStore::connect(options, CONNECTIONS, Durability::Required).await?;
-                AnyStore::Postgres(store.with_clock(clock))
+                AnyStore::Postgres(match clock {
+                    Clocks::Own(_) => store,
+                    Clocks::All(clock) => store.with_clock(clock),
+                })
             }
             Some(Self::Sqlite(path)) => {
-                let store = SqliteStore::open(path, Durability::Required, clock).await;
+                let store = SqliteStore::open(path, Durability::Required, clock.of_a_file()).await;
                 let store = store.with_context(|| format!("`{}`", path.display()))?;
                 AnyStore::Sqlite(store, None)
             }
             None => {
                 let directory = tempfile::tempdir().context("no temporary directory")?;
                 let path = directory.path().join("ledger.db");
-                let store = SqliteStore::open(&path, Durability::Waived, clock).await?;
+                let store = SqliteStore::open(&path, Durability::Waived, clock.of_a_file()).await?;
                 AnyStore::Sqlite(store, Some(directory))
             }
         })
@@ -89,7 +108,7 @@ impl StoreUrl {
         {
             bail!("there is no file `{}`", path.display());
         }
-        Self::open(Some(url), clock).await
+        Self::open(Some(url), Clocks::Own(clock)).await
     }
 }
 

@@ -9,7 +9,7 @@ use tollgate_host::store::{AccessStore, Owner, StoreError, Tenant, TokenRow};
 use crate::access::{Role, Token};
 use crate::acts::{Act, carry_out};
 use crate::period::{Length, instant};
-use crate::stores::{AnyStore, StoreUrl, Stores};
+use crate::stores::{AnyStore, Clocks, StoreUrl, Stores};
 use crate::surroundings::{random, wall_clock};
 
 /// What can be done with tokens.
@@ -27,7 +27,13 @@ pub enum Verb {
 #[derive(Args)]
 struct Place {
     /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
-    #[arg(long, env = "TOLLGATE_STORE", value_name = "URL", default_value = "tollgate.db")]
+    #[arg(
+        long,
+        env = "TOLLGATE_STORE",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "tollgate.db"
+    )]
     store: StoreUrl,
     /// Prints JSON
     #[arg(long)]
@@ -79,7 +85,7 @@ pub struct Revoke {
 pub fn run(verb: &Verb) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match StoreUrl::open(Some(&verb.place().store), wall_clock()).await? {
+        match StoreUrl::open(Some(&verb.place().store), Clocks::Own(wall_clock())).await? {
             AnyStore::Postgres(store) => verb.on(&store).await,
             AnyStore::Sqlite(store, _) => verb.on(&store).await,
         }

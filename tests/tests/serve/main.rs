@@ -5,6 +5,7 @@ mod attacks;
 mod budgets;
 mod house;
 mod killed;
+mod looking;
 mod paths;
 mod stream;
 mod telemetry;

@@ -326,12 +326,54 @@ impl<S: Store + RegistryStore> Registry<S> {
         by: &By,
     ) -> Result<i64, RegistryError> {
         let (version, _) = self.bound(scope).await?;
+        let then = self.version(scope, version, to).await?;
+        self.bind(scope, version, then, by).await
+    }
+
+    /// The same of a tenant's policies alone: what the platform set for it, and who vouches for its
+    /// components, stays as it is.
+    pub async fn roll_back_policies(
+        &self,
+        scope: &Scope,
+        to: Option<i64>,
+        by: &By,
+    ) -> Result<i64, RegistryError> {
+        let (version, now) = self.bound(scope).await?;
+        let then = self.version(scope, version, to).await?;
+        let policies = then.policies;
+        self.bind(scope, version, Bindings { policies, ..now }, by).await
+    }
+
+    /// Binds these where nothing ever was bound; false: something was.
+    pub async fn bind_first(
+        &self,
+        scope: &Scope,
+        policies: Vec<Bound>,
+        by: &By,
+    ) -> Result<bool, RegistryError> {
+        if self.bound(scope).await?.0 > 0 {
+            return Ok(false);
+        }
+        match self.bind(scope, 0, Bindings { policies, ..Bindings::default() }, by).await {
+            Ok(_) => Ok(true),
+            Err(RegistryError::Moved { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What was bound as of a version before this one; without one as of the last before it.
+    async fn version(
+        &self,
+        scope: &Scope,
+        version: i64,
+        to: Option<i64>,
+    ) -> Result<Bindings, RegistryError> {
         let to = to.unwrap_or(version - 1);
         let back = u32::try_from(version - to).ok().filter(|back| *back > 0 && to > 0);
         let back = back.ok_or(RegistryError::NoVersion(to))?;
         let row = self.0.store.bindings(scope, back + 1).await?.pop();
         let row = row.filter(|row| row.version == to).ok_or(RegistryError::NoVersion(to))?;
-        self.bind(scope, version, Bindings::read(&row.body)?, by).await
+        Bindings::read(&row.body)
     }
 
     async fn bind(

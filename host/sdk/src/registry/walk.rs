@@ -141,7 +141,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             Some(context) => match self.again(tenant, context).await {
                 Ok(setup) => Some(Arc::new(setup)),
                 // One that is kept nowhere takes no other with it.
-                Err(RegistryError::UnknownComponent(_)) => None,
+                Err(RegistryError::UnknownComponent(_) | RegistryError::Refused { .. }) => None,
                 Err(error) => return Err(error),
             },
             None => None,

@@ -18,7 +18,7 @@ use tollgate_host::sandbox::Limits;
 use tollgate_host::store::{RegistryStore, Store};
 
 use crate::components;
-use crate::stores::{AnyStore, StoreUrl};
+use crate::stores::{AnyStore, Clocks, StoreUrl};
 use crate::surroundings::wall_clock;
 pub use arguments::Named;
 use arguments::Place;
@@ -65,7 +65,7 @@ pub fn run(verb: &Verb) -> Result<()> {
     runtime.block_on(async {
         let sandbox = components::sandbox(Limits::default(), components::cache_directory())?;
         let url = Some(&verb.place().store);
-        match StoreUrl::open(url, wall_clock()).await? {
+        match StoreUrl::open(url, Clocks::Own(wall_clock())).await? {
             AnyStore::Postgres(store) => {
                 verb.on(&Registry::new(Arc::new(store), Arc::new(sandbox))).await
             }

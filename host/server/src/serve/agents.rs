@@ -7,12 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tollgate_host::engine::{
-    Agent, AgentText, Call, Operation, Outcome, Standing, Subject, Tariff, Used, directory,
-    metrics, usages,
+    Agent, AgentText, Call, Standing, Subject, Tariff, Used, directory, metrics, usages,
 };
 use tollgate_host::store::{Owner, Place, Scope, Tenant};
 use tollgate_policy_core::calendar::TenantCalendar;
-use tollgate_policy_core::contract::{Dimension, Quantity, dimension};
+use tollgate_policy_core::contract::{Dimension, Quantity, Status, dimension};
+use tollgate_policy_core::messages::{self, Language};
 use tollgate_policy_core::meter::{LLM_REQUESTS, LLM_TOKENS};
 use tollgate_policy_core::window::{Instant, Window};
 use tollgate_policy_core::{Currency, Decimal};
@@ -151,15 +151,7 @@ pub async fn put<S: Stores>(
         after: json!(agent),
     };
     let subject = Subject::Agent(name.clone(), Some(AgentText::from(&agent)));
-    let operation = Operation::Set { subject, by: asked.by() };
-    asked
-        .act(act, async {
-            match asked.service.host.ask(tenant, None, operation).await? {
-                Outcome::Done => Ok(()),
-                _ => Err(Problem::unavailable("the host is going down")),
-            }
-        })
-        .await?;
+    asked.set(act, subject).await?;
     Ok(asked.service.agent(tenant, name).await?.into())
 }
 
@@ -174,22 +166,26 @@ pub async fn can_process<S: Stores>(
     asked: Asked<S, OfAgent>,
 ) -> Result<Answer<CanProcess>, Problem> {
     let call = Call::of([("agent", asked.parameters.id.as_str())]);
-    let call = Call { quantities: vec![one_message()?], ..call };
     let checked = asked.service.host.check(asked.tenant()?, call).await?;
-    // What the message will cost is not known yet: there must be some room for it.
-    let is_cost =
-        |own: &Standing| own.meter.as_ref().is_some_and(|meter| Tariff::Cost.has(meter.as_str()));
-    let is_full =
-        |own: &&Standing| is_cost(own) && own.remaining.is_some_and(|left| left.is_zero());
-    let full = checked.standings.iter().find(is_full).map(|own| own.message.clone());
+    let full = checked.standings.iter().find_map(full);
     let reason = checked.denial.map(|denial| denial.message).or(full);
     Ok(CanProcess { allowed: reason.is_none(), reason }.into())
 }
 
-fn one_message() -> Result<Quantity, Problem> {
-    let meter = LLM_REQUESTS.parse().map_err(|_| Problem::invalid("no such meter"))?;
-    Ok(Quantity { meter, amount: Decimal::ONE })
+/// Why a limit leaves no room for a message. What that will take and cost is not known yet, but it is
+/// one message, and not free.
+fn full(standing: &Standing) -> Option<String> {
+    let (meter, limit, left) =
+        (standing.meter.as_ref()?.as_str(), standing.limit?, standing.remaining?);
+    let of_tokens = meter == LLM_TOKENS || meter.starts_with(TOKEN_CLASSES);
+    let is_full = match meter {
+        LLM_REQUESTS => left < Decimal::ONE,
+        _ => (of_tokens || Tariff::Cost.has(meter)) && left.is_zero(),
+    };
+    is_full.then(|| messages::quota(Language::English, Status::Exceeded, meter, limit, left))
 }
+
+const TOKEN_CLASSES: &str = "llm_tokens.";
 
 /// `GET /v1/agents/{id}/cost`
 pub async fn cost<S: Stores>(asked: Asked<S, OfMonth>) -> Result<Answer<AgentCost>, Problem> {
@@ -231,7 +227,9 @@ pub async fn stats<S: Stores>(asked: Asked<S, Between>) -> Result<Answer<Stats>,
     // What was used at some time is booked then or later.
     let mut after = Place::before(from.0);
     let mut sessions: BTreeMap<String, (Decimal, Decimal)> = BTreeMap::new();
-    loop {
+    // What is booked from now on is left to another time.
+    let now = asked.service.registry.store().now().await?;
+    while after.at <= now {
         let page = usages(&**asked.service.registry.store(), tenant, after, PAGE).await?;
         let Some((last, _)) = page.last() else { break };
         after = *last;

@@ -6,6 +6,7 @@ use std::future::Future;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tollgate_host::engine::{Operation, Outcome, Subject};
 use tollgate_host::store::{AuditRow, Owner};
 use uuid::Uuid;
 
@@ -77,6 +78,18 @@ impl<S: Stores, P, B> Asked<S, P, B> {
     ) -> Result<T, Problem> {
         let (store, who) = (&**self.service.registry.store(), self.caller.author());
         carry_out(store, &self.service.random, who, act, doing).await
+    }
+
+    /// Sets or removes what is known of the tenant by name, and has it written down.
+    pub async fn set(&self, act: Act, subject: Subject) -> Result<(), Problem> {
+        let (tenant, operation) = (self.tenant()?, Operation::Set { subject, by: self.by() });
+        self.act(act, async {
+            match self.service.host.ask(tenant, None, operation).await? {
+                Outcome::Done => Ok(()),
+                _ => Err(Problem::unavailable("the host is going down")),
+            }
+        })
+        .await
     }
 }
 

@@ -113,7 +113,12 @@ fn binary(headers: &HeaderMap, specversion: String, body: &[u8]) -> Result<Told,
 
 fn attribute(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, Problem> {
     let text = headers.get(name).map(|value| value.to_str().map(str::to_owned)).transpose();
-    text.map_err(|_| Problem::bad_request(format!("`{name}` is not plain text")))
+    let plain = || Problem::bad_request(format!("`{name}` is not plain text"));
+    // What is not plain stands in percents.
+    let decoded = |text: String| {
+        percent_encoding::percent_decode_str(&text).decode_utf8().map(|text| text.into_owned())
+    };
+    text.map_err(|_| plain())?.map(decoded).transpose().map_err(|_| plain())
 }
 
 fn schema(generator: &mut SchemaGenerator) -> Schema {
@@ -145,7 +150,7 @@ mod tests {
     #[test]
     fn an_event_is_the_same_in_every_form() {
         let event = format!(
-            r#"{{"specversion":"1.0","id":"7","source":"/a","type":"t","time":"2026-03-01T12:00:00Z","data":{DATA}}}"#
+            r#"{{"specversion":"1.0","id":"7 é","source":"/a","type":"t","time":"2026-03-01T12:00:00Z","data":{DATA}}}"#
         );
         let kind = |kind| headers(&[("content-type", kind)]);
         let one = events(Told::read(&kind(EVENT), event.clone().into()));
@@ -153,7 +158,7 @@ mod tests {
         let fields = headers(&[
             ("content-type", "application/json"),
             ("ce-specversion", "1.0"),
-            ("ce-id", "7"),
+            ("ce-id", "7%20%C3%A9"),
             ("ce-source", "/a"),
             ("ce-type", "t"),
             ("ce-time", "2026-03-01T12:00:00Z"),
@@ -175,9 +180,9 @@ mod tests {
         let kind = headers(&[("content-type", EVENT)]);
         for body in [
             "{}",
-            r#"{"specversion":"0.3","id":"7","source":"/a","type":"t","data":{"amounts":{}}}"#,
+            r#"{"specversion":"0.3","id":"7 é","source":"/a","type":"t","data":{"amounts":{}}}"#,
             r#"{"specversion":"1.0","id":"","source":"/a","type":"t","data":{"amounts":{}}}"#,
-            r#"{"specversion":"1.0","id":"7","source":"/a","type":"t","data":{"amount":{}}}"#,
+            r#"{"specversion":"1.0","id":"7 é","source":"/a","type":"t","data":{"amount":{}}}"#,
         ] {
             assert!(Told::read(&kind, body.into()).is_err(), "{body}");
         }

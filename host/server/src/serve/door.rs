@@ -123,6 +123,11 @@ async fn take<S: Stores>(
         return Err(Problem::forbidden(words));
     }
     let tenant = tenant(&caller, headers)?;
+    // What is long is compiled as well: few at a time, from before it is read.
+    let turn = match route.body_bytes {
+        Some(_) => Arc::clone(&service.turns).acquire_owned().await.ok(),
+        None => None,
+    };
     let limit = route.body_bytes.unwrap_or(service.limits.body_bytes);
     let (mut parts, body) = request.with_limited_body().into_parts();
     let parameters = parameters(&mut parts).await?;
@@ -135,7 +140,7 @@ async fn take<S: Stores>(
         let (status, words) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body unpacked");
         return Err(Problem::new(status, "unsupported_media_type", words));
     }
-    Ok(Taken { caller, tenant, parameters, parts, body })
+    Ok(Taken { caller, tenant, parameters, parts, body, turn })
 }
 
 /// What the path says comes before the query, so that none of it is said twice.

@@ -35,6 +35,8 @@ pub struct Cursor {
 #[derive(Debug)]
 pub struct Happened {
     pub kind: Kind,
+    /// Where it stands among those of its kind.
+    place: Among,
     /// Who hears of it and all before it knows so much. Of a batch of decisions all are told again
     /// where the last one was not heard.
     pub cursor: Cursor,
@@ -42,6 +44,13 @@ pub struct Happened {
     pub dimensions: Vec<Dimension>,
     /// JSON.
     pub text: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Among {
+    Decided(BatchKey),
+    Used(Place),
+    Moved(i64),
 }
 
 /// What kind of thing happened.
@@ -144,9 +153,9 @@ impl Follower {
         for (key, decided) in page.into_iter().take_while(|(key, _)| key.at <= until) {
             let decisions = decided.map(|Decided { decisions, .. }| decisions).unwrap_or_default();
             if let Some((last, others)) = decisions.split_last() {
-                all.extend(others.iter().map(|own| Happened::decision(cursor, own)));
+                all.extend(others.iter().map(|own| Happened::decision(key, cursor, own)));
                 cursor.decided = key;
-                all.push(Happened::decision(cursor, last));
+                all.push(Happened::decision(key, cursor, last));
             }
             cursor.decided = key;
         }
@@ -157,7 +166,9 @@ impl Follower {
         for row in store.bound_since(cursor.moved).await? {
             cursor.moved = row.moved;
             let own = Owner::Tenant(tenant.clone());
-            if row.scope.owner == Owner::Platform || row.scope.owner == own {
+            // What is bound for a plan is nobody's matter but of those who are on it.
+            let for_all = row.scope.owner == Owner::Platform && row.scope.plan.is_empty();
+            if for_all || row.scope.owner == own {
                 all.push(Happened::policies(cursor, &row));
             }
         }
@@ -169,19 +180,24 @@ impl Follower {
 impl Happened {
     /// Whether somebody who knows so much has heard of it.
     pub fn is_before(&self, until: Cursor) -> bool {
-        match self.kind {
-            Kind::Decision => self.cursor.decided <= until.decided,
-            Kind::Usage => self.cursor.used <= until.used,
-            Kind::Policies => self.cursor.moved <= until.moved,
+        match self.place {
+            Among::Decided(key) => key <= until.decided,
+            Among::Used(place) => place <= until.used,
+            Among::Moved(moved) => moved <= until.moved,
         }
     }
 
-    fn new(kind: Kind, cursor: Cursor, dimensions: &[Dimension], body: Value) -> Self {
+    fn new(place: Among, cursor: Cursor, dimensions: &[Dimension], body: Value) -> Self {
+        let kind = match place {
+            Among::Decided(_) => Kind::Decision,
+            Among::Used(_) => Kind::Usage,
+            Among::Moved(_) => Kind::Policies,
+        };
         let text = json!({ "type": kind, "id": cursor.to_string(), kind.name(): body });
-        Self { kind, cursor, dimensions: dimensions.to_vec(), text: text.to_string() }
+        Self { kind, place, cursor, dimensions: dimensions.to_vec(), text: text.to_string() }
     }
 
-    fn decision(cursor: Cursor, decision: &DecisionRecord) -> Self {
+    fn decision(key: BatchKey, cursor: Cursor, decision: &DecisionRecord) -> Self {
         let DecisionRecord { id, at, call, denial, .. } = decision;
         let decided = if denial.is_some() { Decision::Deny } else { Decision::Allow };
         let body = json!({
@@ -192,7 +208,7 @@ impl Happened {
             "estimate": call.quantities.iter().cloned().collect::<Amounts>(),
             "denial": denial.clone().map(DenialBody::from),
         });
-        Self::new(Kind::Decision, cursor, &call.dimensions, body)
+        Self::new(Among::Decided(key), cursor, &call.dimensions, body)
     }
 
     fn usage(cursor: Cursor, used: &Used) -> Self {
@@ -207,19 +223,21 @@ impl Happened {
             "price": used.charged.price.map(MoneyBody::from),
             "voids": used.voids,
         });
-        Self::new(Kind::Usage, cursor, &used.dimensions, body)
+        Self::new(Among::Used(cursor.used), cursor, &used.dimensions, body)
     }
 
     fn policies(cursor: Cursor, row: &BindingSetRow) -> Self {
-        let body = json!({
+        let mut body = json!({
             "of": row.scope.owner.as_str(),
-            "plan": row.scope.plan,
             "version": row.version,
             "at": Time(row.signed.at),
-            "author": row.signed.author,
-            "message": row.signed.message,
         });
-        Self::new(Kind::Policies, cursor, &[], body)
+        // Who runs the platform, and why they do so, is their own affair.
+        if row.scope.owner != Owner::Platform {
+            body["author"] = json!(row.signed.author);
+            body["message"] = json!(row.signed.message);
+        }
+        Self::new(Among::Moved(row.moved), cursor, &[], body)
     }
 }
 

@@ -15,6 +15,7 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -22,6 +23,9 @@ use super::Limits;
 
 /// The least that a connection reads ahead, in bytes.
 const HEADER_BYTES_MIN: usize = 8 << 10;
+
+/// How long an answer may wait to be taken.
+const UNTAKEN_MS: u32 = 30_000;
 
 /// How long to wait where no connection can be taken, for want of files perhaps.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -85,6 +89,8 @@ pub async fn serve(
         };
         // An answer is one small write, which waits for nothing.
         let _ = stream.set_nodelay(true);
+        // Whoever takes nothing of what is sent holds its place for so long.
+        let _ = set_tcp_user_timeout(&stream, UNTAKEN_MS);
         let router = TowerToHyperService::new(router.clone());
         let service = Placed { router, place: place.clone() };
         let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();

@@ -6,6 +6,7 @@ mod audit;
 mod calls;
 mod cloud_events;
 mod decisions;
+mod disablements;
 mod document;
 mod door;
 mod happened;
@@ -39,14 +40,14 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tollgate_host::engine::{BindingMode, Failing, Host, Random};
-use tollgate_host::registry::{Bound, By, Change, Registry, RegistryError, Upload};
+use tollgate_host::registry::{Bound, By, Registry, Upload};
 use tollgate_host::sandbox::Limits as PolicyLimits;
-use tollgate_host::store::{Clock, Owner, Scope};
+use tollgate_host::store::{Clock, Owner, Scope, Tenant};
 use tracing::Instrument;
 
 use crate::access::{Role, Token};
 use crate::components;
-use crate::stores::{AnyStore, StoreUrl, Stores};
+use crate::stores::{AnyStore, Clocks, StoreUrl, Stores};
 use crate::surroundings::{random, steady_clock, wall_clock};
 use crate::token::{New, create};
 use door::Tokens;
@@ -58,6 +59,9 @@ use stream::Feeds;
 /// How often hosts ask what was bound, where nobody tells them.
 const FOLLOWING: Duration = Duration::from_millis(250);
 
+/// So many long bodies are taken in at a time.
+const LONG_AT_A_TIME: usize = 2;
+
 /// Where and for whom to serve.
 #[derive(Args)]
 pub struct Arguments {
@@ -65,7 +69,13 @@ pub struct Arguments {
     #[arg(long, env = "TOLLGATE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
-    #[arg(long, env = "TOLLGATE_STORE", value_name = "URL", default_value = "tollgate.db")]
+    #[arg(
+        long,
+        env = "TOLLGATE_STORE",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "tollgate.db"
+    )]
     store: StoreUrl,
     /// Where to listen
     #[arg(
@@ -119,6 +129,22 @@ pub struct Service<S> {
     pub stopping: watch::Receiver<bool>,
     /// Requests that may be answered at a time.
     places: Semaphore,
+    /// Those among them whose bodies are long.
+    turns: Arc<Semaphore>,
+}
+
+impl<S: Stores> Service<S> {
+    /// Judges by what is bound now; an error: this tenant cannot be judged by that here.
+    pub async fn bring(&self, tenant: Option<&Tenant>) -> Result<(), Problem> {
+        self.registry.bring(&self.host).await?;
+        let troubles = self.registry.troubles();
+        match troubles.into_iter().find(|(own, _)| Some(own) == tenant) {
+            Some((_, trouble)) => Err(Problem::unavailable(format!(
+                "it is bound, and does not load on this server: {trouble}"
+            ))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Serves until it is told to stop.
@@ -127,7 +153,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let _telemetry = telemetry::begin(arguments.otlp.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        match StoreUrl::open(Some(&arguments.store), wall_clock()).await? {
+        match StoreUrl::open(Some(&arguments.store), Clocks::Own(wall_clock())).await? {
             AnyStore::Postgres(store) => serve(arguments, store).await,
             AnyStore::Sqlite(store, _) => serve(arguments, store).await,
         }
@@ -157,12 +183,13 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         host,
         registry,
         tokens: Tokens::default(),
-        clock: wall_clock(),
+        clock: steady_clock(),
         random,
         feeds: Feeds::default(),
         metrics: Metrics::default(),
         stopping: stopping.clone(),
         places: Semaphore::new(limits.requests_max),
+        turns: Arc::new(Semaphore::new(LONG_AT_A_TIME)),
         limits,
     });
     let listener = TcpListener::bind(&arguments.listen)
@@ -198,25 +225,19 @@ const STANDARD: [(&str, &str); 4] =
 async fn bind_standard<S: Stores>(registry: &Registry<S>, scope: &Scope) -> Result<bool> {
     let message = "the standard policies, at the first start".into();
     let by = By { author: "tollgate serve".into(), message };
-    for (place, (policy, settings)) in STANDARD.into_iter().enumerate() {
+    let mut policies = Vec::with_capacity(STANDARD.len());
+    for (policy, settings) in STANDARD {
         let component = components::read(policy)?;
         let upload = Upload::new(policy, &component, settings);
-        let number = registry.push(&scope.owner, &upload, &by).await?.id.number;
-        let bound = Bound {
+        policies.push(Bound {
             policy: policy.into(),
             of: scope.owner.clone(),
-            revision: number,
+            revision: registry.push(&scope.owner, &upload, &by).await?.id.number,
             failing: Failing::default(),
             mode: BindingMode::default(),
-        };
-        let version = i64::try_from(place)?;
-        match registry.change(scope, Some(version), Change::Bind(bound), &by).await {
-            Ok(_) => {}
-            Err(RegistryError::Moved { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
+        });
     }
-    Ok(true)
+    Ok(registry.bind_first(scope, policies, &by).await?)
 }
 
 /// All routes, each behind the door.
@@ -276,7 +297,8 @@ fn filter(method: &Method) -> MethodFilter {
 
 /// Whether calls can be judged just now.
 async fn ready<S: Stores>(State(service): State<Arc<Service<S>>>) -> Response {
-    match service.registry.store().now().await {
+    // The file's clock asks nothing of the file.
+    match service.registry.store().token("").await {
         Ok(_) => "ready\n".into_response(),
         Err(error) => Problem::from(error).into_response(),
     }

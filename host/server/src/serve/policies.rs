@@ -313,7 +313,11 @@ pub async fn rebind<S: Stores>(
         .act(act, async {
             let change = match change {
                 ChangeBody::RollBack { to } => {
-                    return Ok(registry.roll_back(&scope, *to, &by).await?);
+                    // What else is bound for a tenant is the platform's word.
+                    return Ok(match asked.caller.role {
+                        Role::Tenant => registry.roll_back_policies(&scope, *to, &by).await?,
+                        _ => registry.roll_back(&scope, *to, &by).await?,
+                    });
                 }
                 ChangeBody::Promote { policy } => Change::Promote(policy.clone()),
                 ChangeBody::Withdraw { policy } => Change::Withdraw(policy.clone()),
@@ -331,7 +335,7 @@ pub async fn rebind<S: Stores>(
             Ok(registry.change(&scope, *expect, change, &by).await?)
         })
         .await?;
-    registry.bring(&asked.service.host).await?;
+    asked.service.bring(asked.tenant_if_any()).await?;
     let (_, bound) = registry.bound(&scope).await?;
     Ok(BoundBody { version, bound }.into())
 }

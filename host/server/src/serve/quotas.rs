@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tollgate_host::engine::{Limit, LimitKey, Operation, Outcome, Subject, directory};
+use tollgate_host::engine::{Limit, LimitKey, Subject, directory};
 use tollgate_host::store::Owner;
 use tollgate_policy_core::window::Window;
 use tollgate_policy_core::{Decimal, Meter};
@@ -221,16 +221,7 @@ async fn change<S: Stores, B>(
         before: shown(before),
         after: shown(limit.as_ref()),
     };
-    let by = asked.by();
-    let operation = Operation::Set { subject: Subject::Limit(key.clone(), limit), by };
-    asked
-        .act(act, async {
-            match asked.service.host.ask(tenant, None, operation).await? {
-                Outcome::Done => Ok(()),
-                _ => Err(Problem::unavailable("the host is going down")),
-            }
-        })
-        .await
+    asked.set(act, Subject::Limit(key.clone(), limit)).await
 }
 
 fn key(meter: &Meter, window: Window, whom: &Dimensions) -> LimitKey {

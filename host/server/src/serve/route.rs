@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 use tollgate_host::engine::Author;
 use tollgate_host::store::Tenant;
 
@@ -68,6 +69,8 @@ pub struct Taken {
     pub parameters: String,
     pub parts: Parts,
     pub body: Bytes,
+    /// Among requests of which few are taken in at a time.
+    pub turn: Option<OwnedSemaphorePermit>,
 }
 
 /// The same, read.
@@ -239,7 +242,7 @@ impl<S: Send + Sync + 'static> Route<S> {
         let serve: Serve<S> = Box::new(move |service, taken| {
             let handler = handler.clone();
             async move {
-                let Taken { caller, tenant, parameters, parts, body } = taken;
+                let Taken { caller, tenant, parameters, parts, body, turn: _turn } = taken;
                 let parameters = serde_html_form::from_str(&parameters).map_err(|error| {
                     Problem::bad_request(format!("the address does not fit: {error}"))
                 })?;

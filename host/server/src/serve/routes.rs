@@ -4,8 +4,8 @@ use axum::http::Method;
 
 use super::route::Route;
 use super::{
-    agents, audit, calls, decisions, ledger, metrics, policies, quotas, runs, stream, tenants,
-    tokens, usage,
+    agents, audit, calls, decisions, disablements, ledger, metrics, policies, quotas, runs, stream,
+    tenants, tokens, usage,
 };
 use crate::access::Role;
 use crate::stores::Stores;
@@ -182,6 +182,27 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             LOOKERS,
             "What an agent's conversations came to.",
             agents::stats,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/disablements",
+            LOOKERS,
+            "What may not go on just now, and why.",
+            disablements::list,
+        ),
+        Route::new(
+            post.clone(),
+            "/v1/disablements",
+            DECIDERS,
+            "An agent, a user, … may not go on.",
+            disablements::disable,
+        ),
+        Route::new(
+            delete.clone(),
+            "/v1/disablements",
+            DECIDERS,
+            "An agent, a user, … may go on again.",
+            disablements::enable,
         ),
         Route::new(
             post.clone(),

@@ -35,13 +35,16 @@ use crate::stores::Stores;
 const LOOKING: Duration = Duration::from_millis(200);
 
 /// So much is kept for a reader that falls behind.
-const KEPT: usize = 1_024;
+const KEPT: usize = 8_192;
 
 /// How often it is asked whether a reader's token still counts.
 const CHECKING: Duration = Duration::from_secs(1);
 
 /// Where nothing happens, this often a sign of life is given.
 const ALIVE: Duration = Duration::from_secs(15);
+
+/// Nobody has more to say.
+const MESSAGE_BYTES_MAX: usize = 4_096;
 
 /// A reader that takes nothing for so long is let go.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -107,12 +110,20 @@ async fn follow<S: Stores>(
             return;
         }
         // What cannot be read now is read at the next tick, from where this one was.
-        while let Ok(all) = follower.next(&service).await
-            && !all.is_empty()
-        {
-            for happened in all {
-                let _ = feed.send(Arc::new(happened));
+        loop {
+            match follower.next(&service).await {
+                Ok(all) if all.is_empty() => break,
+                Ok(all) => all.into_iter().for_each(|happened| {
+                    let _ = feed.send(Arc::new(happened));
+                }),
+                Err(problem) => {
+                    let (tenant, words) = (&follower.tenant, problem.detail);
+                    tracing::warn!(%tenant, words, "what happens cannot be told");
+                    break;
+                }
             }
+            // Readers take what there is before there is more.
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -282,11 +293,13 @@ impl Answers for Streamed {
 /// `GET /v1/stream`
 pub async fn stream<S: Stores>(mut asked: Asked<S, Wanted>) -> Result<Streamed, Problem> {
     let reader = Reader::begin(&asked).await?;
-    if !asked.parts.headers.contains_key(header::UPGRADE) {
+    let upgrade = asked.parts.headers.get(header::UPGRADE).and_then(|own| own.to_str().ok());
+    if !upgrade.is_some_and(|own| own.eq_ignore_ascii_case("websocket")) {
         return Ok(Streamed(events(reader)));
     }
     let upgrade = WebSocketUpgrade::from_request_parts(&mut asked.parts, &()).await;
     let upgrade = upgrade.map_err(|error| Problem::bad_request(error.to_string()))?;
+    let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX);
     Ok(Streamed(upgrade.on_upgrade(|socket| talk(reader, socket)).into_response()))
 }
 

@@ -116,7 +116,7 @@ pub async fn create<S: Stores>(
             format!("`{tenant}` is there, and is set otherwise"),
         ));
     }
-    registry.bring(&asked.service.host).await?;
+    asked.service.bring(Some(&tenant)).await?;
     Ok(TenantBody { name: tenant.to_string() }.into())
 }
 

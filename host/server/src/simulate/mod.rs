@@ -23,7 +23,7 @@ use tollgate_policy_core::contract::dimension;
 use tollgate_policy_core::prices::{MODEL_UNKNOWN, PriceList};
 
 use crate::components;
-use crate::stores::{AnyStore, StoreUrl};
+use crate::stores::{AnyStore, Clocks, StoreUrl};
 use crate::surroundings::random;
 use config::{Catalog, Config, LimitFlag, Prices};
 use report::Report;
@@ -90,7 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let now = Arc::clone(&now);
             Arc::new(move || now.load(Ordering::Relaxed))
         };
-        match StoreUrl::open(arguments.store.as_ref(), clock.clone()).await? {
+        match StoreUrl::open(arguments.store.as_ref(), Clocks::All(clock.clone())).await? {
             AnyStore::Postgres(store) => simulate(store, tenant, config, &rows, &now, clock).await,
             AnyStore::Sqlite(store, _directory) => {
                 simulate(store, tenant, config, &rows, &now, clock).await

@@ -1,0 +1,291 @@
+//! What callers look at, and what they set: quotas, limits, agents, runs, the ledger, decisions.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value as Json, json};
+use tollgate_tests::run;
+
+use crate::house::{Caller, House, Town, town};
+
+/// A call that costs 0.0025 USD, in one conversation of an agent's.
+async fn one_call(caller: &Caller, key: &str, session: &str) -> (Json, Json) {
+    let amounts = json!({ "llm_requests": "1", "llm_tokens.input": "1000" });
+    let dimensions =
+        json!({ "user": "ana", "agent": "sdr", "session": session, "model": "gpt-4o" });
+    let body = json!({ "key": key, "dimensions": dimensions, "estimate": amounts });
+    let reserved = caller.done(Method::POST, "/v1/reservations", Some(body)).await;
+    assert_eq!(reserved["decision"], "allow", "{reserved}");
+    let path = format!("/v1/reservations/{}/settle", reserved["reservation"].as_str().unwrap());
+    let body = json!({ "key": key, "usage": amounts, "latency_ms": 100 });
+    let settled = caller.done(Method::POST, &path, Some(body)).await;
+    (reserved, settled)
+}
+
+async fn seen(caller: &Caller, path: &str) -> Json {
+    caller.done(Method::GET, path, None).await
+}
+
+/// Of the quotas the one of a meter.
+fn quota<'a>(quotas: &'a Json, meter: &str) -> &'a Json {
+    let all = quotas["quotas"].as_array().unwrap();
+    all.iter().find(|own| own["meter"] == meter).unwrap_or_else(|| panic!("{quotas}"))
+}
+
+#[test]
+fn a_limit_that_is_set_counts_at_once_and_is_lifted_again() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, .. } = town(&server).await;
+        one_call(&acme, "1", "a").await;
+        let whom = json!({ "user": "ana" });
+        let limit = json!({
+            "meter": "llm_tokens", "window": "calendar:month", "dimensions": whom, "limit": "1500",
+        });
+        acme.done(Method::PUT, "/v1/limits", Some(limit)).await;
+        let quotas = seen(&acme, "/v1/quotas?user=ana").await;
+        let own = quotas["quotas"].as_array().unwrap().iter().find(|own| own["limit"] == "1500");
+        let own = own.unwrap_or_else(|| panic!("{quotas}"));
+        // Tokens that were told by their class are tokens.
+        assert_eq!((&own["used"], &own["remaining"]), (&json!("1000"), &json!("500")), "{own}");
+        let asked = json!({
+            "key": "2", "dimensions": { "user": "ana", "model": "gpt-4o" },
+            "estimate": { "llm_tokens.output": "501" },
+        });
+        let denied = acme.done(Method::POST, "/v1/reservations", Some(asked.clone())).await;
+        assert_eq!(denied["denial"]["code"], "quota_exceeded", "{denied}");
+        let which =
+            json!({ "meter": "llm_tokens", "window": "calendar:month", "dimensions": whom });
+        acme.done(Method::DELETE, "/v1/limits", Some(which.clone())).await;
+        let (status, _) = acme.send(Method::DELETE, "/v1/limits", Some(which)).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        let checked = json!({ "dimensions": asked["dimensions"], "estimate": asked["estimate"] });
+        let checked = acme.done(Method::POST, "/v1/check", Some(checked)).await;
+        assert_eq!(checked["decision"], "allow", "{checked}");
+        let acts = seen(&acme, "/v1/audit").await;
+        let acts: Vec<_> = acts["acts"].as_array().unwrap().iter().collect();
+        let told = |own: &&Json| (own["act"].clone(), own["outcome"].clone());
+        let told: Vec<_> = acts.iter().map(told).collect();
+        assert_eq!(
+            told[..2],
+            [(json!("limit.lift"), json!("done")), (json!("limit.set"), json!("done")),]
+        );
+        assert_eq!(acts[0]["before"]["limit"], "1500");
+        assert_eq!(acts[0]["after"], Json::Null);
+    });
+}
+
+#[test]
+fn an_agent_may_process_until_its_own_settings_or_a_person_say_no() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, .. } = town(&server).await;
+        let limits = json!({ "agent_settings": true });
+        let revision = json!({ "policy": "agents", "component": "quota", "settings": limits });
+        acme.done(Method::POST, "/v1/revisions", Some(revision)).await;
+        let bind = json!({ "do": "bind", "revision": "agents" });
+        acme.done(Method::POST, "/v1/policies", Some(bind)).await;
+        let rates = json!({ "enabled": true, "period": "hour", "max_messages": 1 });
+        let agent = json!({ "settings": { "rate_limits": rates, "unknown": [1, 2] } });
+        let known = acme.done(Method::PUT, "/v1/agents/sdr", Some(agent.clone())).await;
+        assert_eq!(known["settings"], agent["settings"]);
+        assert_eq!(seen(&acme, "/v1/agents/sdr").await, known);
+        let can = async || seen(&acme, "/v1/agents/sdr/can-process").await;
+        assert_eq!(can().await, json!({ "allowed": true }));
+        one_call(&acme, "1", "a").await;
+        let not = can().await;
+        assert_eq!(not["allowed"], false);
+        assert!(not["reason"].as_str().unwrap().contains("llm_requests"), "{not}");
+
+        let other = json!({ "dimension": "agent", "value": "other", "reason": "spends at night" });
+        acme.done(Method::POST, "/v1/disablements", Some(other)).await;
+        let not = seen(&acme, "/v1/agents/other/can-process").await;
+        assert!(not["reason"].as_str().unwrap().contains("spends at night"), "{not}");
+        let listed = seen(&acme, "/v1/disablements").await;
+        assert_eq!(listed["disabled"][0]["value"], "other", "{listed}");
+        let again = json!({ "dimension": "agent", "value": "other" });
+        acme.done(Method::DELETE, "/v1/disablements", Some(again)).await;
+        let can = seen(&acme, "/v1/agents/other/can-process").await;
+        assert_eq!(can, json!({ "allowed": true }));
+    });
+}
+
+#[test]
+fn what_an_agent_cost_is_told_by_month_in_all_and_by_conversation() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, .. } = town(&server).await;
+        for (key, session) in [("1", "a"), ("2", "a"), ("3", "b")] {
+            one_call(&acme, key, session).await;
+        }
+        // Sums follow what was booked, a moment behind it.
+        let costs = json!([{ "amount": "0.0075", "currency": "USD" }]);
+        while seen(&acme, "/v1/agents/sdr/cost").await["costs"] != costs {}
+        assert_eq!(seen(&acme, "/v1/agents/sdr/cost/total").await["costs"], costs);
+        let past = seen(&acme, "/v1/agents/sdr/cost?month=2001-02").await;
+        assert_eq!(past, json!({ "agent": "sdr", "month": "2001-02", "costs": [] }));
+        let stats = seen(&acme, "/v1/agents/sdr/stats?from=2001-01-01T00:00:00Z").await;
+        assert_eq!(
+            stats,
+            json!({
+                "total_conversations": 2,
+                "total_cost": "0.0075",
+                "avg_cost_per_conversation": "0.00375",
+                "total_tokens": "3000",
+                "avg_tokens_per_conversation": "1500",
+                "min_cost": "0.0025",
+                "max_cost": "0.005",
+            })
+        );
+        let (status, _) = acme.get("/v1/agents/sdr/cost?month=2001-13").await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    });
+}
+
+#[test]
+fn a_run_is_active_until_it_is_finished_and_tells_what_its_calls_came_to() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, .. } = town(&server).await;
+        let start = json!({ "key": "run", "dimensions": { "user": "ana" } });
+        let begun = acme.done(Method::POST, "/v1/runs", Some(start)).await;
+        let run = begun["reservation"].as_str().unwrap();
+        let active = seen(&acme, "/v1/runs/active?user=ana").await;
+        assert_eq!((&active["count"], &active["runs"][0]["id"]), (&json!(1), &json!(run)));
+        assert_eq!(seen(&acme, "/v1/runs/active?user=ben").await["count"], 0);
+        let used = json!({
+            "key": "usage", "usage": [{
+                "dimensions": { "user": "ana", "model": "gpt-4o" }, "run": run,
+                "amounts": { "llm_tokens.input": "1000" },
+            }],
+        });
+        acme.done(Method::POST, "/v1/usage", Some(used)).await;
+        let path = format!("/v1/runs/{run}");
+        let metrics = loop {
+            let metrics = seen(&acme, &path).await["metrics"].clone();
+            if metrics["calls"] == "1" {
+                break metrics;
+            }
+        };
+        assert_eq!(
+            (&metrics["llm_tokens"], &metrics["cost.usd"]),
+            (&json!("1000"), &json!("0.0025"))
+        );
+        let over = json!({ "key": "over" });
+        acme.done(Method::POST, &format!("{path}/finish"), Some(over)).await;
+        assert_eq!(seen(&acme, "/v1/runs/active").await["count"], 0);
+        assert!(seen(&acme, &path).await["ended_at"].is_string());
+        let listed = seen(&acme, "/v1/runs?user=ana&from=2001-01-01T00:00:00Z").await;
+        assert_eq!(listed["count"], 1);
+        assert_eq!(seen(&acme, "/v1/runs?to=2001-01-01T00:00:00Z").await["count"], 0);
+    });
+}
+
+#[test]
+fn the_ledger_is_read_page_by_page_and_a_decision_with_all_it_was_taken_by() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { admin, acme, .. } = town(&server).await;
+        let credit = json!({ "key": "c", "amount": "20", "currency": "usd", "reason": "prepaid" });
+        let mut credited = admin.request(Method::POST, "/v1/credits").json(&credit);
+        credited = credited.header("tollgate-tenant", "acme");
+        assert_eq!(credited.send().await.unwrap().status(), StatusCode::OK);
+        let mut booked = Vec::new();
+        let mut reserved = Json::Null;
+        for key in ["1", "2", "3"] {
+            let (answer, settled) = one_call(&acme, key, "a").await;
+            booked.push(settled["usage"].clone());
+            reserved = answer;
+        }
+        let mut read = Vec::new();
+        let mut path = "/v1/ledger?limit=2".to_owned();
+        loop {
+            let page = seen(&acme, &path).await;
+            read.extend(page["entries"].as_array().unwrap().clone());
+            let Some(next) = page["next"].as_str() else { break };
+            path = format!("/v1/ledger?limit=2&after={next}");
+        }
+        assert_eq!((&read[0]["kind"], &read[0]["reason"]), (&json!("credit"), &json!("prepaid")));
+        let charged: Vec<_> = read[1..].iter().map(|own| own["usage"].clone()).collect();
+        assert_eq!(charged, booked);
+        let balance = seen(&acme, "/v1/balance").await;
+        assert_eq!(balance["accounts"][0]["balance"], "19.9925", "{balance}");
+
+        let id = reserved["reservation"].as_str().unwrap();
+        let decision = seen(&acme, &format!("/v1/decisions/{id}")).await;
+        assert_eq!((&decision["id"], &decision["decision"]), (&json!(id), &json!("allow")));
+        let pricing = &decision["policies"][0];
+        assert_eq!(pricing["revision"], "*/pricing@1");
+        assert_eq!(pricing["said"]["lines"][0]["cost"], "0.0025");
+    });
+}
+
+#[test]
+fn an_event_is_booked_once_however_it_is_delivered() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, .. } = town(&server).await;
+        let data = json!({
+            "dimensions": { "user": "ana", "model": "gpt-4o" },
+            "amounts": { "llm_requests": "1" },
+        });
+        let event = json!({
+            "specversion": "1.0", "id": "7", "source": "/proxy", "type": "call.ended", "data": data,
+        });
+        let structured = acme
+            .request(Method::POST, "/v1/usage")
+            .header("content-type", "application/cloudevents+json")
+            .body(event.to_string());
+        let batched = acme
+            .request(Method::POST, "/v1/usage")
+            .header("content-type", "application/cloudevents-batch+json")
+            .body(json!([event]).to_string());
+        let binary = acme
+            .request(Method::POST, "/v1/usage")
+            .header("content-type", "application/json")
+            .header("ce-specversion", "1.0")
+            .header("ce-id", "7")
+            .header("ce-source", "/proxy")
+            .header("ce-type", "call.ended")
+            .body(data.to_string());
+        let mut answers = Vec::new();
+        for request in [structured, batched, binary] {
+            let (status, answer) = crate::house::read(request.send().await.unwrap()).await;
+            assert_eq!(status, StatusCode::OK, "{answer}");
+            answers.push(answer);
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        let quotas = seen(&acme, "/v1/quotas?user=ana").await;
+        assert_eq!(quota(&quotas, "llm_requests")["used"], "1");
+    });
+}
+
+#[test]
+fn a_task_is_checked_by_what_it_will_need() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, .. } = town(&server).await;
+        let task = json!({
+            "description": "search the web and write a report",
+            "dimensions": { "user": "ana", "model": "gpt-4o" },
+        });
+        let estimated = acme.done(Method::POST, "/v1/tasks/estimate", Some(task.clone())).await;
+        let needs = estimated["estimate"]["network_requests"].as_str().unwrap();
+        let limit = json!({
+            "meter": "network_requests", "window": "calendar:day", "limit": "0",
+        });
+        let checked = acme.done(Method::POST, "/v1/tasks/check", Some(task.clone())).await;
+        assert_eq!(checked["all_allowed"], true, "{checked}");
+        assert_eq!(checked["resources"]["network_requests"]["used"], "0");
+        acme.done(Method::PUT, "/v1/limits", Some(limit)).await;
+        let checked = acme.done(Method::POST, "/v1/tasks/check", Some(task)).await;
+        assert_eq!(checked["all_allowed"], false, "needs {needs}: {checked}");
+        assert_eq!(checked["resources"]["network_requests"]["allowed"], false, "{checked}");
+        assert_eq!(checked["resources"]["llm_requests"]["allowed"], true, "{checked}");
+    });
+}
