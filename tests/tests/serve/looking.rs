@@ -282,9 +282,15 @@ fn a_task_is_checked_by_what_it_will_need() {
         let checked = acme.done(Method::POST, "/v1/tasks/check", Some(task.clone())).await;
         assert_eq!(checked["all_allowed"], true, "{checked}");
         assert_eq!(checked["resources"]["network_requests"]["used"], "0");
+        assert_ne!(needs, "0");
         acme.done(Method::PUT, "/v1/limits", Some(limit)).await;
-        let checked = acme.done(Method::POST, "/v1/tasks/check", Some(task)).await;
-        assert_eq!(checked["all_allowed"], false, "needs {needs}: {checked}");
+        // What is only looked at may be a second old.
+        let checked = loop {
+            let checked = acme.done(Method::POST, "/v1/tasks/check", Some(task.clone())).await;
+            if checked["all_allowed"] == false {
+                break checked;
+            }
+        };
         assert_eq!(checked["resources"]["network_requests"]["allowed"], false, "{checked}");
         assert_eq!(checked["resources"]["llm_requests"]["allowed"], true, "{checked}");
     });

@@ -321,8 +321,9 @@ fn a_change_of_policies_is_told_to_whom_it_concerns() {
             let told = reader.take(2).await;
             let whose: Vec<&Json> = told.iter().map(|own| &own.body["policies"]["of"]).collect();
             assert_eq!(whose, [name, "*"]);
-            let why = |own: &Event| own.body["policies"]["message"] == "as agreed";
-            assert!(told.iter().all(why), "{told:?}");
+            // Why the platform does something is its own affair.
+            let why = |own: &Event| own.body["policies"]["message"].clone();
+            assert_eq!((why(&told[0]), why(&told[1])), (json!("as agreed"), Json::Null));
         }
     });
 }
@@ -330,7 +331,7 @@ fn a_change_of_policies_is_told_to_whom_it_concerns() {
 #[test]
 fn a_reader_that_takes_nothing_is_told_how_much_it_missed_and_hurts_nobody() {
     /// More than the system keeps for a reader, and the service beside that.
-    const ROUNDS: u64 = 20;
+    const ROUNDS: u64 = 40;
     const EACH: u64 = 240;
     run(async {
         let house = House::sqlite();

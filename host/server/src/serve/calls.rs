@@ -137,7 +137,7 @@ pub async fn reserve<S: Stores>(
     let about = in_run(dimensions, run)?;
     let amounts = match (estimate, task) {
         (Some(amounts), None) => amounts,
-        (None, Some(task)) => asked.service.estimate(&tenant, &about, task)?,
+        (None, Some(task)) => asked.service.estimate(&tenant, &about, task)?.with_classes()?,
         (None, None) => Amounts::default(),
         (Some(_), Some(_)) => {
             let words = "an `estimate` and a `task` say the same: send one of them";

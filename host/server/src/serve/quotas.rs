@@ -257,7 +257,7 @@ pub async fn check_task<S: Stores>(
     let tenant = asked.tenant()?.clone();
     let Json(TaskOf { description, dimensions: whose }) = asked.body;
     let estimate = asked.service.estimate(&tenant, &whose, TaskBody { description })?;
-    let call = call(whose, estimate.clone())?;
+    let call = call(whose, estimate.clone().with_classes()?)?;
     let checked = CheckedBody::of(asked.service.host.check(&tenant, call).await?)?;
     let mut resources: BTreeMap<String, Resource> = BTreeMap::new();
     for quota in checked.quotas {

@@ -112,6 +112,16 @@ pub struct Amounts(#[serde(deserialize_with = "unique")] BTreeMap<MeterKey, Deci
 #[serde(transparent)]
 struct MeterKey(Meter);
 
+const LLM_TOKENS_OUTPUT: &str = "llm_tokens.output";
+
+impl MeterKey {
+    /// Whether it is a class of tokens.
+    fn is_class(&self) -> bool {
+        let class = self.0.as_str().strip_prefix(LLM_TOKENS);
+        class.is_some_and(|class| class.starts_with('.'))
+    }
+}
+
 impl JsonSchema for Amounts {
     fn schema_name() -> Cow<'static, str> {
         "Amounts".into()
@@ -135,18 +145,26 @@ impl Amounts {
     /// limit on them would be none otherwise.
     pub fn into_quantities(mut self) -> Result<Vec<Quantity>, Problem> {
         let tokens: MeterKey = MeterKey(LLM_TOKENS.parse().map_err(invalid)?);
-        let is_class = |own: &&MeterKey| {
-            let class = own.0.as_str().strip_prefix(LLM_TOKENS);
-            class.is_some_and(|class| class.starts_with('.'))
-        };
-        if !self.0.contains_key(&tokens) && self.0.keys().any(|own| is_class(&own)) {
-            let classes = self.0.iter().filter(|(own, _)| is_class(own));
-            let sum = classes.map(|(_, amount)| *amount);
-            let sum = sum.into_iter().try_fold(Decimal::ZERO, Decimal::checked_add);
+        if !self.0.contains_key(&tokens) && self.0.keys().any(MeterKey::is_class) {
+            let classes = self.0.iter().filter(|(own, _)| own.is_class());
+            let mut amounts = classes.map(|(_, amount)| *amount);
+            let sum = amounts.try_fold(Decimal::ZERO, Decimal::checked_add);
             self.0.insert(tokens, sum.map_err(invalid)?);
         }
         let quantity = |(MeterKey(meter), amount)| Quantity { meter, amount };
         Ok(self.0.into_iter().map(quantity).collect())
+    }
+
+    /// The same with tokens of which nobody can tell yet what they will be taken for what costs most.
+    pub fn with_classes(mut self) -> Result<Self, Problem> {
+        let tokens = MeterKey(LLM_TOKENS.parse().map_err(invalid)?);
+        if let Some(amount) = self.0.get(&tokens)
+            && !self.0.keys().any(MeterKey::is_class)
+        {
+            let (output, amount) = (LLM_TOKENS_OUTPUT.parse().map_err(invalid)?, *amount);
+            self.0.insert(MeterKey(output), amount);
+        }
+        Ok(self)
     }
 
     /// Whether anything of this meter is among them.

@@ -35,7 +35,10 @@ use crate::stores::Stores;
 const LOOKING: Duration = Duration::from_millis(200);
 
 /// So much is kept for a reader that falls behind.
-const KEPT: usize = 8_192;
+const KEPT: usize = 2_048;
+
+/// So much is told before readers get their turn.
+const TOLD_AT_ONCE: usize = 256;
 
 /// How often it is asked whether a reader's token still counts.
 const CHECKING: Duration = Duration::from_secs(1);
@@ -113,9 +116,14 @@ async fn follow<S: Stores>(
         loop {
             match follower.next(&service).await {
                 Ok(all) if all.is_empty() => break,
-                Ok(all) => all.into_iter().for_each(|happened| {
-                    let _ = feed.send(Arc::new(happened));
-                }),
+                Ok(all) => {
+                    for (number, happened) in (1..).zip(all) {
+                        let _ = feed.send(Arc::new(happened));
+                        if number % TOLD_AT_ONCE == 0 {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                }
                 Err(problem) => {
                     let (tenant, words) = (&follower.tenant, problem.detail);
                     tracing::warn!(%tenant, words, "what happens cannot be told");
