@@ -108,13 +108,15 @@ impl House {
                 String::from_utf8_lossy(&all).into_owned()
             }));
         }
-        let mut said = Vec::new();
+        // It is ended with this, also where it never serves.
+        let mut server = Server { child, url: String::new(), said: Vec::new(), words };
         loop {
             let line = told.recv_timeout(SERVING).expect("it serves");
             if let Some(url) = line.strip_prefix("listening on ") {
-                return Server { child, url: url.to_owned(), said, words };
+                server.url = url.to_owned();
+                return server;
             }
-            said.push(line);
+            server.said.push(line);
         }
     }
 
