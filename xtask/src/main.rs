@@ -34,6 +34,8 @@ enum Verb {
     },
     /// Runs every check: format, lints, tests, documentation, the demo
     Test,
+    /// Asks the API that the tests have built whatever its document allows
+    Document,
     /// Runs a benchmark and prints its table
     Bench {
         #[command(subcommand)]
@@ -55,6 +57,7 @@ fn main() -> Result<()> {
         Verb::Demo { dev: true } => demo::run(demo::Profile::Dev),
         Verb::Demo { dev: false } => demo::run(demo::Profile::Release),
         Verb::Test => test::run(),
+        Verb::Document => document::run(),
         Verb::Bench { bench } => bench::run(&bench),
         Verb::Soak(soak) => soak::run(&soak),
         Verb::Guests => setup::guests(),
