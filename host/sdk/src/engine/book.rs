@@ -29,8 +29,9 @@ use crate::store::{Closure, Found, Head, HoldRow, KeyRow, Tenant, UsageRow, Writ
 /// Under this dimension calls name their run.
 pub const RUN: &str = "run";
 
-/// What a host remembers of a tenant, beyond which its books are closed and opened anew.
-const REMEMBERED_MAX: usize = 50_000;
+/// What a host remembers of a tenant, beyond which its books are closed and opened anew: some megabytes,
+/// since an answer under a key is a kilobyte.
+const REMEMBERED_MAX: usize = 10_000;
 
 /// What a host knows of a tenant.
 pub struct Book {
