@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tollgate_host::engine::erase;
-use tollgate_host::store::{Store, Tenant};
+use tollgate_host::store::{Owner, Tenant};
 use tollgate_policy_core::contract::Dimension;
 
-use crate::stores::{AnyStore, StoreUrl};
+use crate::acts::{Act, carry_out};
+use crate::stores::{AnyStore, StoreUrl, Stores};
 use crate::surroundings::{random, wall_clock};
 
 /// What is erased.
@@ -28,6 +29,9 @@ pub struct Arguments {
     /// Prints a JSON object
     #[arg(long)]
     json: bool,
+    /// Who erases it
+    #[arg(long, env = "USER", default_value = "unknown")]
+    author: String,
 }
 
 /// Erases, and prints the pseudonym.
@@ -47,8 +51,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn of(store: &impl Store, arguments: &Arguments) -> Result<String> {
-    let Arguments { tenant, dimension, value, .. } = arguments;
+async fn of(store: &impl Stores, arguments: &Arguments) -> Result<String> {
+    let Arguments { tenant, dimension, value, author, .. } = arguments;
+    // The value itself is to stand nowhere.
+    let act = Act {
+        owner: Owner::Tenant(tenant.clone()),
+        act: "dimension.erase",
+        subject: dimension.clone(),
+        before: Json::Null,
+        after: Json::Null,
+    };
+    let (random, who) = (random(), author.clone());
     let dimension = Dimension { name: dimension.clone(), value: value.clone() };
-    Ok(erase(store, tenant, &dimension, &random()).await?)
+    let erased = async { Ok(erase(store, tenant, &dimension, &random).await?) };
+    carry_out(store, &random, who, act, erased).await
 }

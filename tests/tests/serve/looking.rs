@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 use tollgate_tests::run;
 
-use crate::house::{Caller, House, Town, town};
+use crate::house::{Caller, House, Town, limited, town};
 
 /// A call that costs 0.0025 USD, in one conversation of an agent's.
 async fn one_call(caller: &Caller, key: &str, session: &str) -> (Json, Json) {
@@ -293,5 +293,34 @@ fn a_task_is_checked_by_what_it_will_need() {
         };
         assert_eq!(checked["resources"]["network_requests"]["allowed"], false, "{checked}");
         assert_eq!(checked["resources"]["llm_requests"]["allowed"], true, "{checked}");
+    });
+}
+
+#[test]
+fn what_is_done_is_written_down_whether_by_the_api_or_by_command() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        limited(&house, &server, 5).await;
+        let admin = server.client(server.first_token());
+        let acts = seen(&admin, "/v1/audit").await;
+        let told = |own: &Json| {
+            let text = |name: &str| own[name].as_str().unwrap().to_owned();
+            (text("act"), text("subject"), text("owner"), text("outcome"))
+        };
+        let mut told: Vec<_> = acts["acts"].as_array().unwrap().iter().map(told).collect();
+        told.reverse();
+        let act = |act: &str, subject: &str| {
+            (act.to_owned(), subject.to_owned(), "acme".to_owned(), "done".to_owned())
+        };
+        assert_eq!(
+            told,
+            [
+                act("tenant.create", "acme"),
+                act("policy.push", "calls"),
+                act("policy.bind", "calls"),
+                act("token.create", "ingest"),
+            ]
+        );
     });
 }

@@ -13,13 +13,15 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Subcommand;
+use serde_json::{Value as Json, json};
 use tollgate_host::registry::{Change, Registry};
 use tollgate_host::sandbox::Limits;
-use tollgate_host::store::{RegistryStore, Store};
+use tollgate_host::store::{RegistryStore, Scope, Store};
 
+use crate::acts::{self, Act};
 use crate::components;
-use crate::stores::{AnyStore, Clocks, StoreUrl};
-use crate::surroundings::wall_clock;
+use crate::stores::{AnyStore, Clocks, StoreUrl, Stores};
+use crate::surroundings::{random, wall_clock};
 pub use arguments::Named;
 use arguments::Place;
 
@@ -97,7 +99,44 @@ impl Verb {
         }
     }
 
-    async fn on<S: Store + RegistryStore>(&self, registry: &Registry<S>) -> Result<()> {
+    async fn on<S: Stores>(&self, registry: &Registry<S>) -> Result<()> {
+        let Some((act, author)) = self.act() else { return self.carry_out(registry).await };
+        let scope = Scope { owner: act.owner.clone(), plan: String::new() };
+        let before = json!(registry.bound(&scope).await?.1);
+        let act = Act { before, ..act };
+        let store = &**registry.store();
+        acts::carry_out(store, &random(), author, act, self.carry_out(registry)).await
+    }
+
+    /// What is about to be done, and by whom, where it is more than looking.
+    fn act(&self) -> Option<(Act, String)> {
+        let (act, signature, subject) = match self {
+            Self::Push(own) => ("policy.push", &own.signature, own.policy.as_str()),
+            Self::Bind(own) => ("policy.bind", &own.changing.signature, &*own.revision.policy),
+            Self::Promote(own) => ("policy.promote", &own.changing.signature, &*own.policy),
+            Self::Withdraw(own) => ("policy.withdraw", &own.changing.signature, &*own.policy),
+            Self::Unbind(own) => ("policy.unbind", &own.changing.signature, &*own.policy),
+            Self::Signing(own) => ("policy.signing", &own.signature, ""),
+            Self::Tenant(own) => ("tenant.set", &own.signature, ""),
+            Self::Rollback(own) => ("policy.roll_back", &own.signature, ""),
+            Self::LetBack(own) => ("policy.let_back", &own.signature, &*own.policy),
+            Self::List(_)
+            | Self::Show(_)
+            | Self::History(_)
+            | Self::ShadowReport(_)
+            | Self::Diff(_)
+            | Self::Quarantined(_) => return None,
+        };
+        // The very words, but for where the store is.
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        let is_store = |own: &String| own.contains("://");
+        let after = json!(words.into_iter().filter(|own| !is_store(own)).collect::<Vec<_>>());
+        let (owner, subject) = (self.place().owner(), subject.to_owned());
+        let act = Act { owner, act, subject, before: Json::Null, after };
+        Some((act, signature.by().author))
+    }
+
+    async fn carry_out<S: Store + RegistryStore>(&self, registry: &Registry<S>) -> Result<()> {
         match self {
             Self::Push(own) => own.run(registry).await,
             Self::List(own) => own.run(registry).await,

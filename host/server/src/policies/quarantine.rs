@@ -7,7 +7,7 @@ use tollgate_host::engine::{self, quarantined};
 use tollgate_host::registry::Registry;
 use tollgate_host::store::{RegistryStore, Store};
 
-use super::arguments::Place;
+use super::arguments::{Place, Signature};
 use crate::period::instant;
 use crate::surroundings::random;
 
@@ -39,6 +39,8 @@ impl List {
 pub struct LetBack {
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub signature: Signature,
     /// The policy
     pub policy: String,
 }
