@@ -53,7 +53,9 @@ pub fn run() -> Result<()> {
     }
     let (Some(token), Some(url)) = (token, url) else { bail!("the service did not start") };
     let mut command = Command::new(schemathesis);
+    // It leaves a folder of its own where it is run.
     command
+        .current_dir(&directory)
         .args(["run", &format!("{url}/v1/openapi.json"), "--no-color"])
         .args(["--header", &format!("authorization: Bearer {token}")])
         .args(["--header", "tollgate-tenant: acme"])
