@@ -324,3 +324,19 @@ fn what_is_done_is_written_down_whether_by_the_api_or_by_command() {
         );
     });
 }
+
+#[test]
+fn a_component_may_be_longer_than_other_bodies() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, .. } = town(&server).await;
+        let pushed = acme
+            .request(Method::POST, "/v1/components?policy=big")
+            .header("content-type", "application/wasm")
+            .body(vec![0; 3 << 20]);
+        let (status, answer) = crate::house::read(pushed.send().await.unwrap()).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+        assert_eq!(answer["type"], "urn:tollgate:problem:refused");
+    });
+}

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::RequestPartsExt;
 use axum::body::to_bytes;
 use axum::extract::{RawPathParams, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{RequestExt, RequestPartsExt};
 use tollgate_host::store::{AccessStore, Clock, Tenant};
 use tollgate_policy_core::window::Instant;
 
@@ -123,13 +123,14 @@ async fn take<S: Stores>(
         return Err(Problem::forbidden(words));
     }
     let tenant = tenant(&caller, headers)?;
-    // What is long is compiled as well: few at a time, from before it is read.
+    // What is compiled takes long: few at a time, from before it is read, and nobody waits for a turn
+    // in a place that others could have.
     let turn = match route.body_bytes {
-        Some(_) => Arc::clone(&service.turns).acquire_owned().await.ok(),
+        Some(_) => Some(Arc::clone(&service.turns).try_acquire_owned().map_err(|_| busy())?),
         None => None,
     };
     let limit = route.body_bytes.unwrap_or(service.limits.body_bytes);
-    let (mut parts, body) = request.with_limited_body().into_parts();
+    let (mut parts, body) = request.into_parts();
     let parameters = parameters(&mut parts).await?;
     let in_time = Duration::from_secs(service.limits.arrival_seconds);
     let body = tokio::time::timeout(in_time, to_bytes(body, limit)).await;
@@ -158,6 +159,10 @@ async fn parameters(parts: &mut Parts) -> Result<String, Problem> {
         (false, true) => path,
         (false, false) => format!("{path}&{query}"),
     })
+}
+
+fn busy() -> Problem {
+    Problem::unavailable("other components are let in just now: come again")
 }
 
 fn late() -> Problem {

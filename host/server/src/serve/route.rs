@@ -263,7 +263,7 @@ impl<S: Send + Sync + 'static> Route<S> {
         Self { method, path, roles, summary, shape, body_bytes: None, serve }
     }
 
-    /// The same with bodies of so many bytes.
+    /// The same with bodies of so many bytes, few of them at a time.
     pub fn taking(self, body_bytes: usize) -> Self {
         Self { body_bytes: Some(body_bytes), ..self }
     }

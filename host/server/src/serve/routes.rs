@@ -23,6 +23,9 @@ const DECIDERS: &[Role] = &[Role::Admin, Role::Operator, Role::Tenant];
 /// All but those who only report.
 const LOOKERS: &[Role] = &[Role::Admin, Role::Operator, Role::Tenant, Role::Read];
 
+/// The longest settings of a policy.
+const SETTINGS_BYTES: usize = 1 << 20;
+
 /// Those who see to it that all is well.
 const WATCHERS: &[Role] = &[Role::Admin, Role::Operator, Role::Read];
 
@@ -262,7 +265,8 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             DECIDERS,
             "A standard component, or that of the last revision, with other settings.",
             policies::revise,
-        ),
+        )
+        .taking(SETTINGS_BYTES),
         Route::new(
             get.clone(),
             "/v1/revisions",
