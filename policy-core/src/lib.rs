@@ -17,6 +17,7 @@
 )]
 
 pub mod alerts;
+pub mod anomaly;
 #[cfg(feature = "windows")]
 pub mod calendar;
 pub mod contract;
@@ -24,6 +25,7 @@ pub mod contract;
 pub mod convert;
 pub mod decimal;
 pub mod estimate;
+pub mod forecast;
 #[cfg(feature = "guest")]
 pub mod guest;
 pub mod limits;
@@ -33,6 +35,9 @@ pub mod money;
 pub mod prices;
 pub mod pricing;
 pub mod quota;
+pub mod scaling;
+mod template;
+mod texts;
 pub mod window;
 
 pub use decimal::Decimal;

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::anomaly::Anomaly;
 use crate::contract::{Counter, Reading, Status};
 use crate::decimal::Decimal;
-use crate::messages::Language;
+use crate::forecast::Forecast;
+use crate::messages::{Language, MessageError, Messages, OwnMessages};
 use crate::meter::{ACTIVE_RUNS, LLM_REQUESTS, LLM_TOKENS, Meter, MeterError, RESOURCES};
 use crate::money::Currency;
+use crate::scaling::Scaling;
 use crate::window::Window;
 
 /// From there on people are warned, where the settings do not say otherwise.
@@ -31,6 +34,8 @@ pub struct Limit {
     pub limit: Decimal,
     /// The fraction of the limit from which on people are warned.
     pub warning_threshold: Decimal,
+    /// Whether it grows with use.
+    pub scaling: Option<Scaling>,
 }
 
 /// The row-5 settings of an agent's rate, as the seeds write them.
@@ -82,6 +87,12 @@ pub struct LimitSettings {
     pub currency: Currency,
     /// Of messages and notices.
     pub language: Language,
+    /// The texts of notices, in that language where they are not the settings' own.
+    pub messages: Messages,
+    /// Whether people are told where spending leads.
+    pub forecast: Forecast,
+    /// Whether they are told of sudden spending.
+    pub anomaly: Option<Anomaly>,
     /// Whether a limit that cannot be judged lets the call pass.
     pub unknown_allows: bool,
 }
@@ -100,6 +111,9 @@ pub enum SettingsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A text of the settings' own that cannot be filled in.
+    #[error("settings: {0}")]
+    Message(#[from] MessageError),
 }
 
 impl From<serde_json::Error> for SettingsError {
@@ -125,6 +139,11 @@ struct Written {
     currency: Currency,
     #[serde(default)]
     language: Language,
+    #[serde(default)]
+    messages: OwnMessages,
+    #[serde(default)]
+    forecast: Forecast,
+    anomaly: Option<Anomaly>,
     #[serde(default)]
     unknown: Unknown,
 }
@@ -159,6 +178,7 @@ struct WrittenLimit {
     period: String,
     per: Option<OneOrMany>,
     warning_threshold: Option<Decimal>,
+    scaling: Option<Scaling>,
 }
 
 #[derive(Deserialize)]
@@ -233,6 +253,9 @@ impl LimitSettings {
             agent_settings: written.agent_settings.unwrap_or(standard),
             currency: written.currency,
             language: written.language,
+            messages: Messages::new(written.language, written.messages)?,
+            forecast: written.forecast,
+            anomaly: written.anomaly,
             unknown_allows: written.unknown == Unknown::Allow,
         })
     }
@@ -268,6 +291,7 @@ impl WrittenLimit {
     ) -> Result<Limit, SettingsError> {
         let warning = threshold(self.warning_threshold, warning)?;
         let mut limit = Limit::new(meter, &self.period, per_default, self.limit, warning)?;
+        limit.scaling = self.scaling;
         match self.per {
             Some(OneOrMany::One(dimension)) => limit.per = vec![dimension],
             Some(OneOrMany::Many(dimensions)) => limit.per = dimensions,
@@ -345,6 +369,7 @@ impl Limit {
             per: per.iter().map(|name| (*name).to_owned()).collect(),
             limit,
             warning_threshold,
+            scaling: None,
         })
     }
 

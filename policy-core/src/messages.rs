@@ -1,10 +1,23 @@
-//! The words that people read, in the tenant's language.
+//! The words that people read, in the tenant's language and, where the settings have texts of their
+//! own, in those.
 
+use std::fmt::Display;
+
+use chrono::{Datelike, NaiveDate};
 use serde::{Deserialize, Serialize};
 
 use crate::contract::Status;
 use crate::decimal::Decimal;
 use crate::money::{Currency, Money};
+use crate::template::{Template, TemplateError};
+use crate::texts::{ENGLISH, PORTUGUESE, Text, Texts};
+
+/// What the texts about an agent's cost may name.
+const AGENT: &[&str] = &["agent", "limit", "cost", "percent"];
+const EXCEEDED: &[&str] = &["agent", "limit", "cost", "percent", "consequence"];
+const QUOTA: &[&str] = &["resource", "limit", "remaining"];
+const FORECAST: &[&str] = &["agent", "resource", "limit", "cost", "day", "date"];
+const ANOMALY: &[&str] = &["agent", "cost", "usual", "factor"];
 
 /// The languages that the standard policies speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +31,92 @@ pub enum Language {
     Portuguese,
 }
 
+/// The texts of the notices.
+#[derive(Clone, Debug)]
+pub struct Messages {
+    /// An agent's cost comes near its monthly limit.
+    pub threshold_warning: Wording,
+    /// An agent's cost is above its monthly limit.
+    pub limit_exceeded: Wording,
+    /// What `{consequence}` says in it where the agent was disabled.
+    pub consequence: &'static str,
+    /// A limit comes near.
+    pub quota_approaching: Wording,
+    /// A limit is reached.
+    pub quota_at_limit: Wording,
+    /// A limit is passed.
+    pub quota_exceeded: Wording,
+    /// An agent's cost will reach its monthly limit: `spend_forecast`.
+    pub agent_forecast: Wording,
+    /// The same of another limit.
+    pub limit_forecast: Wording,
+    /// An agent costs far more than usual.
+    pub spend_anomaly: Wording,
+    /// An agent that was disabled may go on.
+    pub agent_enabled: Wording,
+}
+
+/// Title and body of a notice.
+#[derive(Clone, Debug)]
+pub struct Wording {
+    title: Template,
+    body: Template,
+}
+
+/// The texts that the settings have of their own, by kind of notice.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[serde(expecting = "an object with texts by kind of notice")]
+pub struct OwnMessages {
+    threshold_warning: OwnText,
+    limit_exceeded: OwnText,
+    quota_approaching: OwnText,
+    quota_at_limit: OwnText,
+    quota_exceeded: OwnText,
+    spend_forecast: OwnText,
+    spend_anomaly: OwnText,
+    agent_enabled: OwnText,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[serde(expecting = "an object with `title` and `body`")]
+struct OwnText {
+    title: Option<String>,
+    body: Option<String>,
+}
+
+/// A text that cannot be filled in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("message `{notice}`: {reason}")]
+pub struct MessageError {
+    notice: &'static str,
+    reason: TemplateError,
+}
+
+impl Language {
+    fn texts(self) -> &'static Texts {
+        match self {
+            Self::English => &ENGLISH,
+            Self::Portuguese => &PORTUGUESE,
+        }
+    }
+
+    /// The day of a month, as a sentence has it.
+    #[must_use]
+    pub fn day(self, date: NaiveDate) -> String {
+        let day = date.day();
+        let ending = match (self, day) {
+            (Self::Portuguese, _) => "",
+            (Self::English, 1 | 21 | 31) => "st",
+            (Self::English, 2 | 22) => "nd",
+            (Self::English, 3 | 23) => "rd",
+            (Self::English, _) => "th",
+        };
+        format!("{day}{ending}")
+    }
+}
+
 /// The standard message for a limit's status. The host uses it too, for findings without words.
 #[must_use]
 pub fn quota(
@@ -27,42 +126,92 @@ pub fn quota(
     limit: Decimal,
     remaining: Decimal,
 ) -> String {
-    use Language::{English, Portuguese};
-    match (language, status) {
-        (English, Status::Exceeded) => {
-            format!("Quota exceeded for {resource}. Limit: {limit}, cannot proceed.")
-        }
-        (English, Status::AtLimit) => {
-            format!("Quota at limit for {resource}. Remaining: {remaining}/{limit}")
-        }
-        (English, Status::ApproachingLimit) => {
-            format!("Quota approaching limit for {resource}. Remaining: {remaining}/{limit}")
-        }
-        (English, Status::WithinLimit) => {
-            format!("Quota OK for {resource}. Remaining: {remaining}/{limit}")
-        }
-        (English, Status::Unknown) => format!(
-            "Quota unknown for {resource}: the limit or its reading cannot be judged. Check the settings of the limit."
-        ),
-        (Portuguese, Status::Exceeded) => {
-            format!("Cota excedida para {resource}. Limite: {limit}, não é possível continuar.")
-        }
-        (Portuguese, Status::AtLimit) => {
-            format!("Cota no limite para {resource}. Restante: {remaining}/{limit}")
-        }
-        (Portuguese, Status::ApproachingLimit) => {
-            format!("Cota próxima do limite para {resource}. Restante: {remaining}/{limit}")
-        }
-        (Portuguese, Status::WithinLimit) => {
-            format!("Cota OK para {resource}. Restante: {remaining}/{limit}")
-        }
-        (Portuguese, Status::Unknown) => format!(
-            "Cota desconhecida para {resource}: não é possível avaliar o limite ou a leitura. Verifique as configurações do limite."
-        ),
+    let texts = language.texts();
+    let text = match status {
+        Status::WithinLimit => texts.quota_within,
+        Status::ApproachingLimit => texts.quota_approaching,
+        Status::AtLimit => texts.quota_at_limit,
+        Status::Exceeded => texts.quota_exceeded,
+        Status::Unknown => texts.quota_unknown,
+    };
+    Template::standard(text).fill(&[
+        ("resource", &resource),
+        ("limit", &limit),
+        ("remaining", &remaining),
+    ])
+}
+
+impl Messages {
+    /// The settings' own texts, and the standard ones for the rest.
+    pub fn new(language: Language, own: OwnMessages) -> Result<Self, MessageError> {
+        let texts = language.texts();
+        // Both forecasts are one notice in the settings.
+        let forecast =
+            |text: Text| Wording::new("spend_forecast", FORECAST, text, own.spend_forecast.clone());
+        let quota = |notice, text, own| Wording::new(notice, QUOTA, [text; 2], own);
+        Ok(Self {
+            agent_forecast: forecast(texts.agent_forecast)?,
+            limit_forecast: forecast(texts.limit_forecast)?,
+            threshold_warning: Wording::new(
+                "threshold_warning",
+                AGENT,
+                texts.threshold_warning,
+                own.threshold_warning,
+            )?,
+            limit_exceeded: Wording::new(
+                "limit_exceeded",
+                EXCEEDED,
+                texts.limit_exceeded,
+                own.limit_exceeded,
+            )?,
+            consequence: texts.consequence,
+            quota_approaching: quota(
+                "quota_approaching",
+                texts.quota_approaching,
+                own.quota_approaching,
+            )?,
+            quota_at_limit: quota("quota_at_limit", texts.quota_at_limit, own.quota_at_limit)?,
+            quota_exceeded: quota("quota_exceeded", texts.quota_exceeded, own.quota_exceeded)?,
+            spend_anomaly: Wording::new(
+                "spend_anomaly",
+                ANOMALY,
+                texts.anomaly,
+                own.spend_anomaly,
+            )?,
+            agent_enabled: Wording::new(
+                "agent_enabled",
+                AGENT,
+                texts.agent_enabled,
+                own.agent_enabled,
+            )?,
+        })
     }
 }
 
-/// What an agent's cost stands at, for its two notices.
+impl Wording {
+    fn new(
+        notice: &'static str,
+        names: &[&str],
+        [title, body]: Text,
+        own: OwnText,
+    ) -> Result<Self, MessageError> {
+        let template = |own: Option<String>, standard| match own {
+            Some(own) => {
+                Template::parse(own, names).map_err(|reason| MessageError { notice, reason })
+            }
+            None => Ok(Template::standard(standard)),
+        };
+        Ok(Self { title: template(own.title, title)?, body: template(own.body, body)? })
+    }
+
+    /// Title and body with these values.
+    #[must_use]
+    pub fn say(&self, values: &[(&str, &dyn Display)]) -> (String, String) {
+        (self.title.fill(values), self.body.fill(values))
+    }
+}
+
+/// What an agent's cost stands at, for its notices.
 #[derive(Clone, Copy, Debug)]
 pub struct AgentCost<'a> {
     /// The agent's name.
@@ -76,64 +225,16 @@ pub struct AgentCost<'a> {
 }
 
 impl AgentCost<'_> {
-    /// `threshold_warning`: title and body.
+    /// Title and body; the consequence is empty, or a paragraph.
     #[must_use]
-    pub fn threshold_warning(self, language: Language) -> (String, String) {
-        let Self { agent, .. } = self;
-        let (limit, cost, percent) =
-            (self.money(self.limit), self.money(self.cost), self.percent());
-        match language {
-            Language::English => (
-                format!("AI agent '{agent}' is close to its monthly cost limit"),
-                format!(
-                    "⚠️ Warning: AI agent '{agent}' is close to its monthly cost limit!\n\n\
-                     Configured limit: {limit}\nCurrent cost: {cost} ({percent}% of the limit)\n\n\
-                     Consider reviewing usage or raising the limit."
-                ),
-            ),
-            Language::Portuguese => (
-                format!("O agente de IA '{agent}' está próximo do limite de custo mensal"),
-                format!(
-                    "⚠️ Atenção: O agente de IA '{agent}' está próximo do limite de custo mensal!\n\n\
-                     Limite configurado: {limit}\nCusto atual: {cost} ({percent}% do limite)\n\n\
-                     Considere revisar o uso ou aumentar o limite."
-                ),
-            ),
-        }
-    }
-
-    /// `limit_exceeded`: title and body, which says so where the agent was disabled.
-    #[must_use]
-    pub fn limit_exceeded(self, language: Language, disabled: bool) -> (String, String) {
-        let Self { agent, .. } = self;
-        let (limit, cost) = (self.money(self.limit), self.money(self.cost));
-        let (title, mut body, consequence) = match language {
-            Language::English => (
-                format!("AI agent '{agent}' exceeded its monthly cost limit"),
-                format!(
-                    "⚠️ AI agent '{agent}' exceeded its monthly cost limit!\n\n\
-                     Configured limit: {limit}\nCurrent cost: {cost}"
-                ),
-                "The agent was disabled automatically.",
-            ),
-            Language::Portuguese => (
-                format!("O agente de IA '{agent}' excedeu o limite de custo mensal"),
-                format!(
-                    "⚠️ O agente de IA '{agent}' excedeu o limite de custo mensal!\n\n\
-                     Limite configurado: {limit}\nCusto atual: {cost}"
-                ),
-                "O agente foi desativado automaticamente.",
-            ),
-        };
-        if disabled {
-            body.push_str("\n\n");
-            body.push_str(consequence);
-        }
-        (title, body)
-    }
-
-    fn money(self, amount: Decimal) -> String {
-        Money::new(amount, self.currency).to_string()
+    pub fn say(self, wording: &Wording, consequence: &str) -> (String, String) {
+        wording.say(&[
+            ("agent", &self.agent),
+            ("limit", &Money::new(self.limit, self.currency)),
+            ("cost", &Money::new(self.cost, self.currency)),
+            ("percent", &self.percent()),
+            ("consequence", &consequence),
+        ])
     }
 
     fn percent(self) -> String {
@@ -154,6 +255,70 @@ mod tests {
             cost: Decimal::from(cost),
             currency: Currency::BRL,
         }
+    }
+
+    fn standard(language: Language) -> Messages {
+        Messages::new(language, OwnMessages::default()).unwrap()
+    }
+
+    impl AgentCost<'_> {
+        fn threshold_warning(self, language: Language) -> (String, String) {
+            self.say(&standard(language).threshold_warning, "")
+        }
+
+        fn limit_exceeded(self, language: Language, disabled: bool) -> (String, String) {
+            let messages = standard(language);
+            self.say(&messages.limit_exceeded, if disabled { messages.consequence } else { "" })
+        }
+    }
+
+    /// What is standard is not checked where it is used.
+    #[test]
+    fn the_standard_texts_are_templates_with_their_notices_placeholders() {
+        for Texts {
+            quota_within,
+            quota_approaching,
+            quota_at_limit,
+            quota_exceeded,
+            quota_unknown,
+            threshold_warning,
+            limit_exceeded,
+            consequence,
+            agent_enabled,
+            agent_forecast,
+            limit_forecast,
+            anomaly,
+        } in [ENGLISH, PORTUGUESE]
+        {
+            for (texts, names) in [
+                ([quota_approaching, quota_at_limit], QUOTA),
+                ([quota_exceeded, quota_unknown], QUOTA),
+                ([quota_within, consequence], QUOTA),
+                (threshold_warning, AGENT),
+                (limit_exceeded, EXCEEDED),
+                (agent_enabled, AGENT),
+                (agent_forecast, FORECAST),
+                (limit_forecast, FORECAST),
+                (anomaly, ANOMALY),
+            ] {
+                for text in texts {
+                    assert!(Template::parse(text.into(), names).is_ok(), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_day_is_written_as_its_language_does() {
+        let day =
+            |day, language: Language| language.day(NaiveDate::from_ymd_opt(2025, 1, day).unwrap());
+        let english: Vec<String> = (1..=31).map(|own| day(own, Language::English)).collect();
+        assert_eq!(
+            english.join(" "),
+            "1st 2nd 3rd 4th 5th 6th 7th 8th 9th 10th 11th 12th 13th 14th 15th 16th 17th 18th \
+             19th 20th 21st 22nd 23rd 24th 25th 26th 27th 28th 29th 30th 31st"
+        );
+        assert_eq!(day(19, Language::Portuguese), "19");
     }
 
     #[test]

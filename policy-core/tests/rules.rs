@@ -11,7 +11,7 @@ use tollgate_policy_core::{Currency, Decimal};
 
 /// `meter window per,per limit threshold`
 fn shown(limit: &Limit) -> String {
-    let Limit { meter, window, per, limit, warning_threshold } = limit;
+    let Limit { meter, window, per, limit, warning_threshold, .. } = limit;
     format!("{meter} {window} {} {limit} {warning_threshold}", per.join(","))
 }
 
@@ -271,7 +271,7 @@ fn settings_that_make_no_sense_are_refused_in_words() {
         (r#"{"limits": [{"limit": 1, "period": "day"}]}"#.into(), format!("limit on ``: `` {METER}")),
         (
             r#"{"quotas": {"x": {"limit": 1, "period": "day", "perr": "user"}}}"#.into(),
-            "unknown field `perr`, expected one of `meter`, `limit`, `period`, `window`, `per`, `warning_threshold`".into(),
+            "unknown field `perr`, expected one of `meter`, `limit`, `period`, `window`, `per`, `warning_threshold`, `scaling`".into(),
         ),
         (
             r#"{"max_active_runs": -5}"#.into(),

@@ -122,8 +122,10 @@ fn at_the_threshold_people_are_warned_in_the_seeds_words_and_nothing_stops() {
     assert_eq!(keys(&settled(SEED, "500")), [THRESHOLD_WARNING]);
     let body = &notice(&settled(SEED, "499.98")[0]).body.clone();
     assert!(body.contains("Custo atual: R$ 499.98 (100.0% do limite)"), "{body}");
+    // Where time alone has passed, what is over is said too.
     let scheduled = observed("scheduled", &[reading("400", "0", "0")], &[]);
-    assert_eq!(policy(SEED).review(&scheduled), actions);
+    let over = Action::Resolve(LIMIT_EXCEEDED.into());
+    assert_eq!(policy(SEED).review(&scheduled), [actions[0].clone(), over]);
 }
 
 #[test]
@@ -276,11 +278,42 @@ fn a_limit_of_zero_is_exceeded_by_any_cost() {
 }
 
 #[test]
-fn a_new_period_enables_the_agent_and_tells_nothing() {
+fn a_new_month_enables_the_agent_and_tells_nothing() {
+    let opened = |used: &str, facts: &[(&str, Value)]| {
+        policy(SEED).review(&observed("period-opened", &[reading(used, "0", "0")], facts))
+    };
     for used in ["0", "550"] {
-        let opened = observed("period-opened", &[reading(used, "0", "0")], &[]);
-        assert_eq!(policy(SEED).review(&opened), [Action::Enable("agent".into())]);
+        let month = [("period.window", text("calendar:month"))];
+        assert_eq!(opened(used, &month), [Action::Enable("agent".into())]);
+        // Other windows of other counters, and nothing that is known.
+        for window in ["calendar:day", "calendar:month@2", "calendar:month@utc", "lifetime", ""] {
+            assert!(opened(used, &[("period.window", text(window))]).is_empty(), "{window}");
+        }
+        assert!(opened(used, &[("period.window", number("1"))]).is_empty());
+        assert!(opened(used, &[]).is_empty());
     }
+}
+
+#[test]
+fn an_agent_that_was_stopped_until_the_month_is_told_of_as_enabled() {
+    let facts = [("period.window", text("calendar:month")), ("disabled.agent", text("over"))];
+    let opened = |settings: &str| {
+        policy(settings).review(&observed("period-opened", &[reading("0", "0", "0")], &facts))
+    };
+    let notice = Notice {
+        key: "agent_enabled".into(),
+        counter: Some(0),
+        severity: "info".into(),
+        title: "O agente de IA 'Agente SDR' foi reativado".into(),
+        body: "O agente de IA 'Agente SDR' foi reativado: um novo mês começou.\n\n\
+               Limite configurado: R$ 500.00\nCusto atual: R$ 0.00"
+            .into(),
+        facts: Vec::new(),
+    };
+    assert_eq!(opened(SEED), [Action::Enable("agent".into()), Action::Raise(notice)]);
+    // Without a limit there is nothing to say of it.
+    let unlimited = SEED.replace(r#""enabled": true"#, r#""enabled": false"#);
+    assert_eq!(opened(&unlimited), [Action::Enable("agent".into())]);
 }
 
 #[test]
@@ -295,21 +328,21 @@ fn the_other_limits_have_notices_in_the_quotas_words() {
         (
             "700",
             "100",
-            "quota_approaching",
+            "quota_approaching:llm_tokens:calendar:day:user",
             "warning",
             "Quota approaching limit for llm_tokens. Remaining: 200/1000",
         ),
         (
             "950",
             "0",
-            "quota_at_limit",
+            "quota_at_limit:llm_tokens:calendar:day:user",
             "warning",
             "Quota at limit for llm_tokens. Remaining: 50/1000",
         ),
         (
             "1001",
             "0",
-            "quota_exceeded",
+            "quota_exceeded:llm_tokens:calendar:day:user",
             "critical",
             "Quota exceeded for llm_tokens. Limit: 1000, cannot proceed.",
         ),
@@ -344,19 +377,23 @@ fn the_other_limits_have_notices_in_the_quotas_words() {
 
 #[test]
 fn the_agents_cost_limit_is_told_once_and_not_as_a_quota_too() {
+    const AT_LIMIT: &str = "quota_at_limit:llm_requests:calendar:day:agent";
     let both = r#"{"rate_limits": {"period": "day", "max_messages": 500, "max_tokens": 500000},
         "cost_limits": {"monthly_limit": 500, "auto_disable": true}}"#;
     let policy = policy(both);
     let readings = [reading("499", "0", "0"), reading("0", "0", "0"), reading("550", "0", "0")];
     let actions = policy.review(&observed("settled", &readings, &[]));
-    assert_eq!(keys(&actions), ["quota_at_limit", "disable agent", LIMIT_EXCEEDED]);
+    assert_eq!(keys(&actions), [AT_LIMIT, "disable agent", LIMIT_EXCEEDED]);
     assert_eq!(notice(&actions[2]).counter, Some(2));
     assert_eq!(
         policy.manifest().reads,
         [
             Read::Dimension("agent".into()),
             Read::Fact("agent.*".into()),
-            Read::Fact("denial.code".into())
+            Read::Fact("denial.code".into()),
+            Read::Fact("period.window".into()),
+            Read::Fact("disabled.agent".into()),
+            Read::Fact("local.*".into()),
         ]
     );
 }
@@ -371,11 +408,12 @@ fn other_limits_on_an_agents_cost_have_notices_as_quotas() {
         let readings = [reading("10", "0", "0"), reading("10", "0", "0")];
         let observation = observed("settled", &readings, &[]);
         let alone = policy(&format!("{limit}}}")).review(&observation);
-        assert_eq!(keys(&alone), ["quota_exceeded"], "{period} {per}");
+        let exceeded = format!("quota_exceeded:cost.usd:calendar:{period}:{per}");
+        assert_eq!(keys(&alone), [&*exceeded], "{period} {per}");
         if (period, per) != ("month", "agent") {
             let beside = format!(r#"{limit}, "cost_limits": {{"monthly_limit": 5}}}}"#);
             let told = policy(&beside).review(&observation);
-            assert_eq!(keys(&told), ["quota_exceeded", LIMIT_EXCEEDED], "{period} {per}");
+            assert_eq!(keys(&told), [&*exceeded, LIMIT_EXCEEDED], "{period} {per}");
         }
     }
 }

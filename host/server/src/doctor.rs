@@ -10,7 +10,7 @@ use tollgate_host::sandbox::Limits;
 use tollgate_host::store::{Owner, Scope};
 
 use crate::components;
-use crate::stores::{AnyStore, StoreUrl, Stores};
+use crate::stores::{AnyStore, StorePlace, StoreUrl, Stores};
 use crate::surroundings::wall_clock;
 
 /// Clocks that are further apart make times hard to read.
@@ -22,15 +22,8 @@ const FILES_MIN: u64 = 4_096;
 /// What to look at.
 #[derive(Args)]
 pub struct Arguments {
-    /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
-    #[arg(
-        long,
-        env = "TOLLGATE_STORE",
-        hide_env_values = true,
-        value_name = "URL",
-        default_value = "tollgate.db"
-    )]
-    store: StoreUrl,
+    #[command(flatten)]
+    place: StorePlace,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -83,7 +76,7 @@ async fn look(arguments: &Arguments) -> Vec<Finding> {
         found("files", files()),
         found("wasm", wasm().map(|words| (State::Well, words))),
     ];
-    match StoreUrl::open_there(&arguments.store, wall_clock()).await {
+    match StoreUrl::open_there(&arguments.place.store, wall_clock()).await {
         Ok(AnyStore::Postgres(store)) => findings.extend(look_at(store, "postgres").await),
         Ok(AnyStore::Sqlite(store, _)) => findings.extend(look_at(store, "sqlite").await),
         Err(error) => findings.push(found("store", Err(error))),

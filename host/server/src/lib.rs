@@ -8,8 +8,12 @@ mod access;
 mod acts;
 mod components;
 mod configuration;
+mod disable;
 mod doctor;
 mod erase;
+mod hosts;
+mod monitor;
+mod notices;
 mod period;
 mod policies;
 mod policy;
@@ -51,6 +55,15 @@ enum Verb {
     Replay(replay::Arguments),
     /// Erases a person's name, or another value, from all that is kept: a pseudonym takes its place
     Erase(erase::Arguments),
+    /// Has an agent, a user, … not go on: whatever it asks for is denied
+    Disable(disable::Disable),
+    /// Lets an agent, a user, … go on again
+    Enable(disable::Enable),
+    /// Has alerting policies look at all whom they count, as a service does every hour
+    Monitor(monitor::Arguments),
+    /// Lists and acknowledges what people were told, and sees to what was not delivered
+    #[command(subcommand)]
+    Notices(notices::Verb),
     /// Looks at policy components, and says which policies are bound
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -74,6 +87,10 @@ pub fn main() -> ExitCode {
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Erase(arguments) => erase::run(&arguments),
+        Verb::Disable(arguments) => disable::disable(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Enable(arguments) => disable::enable(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Monitor(arguments) => monitor::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Notices(verb) => notices::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Policy(verb) => policy::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Worker => return tollgate_host::sandbox::worker_main(),
     };

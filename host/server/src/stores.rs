@@ -27,6 +27,20 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
 }
 
+/// Where a verb finds its store.
+#[derive(clap::Args)]
+pub struct StorePlace {
+    /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
+    #[arg(
+        long,
+        env = "TOLLGATE_STORE",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "tollgate.db"
+    )]
+    pub store: StoreUrl,
+}
+
 /// A store of either kind. What is temporary goes with it.
 pub enum AnyStore {
     /// On Postgres.

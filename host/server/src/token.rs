@@ -9,7 +9,7 @@ use tollgate_host::store::{AccessStore, Owner, StoreError, Tenant, TokenRow};
 use crate::access::{Role, Token};
 use crate::acts::{Act, carry_out};
 use crate::period::{Length, instant};
-use crate::stores::{AnyStore, Clocks, StoreUrl, Stores};
+use crate::stores::{AnyStore, Clocks, StorePlace, StoreUrl, Stores};
 use crate::surroundings::{random, wall_clock};
 
 /// What can be done with tokens.
@@ -26,15 +26,8 @@ pub enum Verb {
 /// Where they are kept.
 #[derive(Args)]
 struct Place {
-    /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
-    #[arg(
-        long,
-        env = "TOLLGATE_STORE",
-        hide_env_values = true,
-        value_name = "URL",
-        default_value = "tollgate.db"
-    )]
-    store: StoreUrl,
+    #[command(flatten)]
+    place: StorePlace,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -85,7 +78,7 @@ pub struct Revoke {
 pub fn run(verb: &Verb) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match StoreUrl::open(Some(&verb.place().store), Clocks::Own(wall_clock())).await? {
+        match StoreUrl::open(Some(&verb.place().place.store), Clocks::Own(wall_clock())).await? {
             AnyStore::Postgres(store) => verb.on(&store).await,
             AnyStore::Sqlite(store, _) => verb.on(&store).await,
         }

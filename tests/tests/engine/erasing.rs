@@ -235,7 +235,7 @@ pub async fn what_is_open_is_not_erased<S: Store>(house: &House<S>) {
 
 pub async fn an_agent_that_is_erased_leaves_no_record<S: Store>(house: &House<S>) {
     let host = house.host(&Arc::new(setup())).await;
-    let agent = Agent { settings: serde_json::json!({"note": "hers"}), enabled: true };
+    let agent = Agent { name: None, settings: serde_json::json!({"note": "hers"}), enabled: true };
     let subject = Subject::Agent("maria-s-agent".into(), Some(AgentText::from(&agent)));
     let by = Author::Person("ops".into());
     ask(&host, Operation::Set { subject, by }).await.expect("set");

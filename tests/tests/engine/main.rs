@@ -10,6 +10,7 @@ mod hosts;
 mod house;
 mod keeping;
 mod model;
+mod notices;
 mod operations;
 mod quarantine;
 mod replaying;
@@ -55,6 +56,14 @@ macro_rules! on_both {
 }
 
 on_both! {
+    notices:
+    an_agent_is_warned_stopped_and_comes_back_each_told_once,
+    of_10_000_crossings_on_four_hosts_one_is_told,
+    what_a_person_stopped_stays_stopped,
+    a_month_that_opened_while_all_slept_is_opened_once,
+    the_next_look_is_at_the_tenants_full_hour,
+    what_stands_at_no_period_is_told_anew_once_it_was_over;
+
     rules:
     what_is_reserved_is_held_until_it_is_settled,
     what_is_released_is_given_back,

@@ -426,7 +426,7 @@ pub async fn an_agents_settings_hold_from_the_next_call_on<S: Store>(house: &Hou
     let setup = setup.into();
     let host = house.host(&setup).await;
     let set = async |settings: &str, enabled| {
-        let agent = AgentText { settings: settings.into(), enabled };
+        let agent = AgentText { name: None, settings: settings.into(), enabled };
         let subject = Subject::Agent("sdr".into(), Some(agent));
         ask(&host, Operation::Set { subject, by: Author::Person("her".into()) }).await
     };

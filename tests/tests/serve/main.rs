@@ -6,6 +6,7 @@ mod budgets;
 mod house;
 mod killed;
 mod looking;
+mod notices;
 mod paths;
 mod stream;
 mod telemetry;

@@ -20,6 +20,7 @@ use super::judge::Judgement;
 use super::operation::{Denied, Mode, Operation, Outcome, Reserved, Subject};
 use super::part::KeptParts;
 use super::price::{Beforehand, Priced};
+use super::quarantine::quarantine_notice;
 use super::records::{Agent, Author, Disabled};
 use super::tally::Places;
 use super::tariff::ByTariff;
@@ -62,6 +63,7 @@ impl Book {
             Operation::Void { usage, reason } => self.void(*usage, reason),
             Operation::Book { entry } => self.book(entry),
             Operation::Set { subject, by } => self.set(subject, by),
+            Operation::Monitor { subjects, since } => self.monitor(subjects, *since),
             Operation::Expire => Ok(Outcome::Done),
         }
     }
@@ -280,6 +282,7 @@ impl Book {
         match subject {
             Subject::Agent(name, agent) => {
                 let agent = agent.as_ref().map(|agent| Agent {
+                    name: agent.name.clone(),
                     settings: serde_json::from_str(&agent.settings).unwrap_or_default(),
                     enabled: agent.enabled,
                 });
@@ -291,13 +294,15 @@ impl Book {
             }
             Subject::Disabled(dimension, Some((reason, until))) => {
                 let (reason, until, by) = (reason.clone(), *until, by.clone());
-                records.disable(dimension, Disabled { reason, until, by }, at);
+                records.disable(dimension, Disabled { reason, until, by, since: at }, at);
             }
             Subject::Disabled(dimension, None) => {
                 records.enable(dimension, by);
             }
             Subject::LetBack(policy) => {
-                records.let_back(policy);
+                if records.let_back(policy) {
+                    records.notices.resolve("", &quarantine_notice(policy), &[]);
+                }
             }
         }
         Ok(Outcome::Done)

@@ -1,21 +1,29 @@
 //! What follows from what happened: alerting policies look at it, and the judge does what they say.
 
-use tollgate_policy_core::contract::{Action, Denial, Fact, Observation, Value};
+use tollgate_policy_core::contract::{
+    Action, Denial, Dimension, Fact, Notice, Observation, Value, dimension,
+};
+use tollgate_policy_core::window::{Instant, Window};
 
 use super::amounts::Amounts;
 use super::decided::{ReviewRecord, Said};
 use super::feed::Feed;
 use super::judge::Judge;
 use super::limit::{Limit, LimitKey};
-use super::records::{Disabled, Told};
-use super::tally::Places;
-use super::{Call, Event};
+use super::notices::{NoticeBody, Told};
+use super::records::Disabled;
+use super::tally::{Period, Places};
+use super::{Call, Event, words};
 use crate::sandbox::{Ability, Fault};
 
 /// What there is to look at.
 pub enum Occasion<'a> {
     Settled,
     Denied(&'a Denial),
+    /// Time has passed.
+    Scheduled,
+    /// A period opened then.
+    Opened(Window, Instant),
 }
 
 impl Judge {
@@ -31,7 +39,7 @@ impl Judge {
         let mut events = Vec::new();
         let mut looked = Vec::new();
         for index in self.able(Ability::Alerting) {
-            if self.is_out(index) {
+            if self.is_out(index) || !self.is_concerned(index, occasion) {
                 continue;
             }
             let said = self.look(index, call, places, asks, occasion);
@@ -46,7 +54,7 @@ impl Judge {
                 _ if !decides => {}
                 Ok(actions) => {
                     for action in actions {
-                        events.extend(self.act(index, call, action));
+                        events.extend(self.act(index, call, occasion, action));
                     }
                 }
                 Err(fault) => {
@@ -79,6 +87,12 @@ impl Judge {
             Occasion::Denied(Denial { code, message, .. }) => {
                 ("denied", vec![text("denial.code", code), text("denial.message", message)])
             }
+            Occasion::Scheduled => ("scheduled", Vec::new()),
+            Occasion::Opened(window, opened) => {
+                let mut facts = vec![text("period.window", &window.to_string())];
+                facts.extend(self.disabled_before(index, call, *opened));
+                ("period-opened", facts)
+            }
         };
         let readings =
             self.readings(index, places, asks).map_err(|error| Fault::Host(error.to_string()))?;
@@ -95,38 +109,90 @@ impl Judge {
         binding.policy.review(observation).outcome
     }
 
-    fn act(&mut self, index: usize, call: &Call, action: Action) -> Option<Event> {
+    /// A period matters to those who count by it.
+    fn is_concerned(&self, index: usize, occasion: &Occasion) -> bool {
+        let Occasion::Opened(window, _) = occasion else { return true };
+        let counters = &self.setup.bindings[index].policy.manifest().counters;
+        counters.iter().any(|counter| counter.window == *window)
+    }
+
+    /// What of the call was stopped until this period, and may go on if the policy says so:
+    /// `disabled.agent`, and why.
+    fn disabled_before(&self, index: usize, call: &Call, opened: Instant) -> Vec<Fact> {
+        let by = self.setup.bindings[index].author();
+        let fact = |own: &Dimension| {
+            let disabled = self.records.disabled_before(own, opened)?;
+            by.may_undo(&disabled.by).then(|| Fact {
+                name: format!("disabled.{}", own.name),
+                value: Value::Text(disabled.reason.clone()),
+            })
+        };
+        call.dimensions.iter().filter_map(fact).collect()
+    }
+
+    fn act(
+        &mut self,
+        index: usize,
+        call: &Call,
+        occasion: &Occasion,
+        action: Action,
+    ) -> Option<Event> {
         let own = |name: &str| call.dimensions.iter().find(|own| own.name == name).cloned();
         let at = self.now;
         let policy = self.setup.bindings[index].name.clone();
         match action {
             Action::Raise(notice) => {
-                let period = notice.counter.and_then(|counter| {
-                    self.tally.period(self.subscription(index), counter, at, &call.dimensions)
-                });
-                let told = Told { policy, key: notice.key.clone(), period };
-                self.records.tell(told).then_some(Event::Notice { at, notice })
+                let raised = self.raise(index, call, policy, &notice);
+                raised.then_some(Event::Notice { at, notice })
             }
             Action::Resolve(key) => {
-                self.records.resolve(&policy, &key);
+                self.records.notices.resolve(&policy, &key, &call.dimensions);
                 None
             }
             Action::Disable(disablement) => {
                 let dimension = own(&disablement.dimension)?;
                 let (until, reason) = (disablement.until, disablement.reason);
                 let by = self.setup.bindings[index].author();
-                let disabled = Disabled { reason: reason.clone(), until, by };
+                let disabled = Disabled { reason: reason.clone(), until, by, since: at };
                 let news = self.records.disable(&dimension, disabled, at);
                 news.then_some(Event::Disabled { at, dimension, until, reason })
             }
             Action::Enable(name) => {
                 let dimension = own(&name)?;
+                if let Occasion::Opened(_, opened) = occasion {
+                    // What was stopped in this very period stays so.
+                    self.records.disabled_before(&dimension, *opened)?;
+                }
                 let by = self.setup.bindings[index].author();
                 let lifted = self.records.enable(&dimension, &by);
                 lifted.then_some(Event::Enabled { at, dimension })
             }
             Action::ProposeLimit { counter, limit } => self.propose(index, call, counter, limit),
         }
+    }
+
+    /// Whether it was not told before.
+    fn raise(&mut self, index: usize, call: &Call, policy: String, notice: &Notice) -> bool {
+        let period = notice.counter.and_then(|counter| {
+            self.tally.period(self.subscription(index), counter, self.now, &call.dimensions)
+        });
+        let (mut closes, mut span, mut own) = (None, None, None);
+        if let Some(Period { opened, closes: until, whose }) = period {
+            let ends = opened != Instant::MIN;
+            (closes, span) = (until, ends.then_some((opened, until)));
+            own = Some((opened, whose));
+        }
+        let told = Told { policy: policy.clone(), key: notice.key.clone(), period: own };
+        let feed = Feed::new(&self.setup.bindings[index].policy.manifest().reads);
+        let mut dimensions = feed.dimensions(&call.dimensions);
+        if let Some((_, whose)) = &told.period {
+            dimensions.retain(|own| dimension(whose, &own.name).is_empty());
+            dimensions.extend(whose.iter().filter(|own| !own.value.is_empty()).cloned());
+        }
+        let Notice { key, severity, title, body, facts, .. } = notice.clone();
+        let body =
+            NoticeBody { policy, key, severity, title, body, dimensions, period: span, facts };
+        self.records.notices.raise(told, closes, body)
     }
 
     /// A policy's own limit, within the bounds that the platform sets; without bounds nothing may
@@ -154,13 +220,16 @@ impl Judge {
             .collect();
         let (meter, window) = (counter.meter.clone(), counter.window);
         let key = LimitKey { meter, window, dimensions }.sorted();
-        let set_by = format!("policy `{}`", binding.name);
+        let (policy, language) = (binding.name.clone(), self.setup.language);
+        let set_by = format!("policy `{policy}`");
         let set = Limit { limit, valid_from: None, valid_until: None, set_by };
         let before = self.records.limits().get(&key);
         // What a person set stays.
         if before.is_some_and(|before| *before == set || before.set_by != set.set_by) {
             return None;
         }
+        let before = before.map(|before| before.limit);
+        self.records.notices.tell(words::limited(language, &policy, &key, before, limit));
         self.records.set_limit(key.clone(), Some(set));
         self.apply_limits();
         Some(Event::Limited { at: self.now, key, limit })

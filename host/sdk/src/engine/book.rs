@@ -307,7 +307,10 @@ impl Book {
 
     /// Hands out what was judged: to be written, and answered once it stands.
     pub fn take_batch(&mut self) -> Option<(Sealed, Answers)> {
-        let Batch { mut write, answers, mut decided, .. } = self.batch.take()?;
+        let mut batch = self.batch.take()?;
+        let notices = self.judge.records.notices.take_raised(|| batch.id());
+        let Batch { mut write, answers, mut decided, .. } = batch;
+        (write.notices, write.over) = (notices, self.judge.records.notices.take_over());
         self.judge.reviewed.drain(..).for_each(|review| decided.review(review));
         let Moved { new_latest, latest, counters } = self.judge.tally.take_moved();
         (write.new_latest, write.latest, write.counters) = (new_latest, latest, counters);

@@ -17,6 +17,7 @@ use super::carry::carry;
 use super::decided;
 use super::erasure::Erasure;
 use super::host::HostError;
+use super::notices::NoticeBody;
 use super::records::{REPAIR, Records};
 use super::rollup::{GRAINS_MS, GROUPINGS, follow};
 use super::sums::PAGE;
@@ -152,6 +153,7 @@ async fn prepare<S: Store>(
     let at = found.now.max(found.head.at);
     let mut write = Write::new(tenant.clone(), found.head, (random() >> 64) as i64, at);
     records.erase(&erasure);
+    write.over = records.notices.take_over();
     write.records = records.take_changed();
     for row in &found.records {
         if let Some((name, body)) = erasure.record(&row.kind, &row.name, row.body.as_deref())
@@ -243,6 +245,7 @@ async fn finish<S: Store>(
     expired(store, tenant, erasure, &known).await?;
     runs(store, tenant, erasure).await?;
     changes(store, tenant, erasure).await?;
+    notices(store, tenant, erasure).await?;
     let mut locked = store.lock(tenant).await?;
     let found = match locked.read(&whole(tenant)).await {
         Ok(found) => found,
@@ -419,6 +422,25 @@ async fn changes<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Res
         for row in page {
             let new = erasure.record(&row.key.kind, &row.key.name, row.body.as_deref());
             rewritten.changes.extend(new.map(|(name, body)| (row.key, name, body)));
+        }
+        write(store, tenant, erasure, &rewritten).await?;
+    }
+}
+
+async fn notices<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Result<(), HostError> {
+    let mut after = Uuid::nil();
+    loop {
+        let page = store.notices_after(tenant, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.id;
+        let mut rewritten = Rewritten::default();
+        for kept in page {
+            let mut notice: NoticeBody = serde_json::from_slice(&kept.body)
+                .map_err(|_| HostError::Unreadable(format!("notice {}", kept.id)))?;
+            if erasure.notice(&mut notice) {
+                let body = serde_json::to_vec(&notice).unwrap_or_default();
+                rewritten.notices.push((kept.id, body));
+            }
         }
         write(store, tenant, erasure, &rewritten).await?;
     }

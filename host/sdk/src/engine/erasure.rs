@@ -9,6 +9,7 @@ use tollgate_policy_core::contract::{
 };
 
 use super::body::{ExpiredBody, KeptUsage};
+use super::notices::NoticeBody;
 use super::price::Priced;
 use super::records::KeptCounter;
 use super::tally::sorted;
@@ -127,6 +128,17 @@ impl Erasure {
             Action::Disable(disablement) => self.text(&mut disablement.reason),
             Action::Enable(_) | Action::ProposeLimit { .. } => {}
         }
+    }
+
+    /// Of a notice about it. Whether it is.
+    pub fn notice(&self, notice: &mut NoticeBody) -> bool {
+        let named = self.dimensions(&mut notice.dimensions);
+        if named {
+            let NoticeBody { key, title, body, facts, .. } = notice;
+            self.facts(facts);
+            [key, title, body].into_iter().for_each(|text| self.text(text));
+        }
+        named
     }
 
     /// Of how a policy failed, which is in its own words.

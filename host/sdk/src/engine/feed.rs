@@ -68,7 +68,8 @@ impl<'a> Feed<'a> {
         if self.reads_fact_under("agent.")
             && let Some(record) = known.records.and_then(|records| records.agent(agent))
         {
-            facts.push(Fact { name: "agent.name".into(), value: Value::Text(agent.into()) });
+            let called = record.name.as_deref().unwrap_or(agent);
+            facts.push(Fact { name: "agent.name".into(), value: Value::Text(called.into()) });
             flatten("agent", &record.settings, &mut facts);
         }
         if self.reads_fact_under("balance.")

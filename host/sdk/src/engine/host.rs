@@ -269,7 +269,7 @@ impl Host {
         tenant: &Tenant,
         task: Task,
     ) -> Result<Result<Vec<Quantity>, String>, HostError> {
-        let setup = Arc::clone(&self.served(tenant)?.current().setup);
+        let setup = self.setup(tenant)?;
         let can = |own: &&Binding| !own.is_candidate() && own.policy.can(Ability::Estimation);
         let binding = setup.bindings.iter().find(can).ok_or(HostError::NoEstimate)?;
         let at = self.now().unwrap_or_default();
@@ -336,6 +336,11 @@ impl Host {
         let count = u64::try_from(shards.len()).unwrap_or(1);
         let place = usize::try_from(hasher.finish() % count).unwrap_or_default();
         shards[place].send(ask).await.map_err(|_| HostError::Stopped)
+    }
+
+    /// What a tenant is judged with now.
+    pub fn setup(&self, tenant: &Tenant) -> Result<Arc<Setup>, HostError> {
+        Ok(Arc::clone(&self.served(tenant)?.current().setup))
     }
 
     fn served(&self, tenant: &Tenant) -> Result<Arc<Served>, HostError> {

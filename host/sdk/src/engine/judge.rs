@@ -14,6 +14,7 @@ use super::amounts::Amounts;
 use super::decided::{DecisionRecord, ReviewRecord};
 use super::feed::{Feed, Known};
 use super::limit::{Limit, LimitKey};
+use super::notices::Told;
 use super::operation::{Consulted, LimitFinding};
 use super::price::{Asking, Priced, failure, price, quotes, unpriced};
 use super::quarantine::{FAILURES_MAX, Quarantined};
@@ -21,7 +22,7 @@ use super::records::{Author, Disabled, Records};
 use super::served::Current;
 use super::tally::{Places, Subscription, Tally, TallyError, id_of};
 use super::tariff::{ByTariff, Tariff};
-use super::{Binding, Call, DISABLED, Event, Failing, Layer, Setup};
+use super::{Binding, Call, DISABLED, Event, Failing, Layer, Setup, words};
 use crate::sandbox::{Ability, Answer, Fault, Policy};
 
 /// A call that is cut down to what policies grant is judged again; so often at the most.
@@ -259,6 +260,8 @@ impl Judge {
         let (fault, at) = (fault?.clone(), self.now);
         let policy = self.current.watch.key(place)?.clone();
         self.records.quarantine(&policy, Quarantined { at, reason: fault.code().into() });
+        let notice = words::quarantined(self.setup.language, &policy, &fault);
+        self.records.notices.raise(Told::by_host(notice.key.clone()), None, notice);
         Some(Event::Quarantined { at, policy, fault })
     }
 
@@ -392,6 +395,7 @@ impl Judge {
                 reason: "it was switched off".into(),
                 until: None,
                 by: Author::Person(String::new()),
+                since: Instant::MIN,
             };
             let agent = (name == "agent").then(|| self.records.agent(value)).flatten();
             let switched_off = agent.filter(|agent| !agent.enabled).map(|_| off());

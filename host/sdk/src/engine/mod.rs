@@ -6,6 +6,7 @@ mod accounts;
 mod acts;
 mod again;
 mod alerts;
+mod amend;
 mod amounts;
 mod ask;
 mod backfill;
@@ -25,7 +26,9 @@ mod limit;
 mod listing;
 mod locked;
 mod look;
+mod monitor;
 mod needs;
+mod notices;
 mod operation;
 mod part;
 mod price;
@@ -41,8 +44,10 @@ mod tally;
 mod tariff;
 mod upkeep;
 mod verify;
+mod words;
 
 pub use again::{Candidate, Fate, Rejudged, Unjudged};
+pub use amend::{disable, enable, let_back};
 pub use builder::{HostBuilder, Random};
 pub use carry::carry;
 pub use context::{Context, ContextPolicy};
@@ -53,13 +58,15 @@ pub use judge::Judged;
 pub use limit::{Limit, LimitKey};
 pub use listing::{Directory, Line, Used, directory, lines, runs, usages};
 pub use look::{Account, Checked, Standing};
+pub use monitor::{monitor, next_look};
+pub use notices::{NoticeBody, NoticeRecord, notices};
 pub use operation::{
     AgentText, Consulted, Denied, Entry, EntryKind, LimitFinding, Mode, Operation, Outcome,
     Recorded, Report, Reserved, Run, RunState, Subject,
 };
 pub use price::Priced;
 pub(crate) use price::quotes;
-pub use quarantine::{PolicyKey, Quarantined, let_back, quarantined};
+pub use quarantine::{PolicyKey, Quarantined, quarantined};
 pub use records::{Agent, Author, Disabled};
 pub use rollout::{BindingMode, Canary, NotAShare, Percent};
 pub use rollup::{GRAINS_MS, GROUPINGS, LATENCY_BOUNDS_MS, LATENCY_MS, follow, metrics};
@@ -74,6 +81,7 @@ use serde::{Deserialize, Serialize};
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::{Dimension, Notice, Quantity, Read};
 use tollgate_policy_core::decimal::DecimalError;
+use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::meter::MeterError;
 use tollgate_policy_core::prices::PriceList;
 use tollgate_policy_core::window::{Instant, Window};
@@ -192,6 +200,8 @@ pub struct Setup {
     pub meters: Option<BTreeSet<Meter>>,
     /// Within what policies may propose limits; on other counters they may not.
     pub proposals: Vec<Bounds>,
+    /// Of what the host itself tells people.
+    pub language: Language,
 }
 
 /// A tenant cannot be set up like this.

@@ -151,6 +151,9 @@ impl Book {
                 let elsewhere = used.elsewhere.placed(&mut self.judge.tally);
                 self.missing_then(&used.dimensions, row.used_at, &elsewhere, wanted)
             }
+            Operation::Monitor { subjects, .. } => {
+                subjects.iter().try_for_each(|subject| self.missing_for(subject, at, wanted))
+            }
             Operation::Book { .. } | Operation::Set { .. } | Operation::Expire => Ok(()),
         }
     }

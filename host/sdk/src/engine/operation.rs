@@ -93,6 +93,14 @@ pub enum Operation {
     },
     /// Reservations whose time is over end. Asked by the host itself.
     Expire,
+    /// Alerting policies look at these, whether anything was asked about them or not, and at the
+    /// periods that opened since an instant.
+    Monitor {
+        /// Each by its dimensions.
+        subjects: Vec<Vec<Dimension>>,
+        /// Up to where that was done before.
+        since: Instant,
+    },
 }
 
 /// How much of a call must be had.
@@ -158,6 +166,8 @@ pub enum Subject {
 /// An agent, its settings as JSON text: the same request is then the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentText {
+    /// As people call it.
+    pub name: Option<String>,
     /// Its settings.
     pub settings: String,
     /// Whether it may run at all.
@@ -166,7 +176,8 @@ pub struct AgentText {
 
 impl From<&Agent> for AgentText {
     fn from(agent: &Agent) -> Self {
-        Self { settings: agent.settings.to_string(), enabled: agent.enabled }
+        let (name, settings) = (agent.name.clone(), agent.settings.to_string());
+        Self { name, settings, enabled: agent.enabled }
     }
 }
 
@@ -209,6 +220,11 @@ pub enum Outcome {
     },
     /// It is so now.
     Done,
+    /// Alerting policies have looked.
+    Monitored {
+        /// What follows from what they saw.
+        events: Vec<Event>,
+    },
 }
 
 /// A call that may go ahead.
@@ -367,6 +383,7 @@ impl Operation {
             Self::Book { .. } => "book",
             Self::Set { .. } => "set",
             Self::Expire => "expire",
+            Self::Monitor { .. } => "monitor",
         }
     }
 
@@ -385,6 +402,7 @@ impl Operation {
                 Subject::Disabled(own, _) => own == dimension,
                 Subject::LetBack(_) => false,
             },
+            Self::Monitor { subjects, .. } => subjects.iter().any(|own| own.contains(dimension)),
             _ => false,
         }
     }
@@ -416,7 +434,9 @@ impl Operation {
                 Ok(())
             }
             Self::Set { subject, .. } => check_subject(subject),
-            Self::Release { .. } | Self::Finish { .. } | Self::Expire => Ok(()),
+            Self::Release { .. } | Self::Finish { .. } | Self::Expire | Self::Monitor { .. } => {
+                Ok(())
+            }
         }
     }
 }
@@ -458,6 +478,9 @@ fn check_subject(subject: &Subject) -> Result<(), HostError> {
         Subject::Agent(name, agent) => {
             check_text("agent", name)?;
             let is_json = |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok();
+            if let Some(called) = agent.as_ref().and_then(|agent| agent.name.as_ref()) {
+                check_text("name", called)?;
+            }
             match agent {
                 Some(agent) if !is_json(&agent.settings) => {
                     Err(HostError::Malformed("the agent's settings are not JSON".into()))

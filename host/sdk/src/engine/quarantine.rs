@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 use tollgate_policy_core::window::Instant;
 
 use super::records::Records;
-use super::{Binding, Layer, Random, Setup};
+use super::{Binding, Layer, Setup};
 use crate::sandbox::Fault;
-use crate::store::{Locked, Need, Store, StoreError, Tenant, Write, Written};
+use crate::store::{Need, Store, StoreError, Tenant};
 
 /// It is taken out once it failed so often in a row.
 pub const FAILURES_MAX: u32 = 10;
@@ -49,6 +49,11 @@ impl PolicyKey {
         let revision = revision.as_ref().map_or_else(embedded, ToString::to_string);
         Self { layer: *layer, policy: name.clone(), revision }
     }
+}
+
+/// Under this key people are told of it.
+pub fn quarantine_notice(policy: &PolicyKey) -> String {
+    format!("policy_quarantined:{}", policy.policy)
 }
 
 /// How often each of a tenant's policies failed in a row, on this host.
@@ -106,29 +111,4 @@ pub async fn quarantined<S: Store>(
     }
     let all = records.quarantined().iter();
     Ok(all.map(|(policy, why)| (policy.clone(), why.clone())).collect())
-}
-
-/// Lets a policy back. False: it was in no quarantine.
-pub async fn let_back<S: Store>(
-    store: &S,
-    tenant: &Tenant,
-    policy: &PolicyKey,
-    random: &Random,
-) -> Result<bool, StoreError> {
-    let need = Need { whole: true, ..Need::head(tenant.clone()) };
-    let mut locked = store.lock(tenant).await?;
-    let found = locked.read(&need).await?;
-    let mut records = Records::default();
-    records.load(&found.records);
-    if !records.let_back(policy) {
-        locked.release().await;
-        return Ok(false);
-    }
-    let at = found.now.max(found.head.at);
-    let mut write = Write::new(tenant.clone(), found.head, (random() >> 64) as i64, at);
-    write.records = records.take_changed();
-    match locked.write(&write).await? {
-        Written::Committed => Ok(true),
-        Written::Missed => Err(StoreError::Unavailable("the head moved under its lock".into())),
-    }
 }

@@ -1,7 +1,7 @@
 //! What is known of a tenant by name, and changes at once: agents, limits, disablements, which
 //! notices were told, which counters are kept, and from when on history is whole.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use chrono_tz::Tz;
 use serde::de::DeserializeOwned;
@@ -15,6 +15,7 @@ use super::body::{self, ExpiredBody, KeptUsage};
 use super::erasure::{Erasure, Erasures};
 use super::limit::{Limit, LimitKey};
 use super::listing::Directory;
+use super::notices::{Notices, TOLD};
 use super::quarantine::{PolicyKey, Quarantined};
 use super::tally::id_of;
 use crate::store::RecordRow;
@@ -22,7 +23,6 @@ use crate::store::RecordRow;
 pub const AGENT: &str = "agent";
 const LIMIT: &str = "limit";
 const DISABLEMENT: &str = "disablement";
-const TOLD: &str = "told";
 const COUNTERS: &str = "counters";
 const CARRIED: &str = "carried";
 const ERASURE: &str = "erasure";
@@ -34,6 +34,9 @@ const ERASURES: &str = "erasures";
 /// An agent: its settings are fed to policies that read them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agent {
+    /// As people call it; none: by what it is known by.
+    #[serde(default)]
+    pub name: Option<String>,
     /// As its owner wrote them; what no policy reads is left alone.
     #[serde(default)]
     pub settings: Json,
@@ -55,6 +58,9 @@ pub struct Disabled {
     pub until: Option<Instant>,
     /// Who did it.
     pub by: Author,
+    /// Since when.
+    #[serde(default)]
+    pub since: Instant,
 }
 
 /// Who changed something.
@@ -71,7 +77,7 @@ pub enum Author {
 
 impl Author {
     /// Who undoes what another one did has the last word at least as much.
-    fn may_undo(&self, other: &Self) -> bool {
+    pub fn may_undo(&self, other: &Self) -> bool {
         let word = |author: &Self| match author {
             Self::Policy(_) => 0,
             Self::Platform(_) => 1,
@@ -79,15 +85,6 @@ impl Author {
         };
         word(self) >= word(other)
     }
-}
-
-/// A notice that was told: once for its key and period.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Told {
-    pub policy: String,
-    pub key: String,
-    /// When the counter's window opened, and whose it is.
-    pub period: Option<(Instant, Vec<Dimension>)>,
 }
 
 /// A counter whose totals are kept.
@@ -121,7 +118,7 @@ pub struct Records {
     agents: BTreeMap<String, Agent>,
     limits: BTreeMap<LimitKey, Limit>,
     disabled: HashMap<Dimension, Disabled>,
-    told: HashSet<Told>,
+    pub notices: Notices,
     quarantined: BTreeMap<PolicyKey, Quarantined>,
     counters: BTreeMap<i64, KeptCounter>,
     carried: Option<Instant>,
@@ -138,7 +135,7 @@ impl Records {
                 AGENT => self.agents.extend(read(body).map(|agent| (name.clone(), agent))),
                 LIMIT => self.limits.extend(named(name, body)),
                 DISABLEMENT => self.disabled.extend(named(name, body)),
-                TOLD => self.told.extend(read::<Told>(name.as_bytes())),
+                TOLD => self.notices.load(name, body),
                 COUNTERS => self.counters = read(body).unwrap_or_default(),
                 QUARANTINE => self.quarantined.extend(named(name, body)),
                 CARRIED => self.carried = read(body),
@@ -213,22 +210,22 @@ impl Records {
         there
     }
 
-    /// Whether it was not told before.
-    pub fn tell(&mut self, told: Told) -> bool {
-        let news = !self.told.contains(&told);
-        if news {
-            self.change(TOLD, &told, Some(Vec::new()));
-            self.told.insert(told);
-        }
-        news
+    /// What disabled a value before the period that began at an instant, and is over with it.
+    pub fn disabled_before(&self, dimension: &Dimension, opened: Instant) -> Option<&Disabled> {
+        let is_before =
+            |own: &&Disabled| own.since < opened && own.until.is_none_or(|until| until <= opened);
+        self.disabled.get(dimension).filter(is_before)
     }
 
-    /// Lets a policy tell it again.
-    pub fn resolve(&mut self, policy: &str, key: &str) {
-        let over = |told: &Told| told.policy == policy && told.key == key;
-        for told in self.told.extract_if(over).collect::<Vec<_>>() {
-            self.change(TOLD, &told, None);
+    /// Forgets what disabled a value until before an instant. Whether anything did.
+    pub fn end_disablement(&mut self, dimension: &Dimension, at: Instant) -> bool {
+        let is_past = |own: &Disabled| own.until.is_some_and(|until| until <= at);
+        let ended = self.disabled.get(dimension).is_some_and(is_past);
+        if ended {
+            self.disabled.remove(dimension);
+            self.change(DISABLEMENT, dimension, None);
         }
+        ended
     }
 
     /// Policies that failed too often, and are asked no longer.
@@ -319,12 +316,7 @@ impl Records {
         if self.disabled.remove(&erasure.dimension).is_some() {
             self.change(DISABLEMENT, &erasure.dimension, None);
         }
-        let is_told = |told: &Told| {
-            told.period.as_ref().is_some_and(|(_, dimensions)| erasure.is_named(dimensions))
-        };
-        for told in self.told.extract_if(is_told).collect::<Vec<_>>() {
-            self.change(TOLD, &told, None);
-        }
+        self.notices.erase(erasure);
         self.changed.insert((ERASURE, erasure.pseudonym.clone()), Some(json(erasure)));
         self.erasures.under_way.push(erasure.clone());
         self.erasures.begun += 1;
@@ -360,7 +352,7 @@ impl Records {
         let changed = std::mem::take(&mut self.changed);
         let row =
             |((kind, name), body): ((&str, String), _)| RecordRow { kind: kind.into(), name, body };
-        changed.into_iter().map(row).collect()
+        changed.into_iter().map(row).chain(self.notices.take_changed()).collect()
     }
 
     fn change(&mut self, kind: &'static str, name: &impl Serialize, body: Option<Vec<u8>>) {

@@ -34,15 +34,17 @@ pub struct Retention {
     pub ledger: Option<Duration>,
     /// Idempotency keys.
     pub keys: Duration,
+    /// Notices, with what became of them on their way.
+    pub notices: Duration,
     /// Roll-ups by the minute.
     pub minutes: Duration,
 }
 
 impl Default for Retention {
-    /// History for ever, keys for 30 days and minutes for one.
+    /// History for ever, notices for 400 days, keys for 30 and minutes for one.
     fn default() -> Self {
         let days = |days: u64| Duration::from_secs(days * 86_400);
-        Self { decisions: None, ledger: None, keys: days(30), minutes: days(1) }
+        Self { decisions: None, ledger: None, keys: days(30), notices: days(400), minutes: days(1) }
     }
 }
 
@@ -66,6 +68,7 @@ pub async fn upkeep<S: Store>(
         done = finish_erasures(store, tenant, random).await.and(done);
     }
     done = round.all(Past::Keys, before(now, retention.keys)).await.and(done);
+    done = round.all(Past::Notices, before(now, retention.notices)).await.and(done);
     let [grain_ms, _] = GRAINS_MS;
     for (grouping, _) in GROUPINGS {
         let minutes = Past::RollUps { grouping, grain_ms };

@@ -6,6 +6,7 @@ use std::fmt;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::Meter;
+use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::window::Weekday;
 
 use super::RegistryError;
@@ -67,6 +68,8 @@ pub struct TenantSettings {
     pub meters: Option<BTreeSet<Meter>>,
     /// Within what policies may propose limits.
     pub proposals: Vec<Bounds>,
+    /// Of what the host itself tells people.
+    pub language: Language,
 }
 
 /// The host's own prices.

@@ -167,9 +167,18 @@ impl<S: Store + RegistryStore> Registry<S> {
             Prices::Current => Some(PriceList::catalog().map_err(unreadable)?),
             Prices::Seed => Some(PriceList::seed().map_err(unreadable)?),
         };
-        let TenantSettings { expiring, required_dimensions, meters, proposals, .. } =
+        let TenantSettings { expiring, required_dimensions, meters, proposals, language, .. } =
             tenant.tenant.clone();
-        Ok(Setup { bindings, calendar, catalog, expiring, required_dimensions, meters, proposals })
+        Ok(Setup {
+            bindings,
+            calendar,
+            catalog,
+            expiring,
+            required_dimensions,
+            meters,
+            proposals,
+            language,
+        })
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Rewritten {
     pub runs: Vec<(Uuid, String, Vec<u8>)>,
     /// Of changes, with their new name.
     pub changes: Vec<(ChangeKey, String, Option<Vec<u8>>)>,
+    /// Of notices.
+    pub notices: Vec<(Uuid, Vec<u8>)>,
 }
 
 impl Rewritten {

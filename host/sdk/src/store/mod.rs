@@ -4,6 +4,7 @@
 mod access;
 mod erased;
 mod month;
+mod notices;
 mod past;
 mod postgres;
 mod registry;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 pub use access::{AccessStore, AuditRow, TokenRow};
 pub use erased::{ChangeKey, ChangeRow, Renamed, Rewritten};
 pub use month::Month;
+pub use notices::{ChannelRow, DeliveryRow, DeliveryState, KeptNotice, NoticeStore};
 pub use past::Past;
 pub use postgres::{Durability, PostgresStore};
 pub use registry::{
@@ -29,8 +31,8 @@ pub use registry::{
 };
 pub use rows::{
     AccountRow, BatchKey, BatchRow, Carry, Closure, ClosureRow, CounterRow, DUE_MAX, EntryRow,
-    Found, Head, HoldRow, HoldState, KeyRow, LatestKey, LatestRow, Need, Place, RecordRow, RollUp,
-    RollUpRow, RunRow, Since, Total, UsageRow, Write, first_id_of, instant_of,
+    Found, Head, HoldRow, HoldState, KeyRow, LatestKey, LatestRow, Need, NoticeRow, Place,
+    RecordRow, RollUp, RollUpRow, RunRow, Since, Total, UsageRow, Write, first_id_of, instant_of,
 };
 pub use sqlite::SqliteStore;
 pub use tenant::{ContextRow, Tenant, TenantError};
@@ -72,7 +74,7 @@ pub enum Written {
 
 /// A store. Where the answer to a write is lost, it finds out under the head's lock what became of
 /// it, for as long as callers can wait.
-pub trait Store: Send + Sync + 'static {
+pub trait Store: NoticeStore + Send + Sync + 'static {
     /// A tenant's head, locked until it is written or dropped.
     type Locked<'a>: Locked
     where

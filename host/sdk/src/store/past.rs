@@ -11,6 +11,8 @@ pub enum Past {
     Closures,
     /// Idempotency keys.
     Keys,
+    /// Notices, and what became of them on their way.
+    Notices,
     /// Roll-ups of a grouping and a grain.
     RollUps {
         /// By which dimensions.
@@ -41,6 +43,10 @@ impl Past {
             [table("entry", "tenant_id, at, id"), table("usage", "tenant_id, at, id")];
         const CLOSURES: [Table; 1] = [table("closure", "tenant_id, id")];
         const KEYS: [Table; 1] = [table("idempotency", "tenant_id, operation, key")];
+        const NOTICES: [Table; 2] = [
+            table("delivery", "tenant_id, notice, channel_of, channel"),
+            table("notice", "tenant_id, id"),
+        ];
         const ROLL_UPS: [Table; 1] = [table(
             "rollup",
             "tenant_id, grouping_name, grain_ms, opened, dimension_values, meter",
@@ -50,6 +56,7 @@ impl Past {
             Self::Ledger => &LEDGER,
             Self::Closures => &CLOSURES,
             Self::Keys => &KEYS,
+            Self::Notices => &NOTICES,
             Self::RollUps { .. } => &ROLL_UPS,
         }
     }
@@ -60,7 +67,7 @@ impl Past {
     pub(super) fn deletions(self, suffix: &str) -> impl Iterator<Item = String> {
         let (which, suffix) = match self {
             Self::Decisions | Self::Ledger => ("at >= $2 AND at < $3", suffix.to_owned()),
-            Self::Keys => ("at >= $2 AND at < $3", String::new()),
+            Self::Keys | Self::Notices => ("at >= $2 AND at < $3", String::new()),
             // Whatever ended before an instant began before it: so the key is enough.
             Self::Closures => ("at >= $2 AND at < $3 AND id < $5", String::new()),
             Self::RollUps { .. } => (

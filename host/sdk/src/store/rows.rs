@@ -205,6 +205,19 @@ pub struct RecordRow {
     pub body: Option<Vec<u8>>,
 }
 
+/// Something that people are to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoticeRow {
+    /// Its own; it begins with the batch's instant.
+    pub id: Uuid,
+    /// `info`, `warning`, `critical`.
+    pub severity: String,
+    /// What the engine keeps of it.
+    pub body: Vec<u8>,
+    /// Whether it was over in the same batch.
+    pub is_over: bool,
+}
+
 /// A batch as it was written: what was decided in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchRow {
@@ -315,6 +328,10 @@ pub struct Write {
     pub usages: Vec<UsageRow>,
     /// In order.
     pub entries: Vec<EntryRow>,
+    /// What people are to be told.
+    pub notices: Vec<NoticeRow>,
+    /// Notices that are over. What is there no longer is passed over.
+    pub over: Vec<Uuid>,
 }
 
 impl Write {
@@ -342,6 +359,8 @@ impl Write {
             records: Vec::new(),
             usages: Vec::new(),
             entries: Vec::new(),
+            notices: Vec::new(),
+            over: Vec::new(),
         }
     }
 
@@ -359,7 +378,9 @@ impl Write {
             && self.runs.is_empty()
             && self.records.is_empty()
             && self.usages.is_empty()
-            && self.entries.is_empty())
+            && self.entries.is_empty()
+            && self.notices.is_empty()
+            && self.over.is_empty())
     }
 
     /// Whether there is anything to write.

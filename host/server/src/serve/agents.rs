@@ -31,6 +31,9 @@ const PAGE: u32 = 1_000;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentBody {
+    /// As people call it; none: by its identifier.
+    #[schemars(length(max = 1_024))]
+    pub name: Option<String>,
     /// What policies read of it; what none reads is left alone.
     #[serde(default)]
     pub settings: serde_json::Map<String, Value>,
@@ -47,6 +50,8 @@ fn yes() -> bool {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Agent")]
 pub struct KnownAgent {
+    pub id: String,
+    /// As people call it.
     pub name: String,
     pub settings: Value,
     /// Whether it may run at all.
@@ -140,8 +145,9 @@ pub async fn put<S: Stores>(
     asked: Asked<S, OfAgent, Json<AgentBody>>,
 ) -> Result<Answer<KnownAgent>, Problem> {
     let (tenant, name) = (asked.tenant()?, &asked.parameters.id);
-    let Json(AgentBody { settings, enabled }) = &asked.body;
-    let agent = Agent { settings: Value::Object(settings.clone()), enabled: *enabled };
+    let Json(AgentBody { name: called, settings, enabled }) = &asked.body;
+    let settings = Value::Object(settings.clone());
+    let agent = Agent { name: called.clone(), settings, enabled: *enabled };
     let known = directory(&**asked.service.registry.store(), tenant).await?;
     let act = Act {
         owner: Owner::Tenant(tenant.clone()),
@@ -296,19 +302,19 @@ impl<S: Stores> Service<S> {
         Ok(TenantCalendar { zone: settings.time_zone.unwrap_or_default(), first_day_of_week })
     }
 
-    async fn agent(&self, tenant: &Tenant, name: &str) -> Result<KnownAgent, Problem> {
+    async fn agent(&self, tenant: &Tenant, id: &str) -> Result<KnownAgent, Problem> {
         let known = directory(&**self.registry.store(), tenant).await?;
-        let agent = known.agents.get(name);
-        let agent =
-            agent.ok_or_else(|| Problem::not_found(format!("there is no agent `{name}`")))?;
-        let is_it = |own: &&(Dimension, _)| own.0.name == "agent" && own.0.value == name;
+        let agent = known.agents.get(id);
+        let agent = agent.ok_or_else(|| Problem::not_found(format!("there is no agent `{id}`")))?;
+        let is_it = |own: &&(Dimension, _)| own.0.name == "agent" && own.0.value == id;
         let disabled = known
             .disabled
             .iter()
             .find(is_it)
             .map(|(_, own)| Disabled { reason: own.reason.clone(), until: own.until.map(Time) });
         let (settings, enabled) = (agent.settings.clone(), agent.enabled);
-        Ok(KnownAgent { name: name.to_owned(), settings, enabled, disabled })
+        let name = agent.name.clone().unwrap_or_else(|| id.to_owned());
+        Ok(KnownAgent { id: id.to_owned(), name, settings, enabled, disabled })
     }
 
     /// What an agent cost in a stretch of time, by currency.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tollgate_host::engine::{LATENCY_MS, Mode, Operation, Outcome};
-use tollgate_host::store::Tenant;
+use tollgate_host::store::{Tenant, instant_of};
 use tollgate_policy_core::contract::{Quantity, Task};
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use super::Service;
 use super::answers::{Balance, Booked, CheckedBody, Decided, decided};
 use super::problem::Problem;
 use super::route::{Answer, Asked, Json, Nothing};
-use super::shapes::{Amounts, Dimensions, call, dimensions};
+use super::shapes::{Amounts, Dimensions, Time, call, dimensions};
 use crate::stores::Stores;
 
 /// How long a call is held, where nobody says.
@@ -81,6 +81,8 @@ pub struct Settle {
     pub usage: Amounts,
     /// How long the call took.
     pub latency_ms: Option<u32>,
+    /// When it was over: told instead of how long it took, it took from its reservation until then.
+    pub finished_at: Option<Time>,
 }
 
 /// A reserved call does not take place.
@@ -164,10 +166,14 @@ pub async fn settle<S: Stores>(
     asked: Asked<S, OfId, Json<Settle>>,
 ) -> Result<Answer<Booked>, Problem> {
     let tenant = asked.tenant()?.clone();
-    let Json(Settle { key, usage, latency_ms }) = asked.body;
+    let (id, Json(Settle { key, usage, latency_ms, finished_at })) =
+        (asked.parameters.id, asked.body);
+    let took = finished_at.map(|Time(at)| at.saturating_sub(instant_of(id)));
+    // What was used is booked whatever the caller's clock says.
+    let latency_ms = latency_ms.or(took.and_then(|ms| u32::try_from(ms.max(0)).ok()));
     let mut used = usage.into_quantities()?;
     used.extend(latency_ms.map(latency).transpose()?);
-    let operation = Operation::Settle { id: asked.parameters.id, used };
+    let operation = Operation::Settle { id, used };
     match asked.service.host.ask(&tenant, Some(key), operation).await? {
         Outcome::Settled(recorded) => Ok(Booked::from(recorded).into()),
         _ => Err(Problem::unavailable("the host is going down")),

@@ -1,19 +1,23 @@
-//! What happens to a tenant, in order: decisions, usage with what it cost, and what is bound. Read from
-//! the store, so that every host tells of what any host did.
+//! What happens to a tenant, in order: decisions, usage with what it cost, notices, and what is bound. Read
+//! from the store, so that every host tells of what any host did.
 
 use std::str::FromStr;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tollgate_host::engine::{DecisionRecord, Used, usages};
+use tollgate_host::engine::{DecisionRecord, NoticeRecord, Used, usages};
 use tollgate_host::registry::{Decided, KnownSetups};
-use tollgate_host::store::{BatchKey, BindingSetRow, Owner, Place, Tenant};
+use tollgate_host::store::{
+    BatchKey, BindingSetRow, Owner, Place, Tenant, first_id_of, instant_of,
+};
 use tollgate_policy_core::contract::Dimension;
+use uuid::Uuid;
 
 use super::Service;
 use super::answers::{Decision, DenialBody};
 use super::problem::Problem;
 use super::shapes::{Amounts, MoneyBody, Time, dimensions_of};
+use crate::notices::Notice;
 use crate::stores::Stores;
 
 /// So much is read at a time of each kind.
@@ -29,6 +33,7 @@ pub struct Cursor {
     decided: BatchKey,
     used: Place,
     moved: i64,
+    told: Uuid,
 }
 
 /// Something that happened.
@@ -51,6 +56,7 @@ enum Among {
     Decided(BatchKey),
     Used(Place),
     Moved(i64),
+    Told(Uuid),
 }
 
 /// What kind of thing happened.
@@ -60,16 +66,18 @@ pub enum Kind {
     Decision,
     Usage,
     Policies,
+    Notice,
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Decision, Self::Usage, Self::Policies];
+    pub const ALL: [Self; 4] = [Self::Decision, Self::Usage, Self::Policies, Self::Notice];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Decision => "decision",
             Self::Usage => "usage",
             Self::Policies => "policies",
+            Self::Notice => "notice",
         }
     }
 }
@@ -79,21 +87,24 @@ impl Cursor {
     pub async fn now<S: Stores>(service: &Service<S>) -> Result<Self, Problem> {
         let at = service.registry.store().now().await?;
         let moved = service.registry.moved().await;
-        Ok(Self { decided: BatchKey::before(at), used: Place::before(at), moved })
+        let (decided, used) = (BatchKey::before(at), Place::before(at));
+        Ok(Self { decided, used, moved, told: first_id_of(at) })
     }
 
     /// Where whoever follows for others begins: decisions that are not told yet are told by it.
     pub fn for_all(self) -> Self {
         let at = self.decided.at.saturating_sub(BEHIND_MS);
-        Self { decided: BatchKey::before(at), ..self }
+        let told = first_id_of(instant_of(self.told).saturating_sub(BEHIND_MS));
+        Self { decided: BatchKey::before(at), told, ..self }
     }
 }
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { decided, used, moved } = self;
+        let Self { decided, used, moved, told } = self;
         write!(f, "{}.{}.{}", decided.at, decided.version, decided.stamp)?;
-        write!(f, ".{}.{}.{}.{moved}", used.at, used.version, used.ordinal)
+        write!(f, ".{}.{}.{}.{moved}", used.at, used.version, used.ordinal)?;
+        write!(f, ".{}", told.simple())
     }
 }
 
@@ -106,12 +117,14 @@ impl FromStr for Cursor {
     type Err = NotACursor;
 
     fn from_str(text: &str) -> Result<Self, NotACursor> {
+        let (text, told) = text.rsplit_once('.').ok_or(NotACursor)?;
+        let told = told.parse().map_err(|_| NotACursor)?;
         let parts: Option<Vec<i64>> = text.split('.').map(|part| part.parse().ok()).collect();
         let [at, version, stamp, used_at, used_version, ordinal, moved] =
             parts.and_then(|parts| parts.try_into().ok()).ok_or(NotACursor)?;
         let ordinal = i32::try_from(ordinal).map_err(|_| NotACursor)?;
         let used = Place { at: used_at, version: used_version, ordinal };
-        Ok(Self { decided: BatchKey { at, version, stamp }, used, moved })
+        Ok(Self { decided: BatchKey { at, version, stamp }, used, moved, told })
     }
 }
 
@@ -163,6 +176,14 @@ impl Follower {
             cursor.used = place;
             all.extend(used.map(|used| Happened::usage(cursor, &used)));
         }
+        for kept in store.notices_after(tenant, cursor.told, PAGE).await? {
+            if kept.at > until {
+                break;
+            }
+            cursor.told = kept.id;
+            let notice = NoticeRecord::of(kept);
+            all.extend(notice.map(|notice| Happened::notice(cursor, tenant, notice)));
+        }
         for row in store.bound_since(cursor.moved).await? {
             cursor.moved = row.moved;
             let own = Owner::Tenant(tenant.clone());
@@ -184,6 +205,7 @@ impl Happened {
             Among::Decided(key) => key <= until.decided,
             Among::Used(place) => place <= until.used,
             Among::Moved(moved) => moved <= until.moved,
+            Among::Told(id) => id <= until.told,
         }
     }
 
@@ -192,6 +214,7 @@ impl Happened {
             Among::Decided(_) => Kind::Decision,
             Among::Used(_) => Kind::Usage,
             Among::Moved(_) => Kind::Policies,
+            Among::Told(_) => Kind::Notice,
         };
         let text = json!({ "type": kind, "id": cursor.to_string(), kind.name(): body });
         Self { kind, place, cursor, dimensions: dimensions.to_vec(), text: text.to_string() }
@@ -226,6 +249,12 @@ impl Happened {
         Self::new(Among::Used(cursor.used), cursor, &used.dimensions, body)
     }
 
+    fn notice(cursor: Cursor, tenant: &Tenant, notice: NoticeRecord) -> Self {
+        let dimensions = notice.notice.dimensions.clone();
+        let body = json!(Notice::of(tenant, notice));
+        Self::new(Among::Told(cursor.told), cursor, &dimensions, body)
+    }
+
     fn policies(cursor: Cursor, row: &BindingSetRow) -> Self {
         let mut body = json!({
             "of": row.scope.owner.as_str(),
@@ -251,9 +280,17 @@ mod tests {
             decided: BatchKey { at: 3, version: i64::MIN, stamp: -7 },
             used: Place { at: 4, version: 5, ordinal: i32::MIN },
             moved: 6,
+            told: first_id_of(8),
         };
         assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
-        for text in ["", "1", "1.2.3.4.5.6", "1.2.3.4.5.x.7", "1.2.3.4.5.99999999999.7"] {
+        for text in [
+            "",
+            "1",
+            "1.2.3.4.5.6.7",
+            "1.2.3.4.5.x.7.00000000000000000000000000000000",
+            "1.2.3.4.5.99999999999.7.00000000000000000000000000000000",
+            "1.2.3.4.5.6.7.8",
+        ] {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
         }
     }

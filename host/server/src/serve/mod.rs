@@ -4,6 +4,7 @@ mod agents;
 mod answers;
 mod audit;
 mod calls;
+mod channels;
 mod cloud_events;
 mod decisions;
 mod disablements;
@@ -13,6 +14,7 @@ mod happened;
 mod ledger;
 mod listen;
 mod metrics;
+mod notified;
 mod policies;
 mod problem;
 mod quotas;
@@ -39,17 +41,19 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 use tollgate_host::engine::{BindingMode, Failing, Host, Random};
 use tollgate_host::registry::{Bound, By, Registry, Upload};
-use tollgate_host::sandbox::Limits as PolicyLimits;
 use tollgate_host::store::{Clock, Owner, Scope, Tenant};
 use tracing::Instrument;
 
 use crate::access::{Role, Token};
-use crate::components;
-use crate::stores::{AnyStore, Clocks, StoreUrl, Stores};
+use crate::monitor::{self, Monitor};
+use crate::notices::{self, Outbox, Outgoing, Sending};
+use crate::stores::{AnyStore, Clocks, StorePlace, StoreUrl, Stores};
 use crate::surroundings::{random, steady_clock, wall_clock};
 use crate::token::{New, create};
+use crate::{components, hosts};
 use door::Tokens;
 use metrics::Metrics;
 use problem::Problem;
@@ -68,15 +72,8 @@ pub struct Arguments {
     /// Settings, TOML: its keys are these flags, `requests_max = 512`
     #[arg(long, env = "TOLLGATE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
-    #[arg(
-        long,
-        env = "TOLLGATE_STORE",
-        hide_env_values = true,
-        value_name = "URL",
-        default_value = "tollgate.db"
-    )]
-    store: StoreUrl,
+    #[command(flatten)]
+    place: StorePlace,
     /// Where to listen
     #[arg(
         long,
@@ -88,6 +85,8 @@ pub struct Arguments {
     /// A collector's address for traces over OTLP, `http://localhost:4318/v1/traces`
     #[arg(long, env = "TOLLGATE_OTLP", value_name = "URL")]
     otlp: Option<String>,
+    #[command(flatten)]
+    sending: Sending,
     #[command(flatten)]
     limits: Limits,
 }
@@ -123,6 +122,7 @@ pub struct Service<S> {
     pub clock: Clock,
     pub random: Random,
     pub limits: Limits,
+    pub outgoing: Arc<Outgoing>,
     pub feeds: Feeds,
     pub metrics: Metrics,
     /// Turns true when the service stops.
@@ -153,7 +153,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let _telemetry = telemetry::begin(arguments.otlp.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        match StoreUrl::open(Some(&arguments.store), Clocks::Own(wall_clock())).await? {
+        match StoreUrl::open(Some(&arguments.place.store), Clocks::Own(wall_clock())).await? {
             AnyStore::Postgres(store) => serve(arguments, store).await,
             AnyStore::Sqlite(store, _) => serve(arguments, store).await,
         }
@@ -161,18 +161,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
-    let sandbox = components::sandbox(PolicyLimits::default(), components::cache_directory())?;
     let (store, random) = (Arc::new(store), random());
-    let registry = Registry::new(Arc::clone(&store), Arc::new(sandbox));
-    components::know_standard(&registry);
+    let outgoing = arguments.sending.outgoing()?;
+    let registry = hosts::registry(Arc::clone(&store))?;
     begin(&registry, &random).await?;
-    let host = Host::builder(Arc::clone(&store), steady_clock(), random.clone()).start().await?;
-    registry.follow_tenants().await?;
-    registry.bring(&host).await?;
-    for (tenant, trouble) in registry.troubles() {
-        tracing::error!(%tenant, %trouble, "a tenant cannot be served");
-    }
-    let following = tokio::spawn(registry.clone().follow(host.clone(), FOLLOWING));
+    let host = hosts::start(&registry, &random).await?;
+    let outbox = Outbox {
+        store: Arc::clone(&store),
+        host: host.clone(),
+        outgoing: outgoing.clone(),
+        random: random.clone(),
+    };
+    let beside = [
+        tokio::spawn(registry.clone().follow(host.clone(), FOLLOWING)),
+        tokio::spawn(outbox.run(notices::EVERY)),
+        tokio::spawn(Monitor::new(store, host.clone()).run(monitor::EVERY)),
+    ];
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(async move {
         listen::told_to_stop().await;
@@ -185,6 +189,7 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         tokens: Tokens::default(),
         clock: steady_clock(),
         random,
+        outgoing,
         feeds: Feeds::default(),
         metrics: Metrics::default(),
         stopping: stopping.clone(),
@@ -198,7 +203,7 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
     println!("listening on http://{}", listener.local_addr()?);
     let limits = service.limits.clone();
     listen::serve(listener, router(service), &limits, stopping).await?;
-    following.abort();
+    beside.iter().for_each(JoinHandle::abort);
     Ok(())
 }
 

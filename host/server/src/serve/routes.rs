@@ -4,8 +4,8 @@ use axum::http::Method;
 
 use super::route::Route;
 use super::{
-    agents, audit, calls, decisions, disablements, ledger, metrics, policies, quotas, runs, stream,
-    tenants, tokens, usage,
+    agents, audit, calls, channels, decisions, disablements, ledger, metrics, notified, policies,
+    quotas, runs, stream, tenants, tokens, usage,
 };
 use crate::access::Role;
 use crate::stores::Stores;
@@ -206,6 +206,57 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             DECIDERS,
             "An agent, a user, … may go on again.",
             disablements::enable,
+        ),
+        Route::new(get.clone(), "/v1/notices", LOOKERS, "What people were told.", notified::list),
+        Route::new(get.clone(), "/v1/notices/{id}", LOOKERS, "A notice.", notified::get),
+        Route::new(
+            post.clone(),
+            "/v1/notices/{id}/acknowledge",
+            DECIDERS,
+            "Somebody has seen a notice.",
+            notified::acknowledge,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/deliveries",
+            LOOKERS,
+            "What became of notices on their way.",
+            notified::deliveries,
+        ),
+        Route::new(
+            post.clone(),
+            "/v1/deliveries/replay",
+            DECIDERS,
+            "What was given up is tried again.",
+            notified::replay,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/channels",
+            DECIDERS,
+            "The channels that notices go over.",
+            channels::list,
+        ),
+        Route::new(
+            put.clone(),
+            "/v1/channels/{name}",
+            DECIDERS,
+            "A channel for notices, from now on.",
+            channels::put,
+        ),
+        Route::new(
+            delete.clone(),
+            "/v1/channels/{name}",
+            DECIDERS,
+            "A channel is removed.",
+            channels::remove,
+        ),
+        Route::new(
+            post.clone(),
+            "/v1/channels/{name}/test",
+            DECIDERS,
+            "A trial message is sent over a channel.",
+            channels::test,
         ),
         Route::new(
             post.clone(),

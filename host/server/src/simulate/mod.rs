@@ -156,7 +156,7 @@ async fn simulate(
         );
     }
     for (name, settings) in config.agents {
-        let agent = AgentText::from(&Agent { settings, enabled: true });
+        let agent = AgentText::from(&Agent { name: None, settings, enabled: true });
         let subject = Subject::Agent(name, Some(agent));
         let by = Author::Person("configuration".into());
         host.ask(&tenant, None, Operation::Set { subject, by }).await?;

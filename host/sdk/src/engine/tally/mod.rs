@@ -25,6 +25,14 @@ use slot::{Draft, Key, Slot};
 pub use kept::{id_of, sorted};
 pub use rows::Moved;
 
+/// A stretch of time in which something is told once.
+pub struct Period {
+    pub opened: Instant,
+    /// None: it does not end.
+    pub closes: Option<Instant>,
+    pub whose: Vec<Dimension>,
+}
+
 /// The totals of one tenant.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -311,16 +319,23 @@ impl Tally {
         counter: u32,
         at: Instant,
         dimensions: &[Dimension],
-    ) -> Option<(Instant, Vec<Dimension>)> {
+    ) -> Option<Period> {
         let place = *subscription.0.get(usize::try_from(counter).ok()?)?;
         let kept = self.kept.get(place)?;
         // Rolling windows open anew all the time; a part of them is period enough.
         let opened = kept.stretch(&self.calendar, at).ok()?;
+        let closes = match kept.counter.window {
+            Window::Calendar(_) => kept.span(&self.calendar, at).ok()?.closes,
+            Window::Rolling(seconds) => {
+                Some(opened.saturating_add(1_000 * i64::from(seconds.get())))
+            }
+            Window::Request | Window::Lifetime | Window::InFlight | Window::Level => None,
+        };
         let values = self.lists[kept.list].per.iter().map(|name| Dimension {
             name: name.clone(),
             value: dimension(dimensions, name).to_owned(),
         });
-        Some((opened, values.collect()))
+        Some(Period { opened, closes, whose: values.collect() })
     }
 
     fn apply(&mut self, draft: Draft) {

@@ -107,6 +107,15 @@ columns! {
         entry_amounts: rust_decimal::Decimal,
         entry_currencies: &'a str,
         entry_bodies: &'a [u8],
+
+        notice_places: i64,
+        notices: Uuid,
+        notice_severities: &'a str,
+        notice_bodies: &'a [u8],
+        notice_is_over: bool,
+
+        over_places: i64,
+        over: Uuid,
     }
 }
 
@@ -238,6 +247,17 @@ impl<'a> Writes<'a> {
             self.entry_currencies.push(&row.currency);
             self.entry_bodies.push(&row.body);
         }
+        for row in &write.notices {
+            self.notice_places.push(place);
+            self.notices.push(row.id);
+            self.notice_severities.push(&row.severity);
+            self.notice_bodies.push(&row.body);
+            self.notice_is_over.push(row.is_over);
+        }
+        for id in &write.over {
+            self.over_places.push(place);
+            self.over.push(*id);
+        }
     }
 }
 
@@ -260,7 +280,7 @@ fn array(ids: &[Uuid]) -> String {
 }
 
 /// How many rows `write.sql` must count for this batch: with its own and the head's; of records
-/// their changes.
+/// their changes. Notices that are over may be gone.
 fn row_count(write: &Write) -> i64 {
     let held = write.closures.iter().filter(|closure| closure.held).count();
     let rows = 1
@@ -278,7 +298,8 @@ fn row_count(write: &Write) -> i64 {
         + write.keys.len()
         + write.records.len()
         + write.usages.len()
-        + write.entries.len();
+        + write.entries.len()
+        + write.notices.len();
     i64::try_from(rows).unwrap_or(i64::MAX)
 }
 

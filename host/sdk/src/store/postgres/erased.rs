@@ -149,7 +149,7 @@ pub async fn rewrite(
     tenant: &Tenant,
     rewritten: &Rewritten,
 ) -> Result<(), sqlx::Error> {
-    let Rewritten { batches, usages, entries, expired, runs, changes } = rewritten;
+    let Rewritten { batches, usages, entries, expired, runs, changes, notices } = rewritten;
     let (at, version, stamp, body) = columns!(
         batches,
         |(BatchKey { at, .. }, _)| *at,
@@ -192,6 +192,16 @@ pub async fn rewrite(
     )
     .bind(tenant.as_str())
     .bind(at)
+    .bind(id)
+    .bind(body)
+    .execute(pool)
+    .await?;
+    let (id, body) = columns!(notices, |(id, _)| *id, |(_, body)| body.as_slice());
+    sqlx::query(
+        "UPDATE notice SET body = sent.body FROM unnest($2::uuid[], $3::bytea[]) AS sent (id, body) \
+         WHERE notice.tenant_id = $1 AND notice.id = sent.id",
+    )
+    .bind(tenant.as_str())
     .bind(id)
     .bind(body)
     .execute(pool)

@@ -8,6 +8,7 @@ mod found;
 mod lists;
 mod locked;
 mod months;
+mod notices;
 mod registry;
 mod rollups;
 mod tenants;
@@ -118,6 +119,7 @@ impl PostgresStore {
             ("registry", include_str!("0002_registry.sql")),
             ("access", include_str!("0003_access.sql")),
             ("readers", include_str!("0004_readers.sql")),
+            ("notices", include_str!("0005_notices.sql")),
         ])
         .run(&mut session)
         .await

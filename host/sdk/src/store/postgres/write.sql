@@ -142,6 +142,18 @@ WITH sent AS (
         AS sent (place, ordinal, id, usage_id, account, kind, amount, currency, body)
     JOIN taken ON taken.place = sent.place
     RETURNING 1
+), notices AS (
+    INSERT INTO notice (tenant_id, id, at, severity, body, over_at)
+    SELECT taken.tenant_id, sent.id, taken.at, sent.severity, sent.body, CASE WHEN sent.is_over THEN taken.at END
+    FROM unnest($70::bigint[], $71::uuid[], $72::text[], $73::bytea[], $74::boolean[])
+        AS sent (place, id, severity, body, is_over)
+    JOIN taken ON taken.place = sent.place
+    RETURNING 1
+), over AS (
+    UPDATE notice SET over_at = taken.at
+    FROM unnest($75::bigint[], $76::uuid[]) AS sent (place, id)
+    JOIN taken ON taken.place = sent.place
+    WHERE notice.tenant_id = taken.tenant_id AND notice.id = sent.id AND notice.over_at IS NULL
 )
 SELECT coalesce(array_agg(place), '{}') AS places,
     1 / (sum(row_count) IS NOT DISTINCT FROM nullif(
@@ -149,6 +161,6 @@ SELECT coalesce(array_agg(place), '{}') AS places,
         + (SELECT count(*) FROM new_accounts) + (SELECT count(*) FROM moved_accounts) + (SELECT count(*) FROM new_holds) + (SELECT count(*) FROM changed_holds) + (SELECT count(*) FROM closed)
         + (SELECT count(*) FROM closures) + (SELECT count(*) FROM runs) + (SELECT count(*) FROM keys)
         + (SELECT count(*) FROM changes) + (SELECT count(*) FROM usages)
-        + (SELECT count(*) FROM entries), 0)
+        + (SELECT count(*) FROM entries) + (SELECT count(*) FROM notices), 0)
     )::integer AS whole
 FROM taken

@@ -135,7 +135,7 @@ pub async fn rewrite(
     tenant: &Tenant,
     rewritten: &Rewritten,
 ) -> Result<(), sqlx::Error> {
-    let Rewritten { batches, usages, entries, expired, runs, changes } = rewritten;
+    let Rewritten { batches, usages, entries, expired, runs, changes, notices } = rewritten;
     each!(
         transaction,
         tenant,
@@ -165,6 +165,14 @@ pub async fn rewrite(
         tenant,
         "UPDATE closure SET body = ? WHERE tenant_id = ? AND id = ? AND how = 3",
         expired,
+        |(id, body)| (body),
+        (id)
+    );
+    each!(
+        transaction,
+        tenant,
+        "UPDATE notice SET body = ? WHERE tenant_id = ? AND id = ?",
+        notices,
         |(id, body)| (body),
         (id)
     );

@@ -25,7 +25,7 @@ pub async fn forget(
         let deletion = match past {
             Past::Closures => deletion.bind(first_id_of(gone.end)),
             Past::RollUps { grouping, grain_ms } => deletion.bind(grouping).bind(grain_ms),
-            Past::Decisions | Past::Ledger | Past::Keys => deletion,
+            Past::Decisions | Past::Ledger | Past::Keys | Past::Notices => deletion,
         };
         more |= deletion.execute(pool).await?.rows_affected() >= u64::from(limit);
     }

@@ -6,6 +6,7 @@ mod erased;
 mod forget;
 mod found;
 mod lists;
+mod notices;
 mod registry;
 mod rollups;
 mod tenants;
@@ -75,6 +76,7 @@ impl SqliteStore {
             ("ledger", include_str!("0001_ledger.sql")),
             ("registry", include_str!("0002_registry.sql")),
             ("access", include_str!("0003_access.sql")),
+            ("notices", include_str!("0004_notices.sql")),
         ])
         .run(&pool)
         .await

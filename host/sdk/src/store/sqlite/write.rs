@@ -280,6 +280,28 @@ async fn events(connection: &mut SqliteConnection, write: &Write) -> Result<(), 
         row.currency.clone(),
         row.body.clone()
     );
+    each!(
+        connection,
+        write,
+        &write.notices,
+        "INSERT INTO notice (tenant_id, id, at, severity, body, over_at) VALUES (?, ?, ?, ?, ?, ?)",
+        |row| row.id,
+        at,
+        row.severity.clone(),
+        row.body.clone(),
+        row.is_over.then_some(at)
+    );
+    for id in &write.over {
+        // It may be gone.
+        sqlx::query(
+            "UPDATE notice SET over_at = ? WHERE tenant_id = ? AND id = ? AND over_at IS NULL",
+        )
+        .bind(at)
+        .bind(write.tenant.as_str().to_owned())
+        .bind(*id)
+        .execute(&mut *connection)
+        .await?;
+    }
     Ok(())
 }
 

@@ -1,0 +1,161 @@
+//! The monitor: at every full hour of a tenant's own time its alerting policies look at all whom they
+//! count, also where nothing was asked. One server at a time sees to a tenant; hours that were missed
+//! are caught up at once. `tollgate monitor` does it where no service runs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use tollgate_host::engine::{Event, Host, HostError, monitor, next_look};
+use tollgate_host::store::Tenant;
+use tollgate_policy_core::window::Instant;
+
+use crate::hosts;
+use crate::notices::{Outbox, Sending};
+use crate::stores::{AnyStore, StorePlace, StoreUrl, Stores};
+use crate::surroundings::{random, wall_clock};
+
+/// How often it is asked whose hour is full.
+pub const EVERY: Duration = Duration::from_secs(20);
+
+/// Who takes a tenant has so long for it; after that somebody else does.
+const TAKEN_MS: i64 = 600_000;
+
+/// Under this name the store knows the duty.
+const DUTY: &str = "monitor";
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    place: StorePlace,
+    /// Looks once, whether an hour is full or not, delivers what is due, and ends
+    #[arg(long)]
+    once: bool,
+    /// Prints what followed as JSON, a line a tenant
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+/// Runs the verb.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match StoreUrl::open_there(&arguments.place.store, wall_clock()).await? {
+            AnyStore::Postgres(store) => of(arguments, store).await,
+            AnyStore::Sqlite(store, _) => of(arguments, store).await,
+        }
+    })
+}
+
+async fn of<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
+    let (store, random) = (Arc::new(store), random());
+    let outgoing = arguments.sending.outgoing()?;
+    let registry = hosts::registry(Arc::clone(&store))?;
+    let host = hosts::start(&registry, &random).await?;
+    let mut monitor = Monitor::new(Arc::clone(&store), host.clone());
+    let outbox = Outbox { store: Arc::clone(&store), host, outgoing, random };
+    if arguments.once {
+        for tenant in store.tenants().await? {
+            arguments.tell(&tenant, monitor.look(&tenant, true).await?.as_deref());
+        }
+        return outbox.round().await;
+    }
+    let following = registry.clone().follow(outbox.host.clone(), Duration::from_millis(250));
+    tokio::select! {
+        () = following => {}
+        () = outbox.run(crate::notices::EVERY) => {}
+        () = monitor.run(EVERY) => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    Ok(())
+}
+
+impl Arguments {
+    fn tell(&self, tenant: &Tenant, events: Option<&[Event]>) {
+        if self.json {
+            println!("{}", json!({ "tenant": tenant.as_str(), "events": events }));
+            return;
+        }
+        let Some(events) = events else {
+            println!("{tenant}: another one is at it");
+            return;
+        };
+        let count = |is: fn(&Event) -> bool| events.iter().filter(|event| is(event)).count();
+        let notices = count(|event| matches!(event, Event::Notice { .. }));
+        let disabled = count(|event| matches!(event, Event::Disabled { .. }));
+        let enabled = count(|event| matches!(event, Event::Enabled { .. }));
+        let limited = count(|event| matches!(event, Event::Limited { .. }));
+        println!(
+            "{tenant}: {notices} notices, {disabled} disabled, {enabled} enabled, {limited} limits changed"
+        );
+    }
+}
+
+/// Looks at tenants as their hours are full.
+pub struct Monitor<S> {
+    store: Arc<S>,
+    host: Host,
+    /// When tenants are to be looked at next, as far as it is known here.
+    next: HashMap<Tenant, Instant>,
+}
+
+impl<S: Stores> Monitor<S> {
+    pub fn new(store: Arc<S>, host: Host) -> Self {
+        Self { store, host, next: HashMap::new() }
+    }
+
+    /// Looks for as long as it is not dropped.
+    pub async fn run(mut self, every: Duration) {
+        loop {
+            if let Err(error) = self.round().await {
+                tracing::warn!(%error, "the monitor could not look");
+            }
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    /// Looks at those whose hour is full.
+    pub async fn round(&mut self) -> Result<()> {
+        let now = self.store.now().await?;
+        for tenant in self.store.tenants().await? {
+            if self.next.get(&tenant).is_some_and(|next| now < *next) {
+                continue;
+            }
+            match self.look(&tenant, false).await {
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%tenant, %error, "the monitor could not look"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at one of them if its hour is full, or in any case: what followed. None: somebody else is
+    /// at it.
+    pub async fn look(&mut self, tenant: &Tenant, anyway: bool) -> Result<Option<Vec<Event>>> {
+        let setup = match self.host.setup(tenant) {
+            Ok(setup) => setup,
+            // It is not served here yet, or cannot be.
+            Err(HostError::UnknownTenant(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let now = self.store.now().await?;
+        let until = now.saturating_add(TAKEN_MS);
+        let Some(since) = self.store.take_duty(tenant, DUTY, now, until).await? else {
+            return Ok(None);
+        };
+        let is_due = anyway || now >= next_look(&setup, since);
+        let done_at = if is_due { now } else { since };
+        let events = match is_due {
+            true => monitor(&self.host, &*self.store, tenant, since).await?,
+            false => Vec::new(),
+        };
+        self.store.did_duty(tenant, DUTY, done_at).await?;
+        self.next.insert(tenant.clone(), next_look(&setup, done_at));
+        Ok(Some(events))
+    }
+}

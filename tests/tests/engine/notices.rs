@@ -1,0 +1,248 @@
+//! What people are told: once for each key and period, whoever sees it first and however often.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use chrono::{DateTime, TimeZone, Utc};
+use chrono_tz::Tz;
+use tollgate_host::engine::{
+    Author, Event, Host, NoticeRecord, Operation, Outcome, Report, Setup, Subject, directory,
+    monitor, next_look, notices,
+};
+use tollgate_host::store::{NoticeStore, Store};
+use tollgate_policy_core::calendar::TenantCalendar;
+use tollgate_policy_core::contract::Dimension;
+
+use crate::house::{House, acme, ask, binding, call, reserve_of};
+
+/// The seed's settings of an agent's cost.
+const SEED: &str = r#"{"currency":"BRL","language":"pt","forecast":false,"cost_limits":
+    {"enabled":true,"monthly_limit":500.00,"auto_disable":true,"alert_threshold":80}}"#;
+
+const SAO_PAULO: Tz = chrono_tz::America::Sao_Paulo;
+
+fn watched(settings: &str, zone: Tz) -> Arc<Setup> {
+    let calendar = TenantCalendar { zone, ..TenantCalendar::default() };
+    Arc::new(Setup { bindings: vec![binding("alerts", settings)], calendar, ..Setup::default() })
+}
+
+fn set_clock<S>(house: &House<S>, local: &str, zone: Tz) {
+    let local = chrono::NaiveDateTime::parse_from_str(local, "%Y-%m-%d %H:%M").expect("a time");
+    let at: DateTime<Utc> = zone.from_local_datetime(&local).earliest().expect("there").to_utc();
+    house.now.store(at.timestamp_millis(), Ordering::Relaxed);
+}
+
+/// An agent spends so many reais.
+async fn spend(host: &Host, agent: &str, reais: u32) -> Vec<Event> {
+    let call = call(&[("agent", agent)], &[("cost.brl", reais)]);
+    let reports = vec![Report { call, used_at: None }];
+    match ask(host, Operation::Record { reports }).await.expect("booked") {
+        Outcome::Recorded(recorded) => recorded.into_iter().flat_map(|own| own.events).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn denied(host: &Host, agent: &str) -> Option<(String, String)> {
+    let call = call(&[("agent", agent)], &[("cost.brl", 1)]);
+    match ask(host, reserve_of(call, 60_000)).await.expect("an answer") {
+        Outcome::Denied(denied) => Some((denied.denial.code, denied.denial.message)),
+        _ => None,
+    }
+}
+
+async fn all(store: &impl NoticeStore) -> Vec<NoticeRecord> {
+    let mut all = notices(store, &acme(), None, false, 1_000).await.expect("the notices");
+    all.reverse();
+    all
+}
+
+fn kinds(records: &[NoticeRecord]) -> Vec<&str> {
+    records.iter().map(|own| own.notice.key.as_str()).collect()
+}
+
+async fn look<S: Store>(house: &House<S>, host: &Host, since: i64) -> Vec<Event> {
+    monitor(host, &*house.store, &acme(), since).await.expect("it looks")
+}
+
+/// The seed's month: one warning, one disabling, one enabling.
+pub async fn an_agent_is_warned_stopped_and_comes_back_each_told_once<S: Store>(house: &House<S>) {
+    set_clock(house, "2025-11-20 12:00", SAO_PAULO);
+    let host = house.host(&watched(SEED, SAO_PAULO)).await;
+    spend(&host, "Agente SDR", 399).await;
+    assert!(all(&*house.store).await.is_empty());
+    spend(&host, "Agente SDR", 1).await;
+    let told = all(&*house.store).await;
+    assert_eq!(kinds(&told), ["threshold_warning"]);
+    assert_eq!(
+        told[0].notice.body,
+        "⚠️ Atenção: O agente de IA 'Agente SDR' está próximo do limite de custo mensal!\n\n\
+         Limite configurado: R$ 500.00\nCusto atual: R$ 400.00 (80.0% do limite)\n\n\
+         Considere revisar o uso ou aumentar o limite."
+    );
+    assert_eq!(denied(&host, "Agente SDR").await, None);
+    spend(&host, "Agente SDR", 150).await;
+    // A second and a third crossing, and a look in between.
+    for _ in 0..2 {
+        spend(&host, "Agente SDR", 1).await;
+        look(house, &host, house.at()).await;
+    }
+    let told = all(&*house.store).await;
+    assert_eq!(kinds(&told), ["threshold_warning", "limit_exceeded"]);
+    assert_eq!(
+        told[1].notice.body,
+        "⚠️ O agente de IA 'Agente SDR' excedeu o limite de custo mensal!\n\n\
+         Limite configurado: R$ 500.00\nCusto atual: R$ 550.00\n\n\
+         O agente foi desativado automaticamente."
+    );
+    assert!(told.iter().all(|own| own.over_at.is_none()));
+    let (code, reason) = denied(&host, "Agente SDR").await.expect("it is stopped");
+    assert_eq!(code, "disabled");
+    assert!(reason.contains("excedeu o limite de custo mensal"), "{reason}");
+    // One agent's matter is nobody else's.
+    assert_eq!(denied(&host, "Agente CS").await, None);
+    set_clock(house, "2025-11-30 23:59", SAO_PAULO);
+    assert!(denied(&host, "Agente SDR").await.is_some());
+    let slept_from = house.at();
+    set_clock(house, "2025-12-01 00:00", SAO_PAULO);
+    // A call that comes before the monitor goes ahead as well.
+    assert_eq!(denied(&host, "Agente SDR").await, None);
+    let events = look(house, &host, slept_from).await;
+    assert!(events.iter().any(|event| matches!(event, Event::Enabled { .. })), "{events:?}");
+    look(house, &host, slept_from).await;
+    let told = all(&*house.store).await;
+    assert_eq!(kinds(&told), ["threshold_warning", "limit_exceeded", "agent_enabled"]);
+    // The month is over, and so is what was told of it.
+    assert!(told[..2].iter().all(|own| own.over_at == Some(house.at())), "{told:?}");
+    assert_eq!(told[2].over_at, None);
+    // The next month is another one.
+    spend(&host, "Agente SDR", 501).await;
+    assert_eq!(kinds(&all(&*house.store).await)[3..], ["limit_exceeded"]);
+    assert!(denied(&host, "Agente SDR").await.is_some());
+    // A monitor that is late does not lift what this month stopped.
+    look(house, &host, slept_from).await;
+    assert!(denied(&host, "Agente SDR").await.is_some());
+}
+
+/// Four hosts see 10,000 crossings.
+pub async fn of_10_000_crossings_on_four_hosts_one_is_told<S: Store>(house: &House<S>) {
+    set_clock(house, "2025-11-20 12:00", SAO_PAULO);
+    let setup = watched(SEED, SAO_PAULO);
+    let mut hosts = Vec::new();
+    for _ in 0..4 {
+        hosts.push(house.host(&setup).await);
+    }
+    let crossings = hosts.iter().cycle().take(10_000).map(|host| spend(host, "sdr", 501));
+    let events = futures_util::future::join_all(crossings).await;
+    let raised = events.iter().flatten().filter(|own| matches!(own, Event::Notice { .. }));
+    assert_eq!(raised.count(), 1);
+    let looks = hosts.iter().map(|host| look(house, host, i64::MIN));
+    futures_util::future::join_all(looks).await;
+    assert_eq!(kinds(&all(&*house.store).await), ["limit_exceeded"]);
+}
+
+/// What a person stopped no month and no policy starts again.
+pub async fn what_a_person_stopped_stays_stopped<S: Store>(house: &House<S>) {
+    set_clock(house, "2025-11-20 12:00", SAO_PAULO);
+    let host = house.host(&watched(SEED, SAO_PAULO)).await;
+    let dimension = Dimension { name: "agent".into(), value: "sdr".into() };
+    let by = Author::Person("ana".into());
+    let subject = Subject::Disabled(dimension.clone(), Some(("on holiday".into(), None)));
+    ask(&host, Operation::Set { subject, by }).await.expect("disabled");
+    spend(&host, "sdr", 600).await;
+    let slept_from = house.at();
+    set_clock(house, "2025-12-02 09:00", SAO_PAULO);
+    look(house, &host, slept_from).await;
+    let (_, reason) = denied(&host, "sdr").await.expect("it is stopped");
+    assert!(reason.contains("on holiday"), "{reason}");
+    assert_eq!(kinds(&all(&*house.store).await), ["limit_exceeded"]);
+    let known = directory(&*house.store, &acme()).await.expect("the records");
+    assert_eq!(known.disabled.len(), 1);
+}
+
+/// A host sleeps from the 30th to the 2nd: the month is opened once, in the tenant's own zone.
+pub async fn a_month_that_opened_while_all_slept_is_opened_once<S: Store>(house: &House<S>) {
+    for (index, zone) in [
+        SAO_PAULO,
+        chrono_tz::Europe::Berlin,
+        chrono_tz::Asia::Kolkata,
+        chrono_tz::Pacific::Auckland,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Each a year on, since no tenant's time goes back. Clocks turn in Berlin and in Auckland.
+        let year = 2025 + index;
+        let months = [("09-30 18:00", "10-02 03:00"), ("10-31 23:30", "11-02 00:30")];
+        let months =
+            months.map(|(asleep, awake)| (format!("{year}-{asleep}"), format!("{year}-{awake}")));
+        for (turn, (asleep, awake)) in months.into_iter().enumerate() {
+            let agent = format!("agent {index}.{turn}");
+            set_clock(house, &asleep, zone);
+            let host = house.host(&watched(SEED, zone)).await;
+            spend(&host, &agent, 501).await;
+            let slept_from = house.at();
+            assert!(denied(&host, &agent).await.is_some());
+            // One minute before the month turns it is stopped, and then it is not.
+            let first = format!("{}-01 00:00", &awake[..7]);
+            set_clock(house, &first, zone);
+            house.advance(-60_000);
+            assert!(denied(&host, &agent).await.is_some(), "{zone} {first}");
+            house.advance(60_000);
+            assert_eq!(denied(&host, &agent).await, None, "{zone} {first}");
+            set_clock(house, &awake, zone);
+            for _ in 0..2 {
+                look(house, &host, slept_from).await;
+            }
+            let of =
+                |own: &NoticeRecord| own.notice.dimensions.iter().any(|own| own.value == agent);
+            let told: Vec<NoticeRecord> = all(&*house.store).await.into_iter().filter(of).collect();
+            assert_eq!(kinds(&told), ["limit_exceeded", "agent_enabled"], "{zone} {awake}");
+        }
+    }
+}
+
+/// Full hours are those of the tenant's own clock.
+pub async fn the_next_look_is_at_the_tenants_full_hour<S: Store>(house: &House<S>) {
+    for (zone, at, next) in [
+        (SAO_PAULO, "2025-11-20 12:10", "2025-11-20 13:00"),
+        (chrono_tz::Asia::Kolkata, "2025-11-20 12:10", "2025-11-20 13:00"),
+        // The hour that is there twice, and the one that is not there.
+        (chrono_tz::Europe::Berlin, "2025-10-26 01:30", "2025-10-26 02:00"),
+        (chrono_tz::Europe::Berlin, "2026-03-29 01:30", "2026-03-29 03:00"),
+    ] {
+        let setup = watched(SEED, zone);
+        set_clock(house, next, zone);
+        let wanted = house.at();
+        set_clock(house, at, zone);
+        assert_eq!(next_look(&setup, house.at()), wanted, "{zone} {at}");
+    }
+}
+
+/// What has no period is told again once it was over.
+pub async fn what_stands_at_no_period_is_told_anew_once_it_was_over<S: Store>(house: &House<S>) {
+    let limits = r#"{"limits":[{"meter":"concurrent_tasks","period":"in-flight","per":["user"],
+        "limit":10}]}"#;
+    let host = house.host(&watched(limits, Tz::UTC)).await;
+    let mut held = Vec::new();
+    for round in 1..=2 {
+        for _ in 0..9 {
+            let call = call(&[("user", "ana")], &[("concurrent_tasks", 1)]);
+            match ask(&host, reserve_of(call, 86_400_000)).await.expect("an answer") {
+                Outcome::Reserved(reserved) => held.push(reserved.id),
+                other => panic!("{other:?}"),
+            }
+        }
+        look(house, &host, house.at()).await;
+        look(house, &host, house.at()).await;
+        let told = all(&*house.store).await;
+        let approaching = "quota_approaching:concurrent_tasks:in-flight:user";
+        assert_eq!(kinds(&told), vec![approaching; round]);
+        assert_eq!(told[round - 1].over_at, None);
+        for id in held.drain(..) {
+            ask(&host, Operation::Release { id }).await.expect("released");
+        }
+        house.advance(1_000);
+        look(house, &host, house.at()).await;
+        assert_eq!(all(&*house.store).await[round - 1].over_at, Some(house.at()));
+    }
+}
