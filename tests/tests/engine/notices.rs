@@ -80,6 +80,7 @@ pub async fn an_agent_is_warned_stopped_and_comes_back_each_told_once<S: Store>(
          Considere revisar o uso ou aumentar o limite."
     );
     assert_eq!(denied(&host, "Agente SDR").await, None);
+    house.advance(60_000);
     spend(&host, "Agente SDR", 150).await;
     // A second and a third crossing, and a look in between.
     for _ in 0..2 {
@@ -115,6 +116,7 @@ pub async fn an_agent_is_warned_stopped_and_comes_back_each_told_once<S: Store>(
     assert!(told[..2].iter().all(|own| own.over_at == Some(house.at())), "{told:?}");
     assert_eq!(told[2].over_at, None);
     // The next month is another one.
+    house.advance(1);
     spend(&host, "Agente SDR", 501).await;
     assert_eq!(kinds(&all(&*house.store).await)[3..], ["limit_exceeded"]);
     assert!(denied(&host, "Agente SDR").await.is_some());
@@ -211,6 +213,7 @@ pub async fn the_next_look_is_at_the_tenants_full_hour<S: Store>(house: &House<S
         (chrono_tz::Europe::Berlin, "2026-03-29 01:30", "2026-03-29 03:00"),
     ] {
         let setup = watched(SEED, zone);
+        house.host(&setup).await;
         set_clock(house, next, zone);
         let wanted = house.at();
         set_clock(house, at, zone);

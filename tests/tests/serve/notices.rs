@@ -99,12 +99,14 @@ impl Post {
     }
 }
 
-/// A user has made so many requests more; of the standard limit of 1,000 a day.
-async fn used(caller: &Caller, user: &str, requests: u32) {
+/// A user has made so many queries more; of the standard limit of 10,000 a day.
+async fn used(caller: &Caller, user: &str, queries: u32) {
     let usage = json!({
-        "key": format!("{user} {requests}"),
-        "dimensions": { "user": user },
-        "amounts": { "llm_requests": requests.to_string() },
+        "key": format!("{user} {queries}"),
+        "usage": [{
+            "dimensions": { "user": user },
+            "amounts": { "database_queries": queries.to_string() },
+        }],
     });
     caller.done(Method::POST, "/v1/usage", Some(usage)).await;
 }
@@ -124,10 +126,10 @@ fn a_notice_reaches_its_channel_once_and_is_signed() {
         let receiver = Receiver::answering(&[204]);
         connect(&town.acme, "ops", receiver.channel()).await;
         // Another tenant's notices are not theirs.
-        used(&town.rival, "bob", 850).await;
-        used(&town.acme, "ana", 850).await;
-        used(&town.acme, "ana", 10).await;
+        used(&town.rival, "bob", 8_500).await;
+        used(&town.acme, "ana", 8_500).await;
         used(&town.acme, "ana", 100).await;
+        used(&town.acme, "ana", 1_000).await;
         let mut kinds = Vec::new();
         for _ in 0..2 {
             let event = receiver.next().verified();
@@ -145,12 +147,12 @@ fn a_notice_reaches_its_channel_once_and_is_signed() {
         assert_eq!(listed.len(), 2);
         assert_eq!(
             listed[1]["body"],
-            "Quota approaching limit for llm_requests. Remaining: 150/1000"
+            "Quota approaching limit for database_queries. Remaining: 1500/10000"
         );
         // The platform hears of all tenants.
         let platform = Receiver::answering(&[200]);
         connect(&town.admin, "all", platform.channel()).await;
-        used(&town.rival, "bob", 150).await;
+        used(&town.rival, "bob", 1_500).await;
         let event = platform.next().verified();
         assert_eq!(event["data"]["tenant"], "rival");
         // Who has seen one says so, once, and it is written down.
@@ -176,7 +178,7 @@ fn a_receiver_that_fails_gets_the_same_message_later() {
         let town = town(&server).await;
         let receiver = Receiver::answering(&[500, 200]);
         connect(&town.acme, "ops", receiver.channel()).await;
-        used(&town.acme, "ana", 850).await;
+        used(&town.acme, "ana", 8_500).await;
         let (first, second) = (receiver.next(), receiver.next());
         assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
         assert_eq!(first.verified(), second.verified());
@@ -198,7 +200,7 @@ fn what_was_given_up_is_listed_and_tried_again_when_it_is_asked_for() {
         let town = town(&server).await;
         let receiver = Receiver::answering(&[410, 200]);
         connect(&town.acme, "ops", receiver.channel()).await;
-        used(&town.acme, "ana", 850).await;
+        used(&town.acme, "ana", 8_500).await;
         let first = receiver.next();
         let store = ["--store", &house.store, "--tenant", "acme"];
         let listed = loop {
@@ -212,7 +214,7 @@ fn what_was_given_up_is_listed_and_tried_again_when_it_is_asked_for() {
         assert_eq!(said, "1 are tried again\n");
         assert_eq!(receiver.next().header("webhook-id"), first.header("webhook-id"));
         let listed = house.run(&[&["notices", "list"], &store[..]].concat());
-        assert!(listed.contains("Quota approaching limit for llm_requests"), "{listed}");
+        assert!(listed.contains("Quota approaching limit for database_queries"), "{listed}");
         let id = listed.split_whitespace().next().expect("an id");
         house.run(&[&["notices", "ack", id], &store[..]].concat());
         let open = house.run(&[&["notices", "list", "--open"], &store[..]].concat());
@@ -231,7 +233,7 @@ fn several_servers_deliver_each_notice_once() {
         connect(&town.acme, "ops", receiver.channel()).await;
         let users: Vec<String> = (0..40).map(|user| format!("user {user}")).collect();
         for user in &users {
-            used(&town.acme, user, 850).await;
+            used(&town.acme, user, 8_500).await;
         }
         let mut told: Vec<String> = users
             .iter()

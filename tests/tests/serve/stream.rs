@@ -150,16 +150,17 @@ fn a_call_is_told_as_it_was_decided_and_as_it_was_settled() {
         let spent = spend(&acme, "ana", "call-1").await;
         let denied = acme.reserve("call-2", 2_000_000_000).await;
         assert_eq!(denied["decision"], "deny", "{denied}");
-        let told = reader.take(3).await;
-
+        // The denial is of two limits.
+        let told = reader.take(5).await;
         for pair in told.windows(2) {
             let place = |event: &Event| -> Vec<i64> {
-                event.id.split('.').map(|part| part.parse().expect("a number")).collect()
+                event.id.split('.').take(7).map(|part| part.parse().expect("a number")).collect()
             };
             let (before, after) = (place(&pair[0]), place(&pair[1]));
-            // Up to which decision, which usage and which change of policies.
+            // Up to which decision, which usage and which change of policies; which notice follows.
             let grows = before[..3] <= after[..3] && before[3..6] <= after[3..6];
-            assert!(grows && before[6] <= after[6] && before != after, "{told:?}");
+            let is_another = pair[0].id != pair[1].id;
+            assert!(grows && before[6] <= after[6] && is_another, "{told:?}");
         }
         assert!(told.iter().all(|event| event.body["id"] == event.id.as_str()), "{told:?}");
         assert_eq!(of(&told, "decision")[0], spent.call);
@@ -170,6 +171,17 @@ fn a_call_is_told_as_it_was_decided_and_as_it_was_settled() {
         let told_denial = &decisions.next().expect("a denial").body["decision"];
         assert_eq!(told_denial["decision"], "deny", "{told_denial}");
         assert_eq!(told_denial["denial"]["code"], denied["denial"]["code"], "{told_denial}");
+        let notices = told.iter().filter(|event| event.kind == "notice");
+        let mut notices: Vec<_> =
+            notices.map(|event| event.body["notice"]["key"].to_string()).collect();
+        notices.sort();
+        assert_eq!(
+            notices,
+            [
+                r#""quota_exceeded:cost.usd:calendar:month:user""#,
+                r#""quota_exceeded:llm_tokens:calendar:day:user""#
+            ]
+        );
         let mut usages = told.iter().filter(|event| event.kind == "usage");
         let usage = &usages.next().expect("a usage").body["usage"];
         assert_eq!(usage["id"], spent.usage, "{usage}");
