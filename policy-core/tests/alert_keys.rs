@@ -3,7 +3,7 @@
 
 mod observed;
 
-use observed::{decimal, notice, observed, policy, used, words};
+use observed::{decimal, notice, observed, policy, text, used, words};
 use tollgate_policy_core::contract::{Observation, Reading};
 
 /// Limits of the same 100, of which only the first is counted for nobody in particular.
@@ -115,4 +115,16 @@ fn an_agents_notices_are_over_in_the_same_way() {
     let nobody =
         Observation { dimensions: Vec::new(), ..observed("scheduled", &[used("900")], &[]) };
     assert!(policy(AGENT).review(&nobody).is_empty());
+}
+
+/// A call that was denied stops an agent below its limit: that is over with the disablement.
+#[test]
+fn what_stopped_an_agent_is_not_over_while_it_is_stopped() {
+    let settings = r#"{"forecast":false,"cost_limits":{"monthly_limit":500,"auto_disable":true}}"#;
+    let observation = |facts| observed("scheduled", &[used("450")], facts);
+    let stopped = [("disabled.agent", text("it exceeded its limit"))];
+    let seen = words(&policy(settings).review(&observation(&stopped)));
+    assert_eq!(seen, ["threshold_warning"]);
+    let seen = words(&policy(settings).review(&observation(&[])));
+    assert_eq!(seen, ["threshold_warning", "no limit_exceeded"]);
 }

@@ -123,7 +123,7 @@ fn alerts_tells_of_each_of_the_standard_limits_from_80_per_cent() {
             let keys: Vec<&str> = actions
                 .iter()
                 .map(|action| match action {
-                    Action::Raise(notice) => notice.key.as_str(),
+                    Action::Raise(notice) => notice.key.split(':').next().unwrap_or_default(),
                     action => panic!("{action:?}"),
                 })
                 .collect();

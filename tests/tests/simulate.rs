@@ -358,7 +358,8 @@ fn the_standard_limits_hold_where_none_is_named() {
     assert_eq!(report["denied_by"], serde_json::json!({ "quota_exceeded": 3 }));
     let keys: Vec<&str> =
         report["notices"].as_array().unwrap().iter().filter_map(|it| it["key"].as_str()).collect();
-    assert_eq!(keys, ["quota_approaching", "quota_at_limit", "quota_exceeded"]);
+    let kinds = ["quota_approaching", "quota_at_limit", "quota_exceeded"];
+    assert_eq!(keys, kinds.map(|kind| format!("{kind}:llm_requests:calendar:day:user")));
 }
 
 #[test]

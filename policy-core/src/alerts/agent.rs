@@ -86,8 +86,10 @@ impl AlertPolicy {
             told.raise(THRESHOLD_WARNING, self.agent_cost, "warning", words);
         }
         if told.is_scheduled() {
-            told.stands(LIMIT_EXCEEDED, is_above);
-            told.stands(THRESHOLD_WARNING, is_near);
+            // A denial stops it as well, with less used than the limit.
+            let is_stopped = fact(&observation.facts, "disabled.agent").is_some();
+            told.stands(LIMIT_EXCEEDED, is_above || is_stopped);
+            told.stands(THRESHOLD_WARNING, is_near || is_stopped);
             let spending = Spending {
                 key: SPEND_FORECAST.into(),
                 counter: self.agent_cost,

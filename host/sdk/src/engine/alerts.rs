@@ -87,10 +87,14 @@ impl Judge {
             Occasion::Denied(Denial { code, message, .. }) => {
                 ("denied", vec![text("denial.code", code), text("denial.message", message)])
             }
-            Occasion::Scheduled => ("scheduled", Vec::new()),
+            Occasion::Scheduled => {
+                let stands = |own: &Dimension| self.records.disabled(own, self.now);
+                ("scheduled", self.liftable(index, call, stands))
+            }
             Occasion::Opened(window, opened) => {
                 let mut facts = vec![text("period.window", &window.to_string())];
-                facts.extend(self.disabled_before(index, call, *opened));
+                let ended = |own: &Dimension| self.records.disabled_before(own, *opened);
+                facts.extend(self.liftable(index, call, ended));
                 ("period-opened", facts)
             }
         };
@@ -116,12 +120,16 @@ impl Judge {
         counters.iter().any(|counter| counter.window == *window)
     }
 
-    /// What of the call was stopped until this period, and may go on if the policy says so:
-    /// `disabled.agent`, and why.
-    fn disabled_before(&self, index: usize, call: &Call, opened: Instant) -> Vec<Fact> {
+    /// What of the call is stopped, and may go on if the policy says so: `disabled.agent`, and why.
+    fn liftable<'a>(
+        &'a self,
+        index: usize,
+        call: &Call,
+        disabled: impl Fn(&Dimension) -> Option<&'a Disabled>,
+    ) -> Vec<Fact> {
         let by = self.setup.bindings[index].author();
         let fact = |own: &Dimension| {
-            let disabled = self.records.disabled_before(own, opened)?;
+            let disabled = disabled(own)?;
             by.may_undo(&disabled.by).then(|| Fact {
                 name: format!("disabled.{}", own.name),
                 value: Value::Text(disabled.reason.clone()),

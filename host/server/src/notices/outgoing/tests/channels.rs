@@ -7,7 +7,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::receiver::{Receiver, status};
 use super::*;
-use crate::notices::verify::{NotVerified, verify};
+use crate::notices::outgoing::verify::{NotVerified, verify};
 
 #[tokio::test]
 async fn a_webhook_is_from_who_shares_the_secret() {

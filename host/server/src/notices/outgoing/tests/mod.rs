@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::email::NoMail;
+use super::guard::Lookup;
 use super::*;
 
 /// 2023-11-14T22:13:20Z.
