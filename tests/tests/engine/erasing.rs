@@ -14,7 +14,7 @@ use tollgate_policy_core::contract::Dimension;
 use tollgate_policy_core::window::Window;
 use uuid::Uuid;
 
-use crate::house::{House, acme, ask, call, limited, reserve_of};
+use crate::house::{House, acme, ask, binding, call, limited, reserve_of};
 
 const DAY_MS: i64 = 86_400_000;
 const MARIA: &str = "maria.silva@example.com";
@@ -32,7 +32,10 @@ fn setup() -> Setup {
     let limits = r#"[{"meter":"llm_tokens","period":"month","limit":1000,"per":["user"]},
         {"meter":"llm_tokens","period":"total","limit":100000,"per":["agent","user"]},
         {"meter":"llm_tokens","period":"rolling:5000000","limit":100000,"per":["user"]}]"#;
-    Setup { expiring: Expiring::Charge, ..limited(limits) }
+    let mut setup = Setup { expiring: Expiring::Charge, ..limited(limits) };
+    // People are told of her as well.
+    setup.bindings.push(binding("alerts", &format!(r#"{{"limits":{limits}}}"#)));
+    setup
 }
 
 fn use_of(user: &str, tokens: u32) -> Call {
@@ -127,6 +130,9 @@ async fn all<S: Store>(house: &House<S>) -> String {
     }
     for row in store.runs(&acme, None, i64::MIN..i64::MAX).await.expect("runs") {
         tell(&row.user, Some(&row.body));
+    }
+    for kept in store.notices_after(&acme, Uuid::nil(), 999).await.expect("notices") {
+        tell(&kept.id, Some(&kept.body));
     }
     for row in store.changes(&acme, &ChangeKey::default(), 999).await.expect("changes") {
         tell(&row.key, row.body.as_deref());

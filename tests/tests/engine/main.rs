@@ -62,7 +62,8 @@ on_both! {
     what_a_person_stopped_stays_stopped,
     a_month_that_opened_while_all_slept_is_opened_once,
     the_next_look_is_at_the_tenants_full_hour,
-    what_stands_at_no_period_is_told_anew_once_it_was_over;
+    what_stands_at_no_period_is_told_anew_once_it_was_over,
+    a_limit_grows_with_use_within_the_platforms_bounds;
 
     rules:
     what_is_reserved_is_held_until_it_is_settled,

@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use chrono::{DateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use tollgate_host::engine::{
-    Author, Event, Host, NoticeRecord, Operation, Outcome, Report, Setup, Subject, directory,
-    monitor, next_look, notices,
+    Author, Bounds, Event, Host, NoticeRecord, Operation, Outcome, Report, Setup, Subject,
+    directory, monitor, next_look, notices,
 };
 use tollgate_host::store::{NoticeStore, Store};
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::Dimension;
+use tollgate_policy_core::window::Window;
 
 use crate::house::{House, acme, ask, binding, call, reserve_of};
 
@@ -248,4 +249,60 @@ pub async fn what_stands_at_no_period_is_told_anew_once_it_was_over<S: Store>(ho
         look(house, &host, house.at()).await;
         assert_eq!(all(&*house.store).await[round - 1].over_at, Some(house.at()));
     }
+}
+
+/// A policy proposes another limit, within the bounds that the platform set and no further: it holds,
+/// and people are told.
+pub async fn a_limit_grows_with_use_within_the_platforms_bounds<S: Store>(house: &House<S>) {
+    let settings = r#"{"limits":[{"meter":"llm_tokens","period":"day","per":"user","limit":100,
+        "scaling":{"at":0.9,"by":0.5}}]}"#;
+    let bounds = Bounds {
+        meter: "llm_tokens".parse().expect("a meter"),
+        window: Window::from_period_name("day").expect("a window"),
+        least: 50.into(),
+        most: 180.into(),
+    };
+    let bindings = vec![binding("quota", settings), binding("alerts", settings)];
+    let setup =
+        |proposals| Arc::new(Setup { bindings: bindings.clone(), proposals, ..Setup::default() });
+    let spent = async |host: &Host, tokens: u32| {
+        let call = call(&[("user", "ana")], &[("llm_tokens", tokens)]);
+        let id = match ask(host, reserve_of(call.clone(), 60_000)).await.expect("an answer") {
+            Outcome::Reserved(reserved) => reserved.id,
+            Outcome::Denied(_) => return false,
+            other => panic!("{other:?}"),
+        };
+        ask(host, Operation::Settle { id, used: call.quantities }).await.expect("settled");
+        true
+    };
+    // Without bounds nothing may be proposed.
+    let host = house.host(&setup(Vec::new())).await;
+    assert!(spent(&host, 90).await);
+    assert!(!spent(&host, 11).await);
+    let known = directory(&*house.store, &acme()).await.expect("the records");
+    assert!(known.limits.is_empty());
+    let host = house.host(&setup(vec![bounds])).await;
+    assert!(spent(&host, 5).await);
+    // 100 is 150 now, and 150 would be 225, which is 180.
+    assert!(spent(&host, 45).await);
+    assert!(spent(&host, 40).await);
+    assert!(!spent(&host, 1).await);
+    let known = directory(&*house.store, &acme()).await.expect("the records");
+    let limits: Vec<_> =
+        known.limits.values().map(|own| (own.limit, own.set_by.as_str())).collect();
+    assert_eq!(limits, [(180.into(), "policy `alerts`")]);
+    let told = all(&*house.store).await;
+    let mut changed: Vec<&str> = told
+        .iter()
+        .filter(|own| own.notice.key == "limit_changed:llm_tokens:calendar:day")
+        .map(|own| own.notice.title.as_str())
+        .collect();
+    changed.sort_unstable();
+    assert_eq!(
+        changed,
+        [
+            "The limit on `llm_tokens` of user `ana` was changed from 150 to 180",
+            "The limit on `llm_tokens` of user `ana` was changed to 150",
+        ]
+    );
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tollgate_host::engine::{
     Author, Binding, Denied, Event, Failing, Host, Layer, Operation, Outcome, PolicyKey, Report,
-    Setup, Subject,
+    Setup, Subject, notices,
 };
 use tollgate_host::sandbox::Fault;
 use tollgate_host::store::{Store, Tenant};
@@ -67,9 +67,13 @@ pub async fn a_policy_that_keeps_failing_is_asked_no_longer<S: Store>(house: &Ho
         assert_eq!(fault, Some(("own".into(), Fault::Quarantined)));
         assert_eq!(consulted[1].fault, Some(Fault::Quarantined));
     }
+    let notices = async || notices(&*house.store, &acme(), None, false, 9).await.expect("notices");
+    let open = notices().await;
+    assert_eq!((open.len(), open[0].notice.title.as_str()), (1, "Policy `own` is in quarantine"));
     // A person lets it back: it is asked again, and taken out again once it fails as often.
     let (subject, by) = (Subject::LetBack(told[0].clone()), Author::Person("ana".into()));
     ask(&hosts[1], Operation::Set { subject, by }).await.expect("let back");
+    assert_eq!(notices().await[0].over_at, Some(house.at()));
     let codes = async |host: &Host, count| {
         let mut codes = Vec::new();
         for _ in 0..count {

@@ -5,6 +5,7 @@ mod apart;
 mod conformance;
 mod keeping;
 mod months;
+mod notices;
 mod plans;
 mod readers;
 mod registry;
@@ -47,6 +48,13 @@ on_both! {
     acts_are_read_from_the_last_one_back_page_by_page,
     an_act_is_kept_as_it_was_told,
     what_became_of_an_act_is_told_once;
+
+    notices:
+    a_notice_is_kept_until_it_is_over_or_seen,
+    a_notice_is_handed_over_once_however_many_do,
+    a_delivery_is_tried_by_one_at_a_time,
+    channels_are_their_owners_and_replaced_by_name,
+    a_duty_is_one_hosts_until_it_is_done_or_its_time_is_over;
 
     registry:
     a_component_is_kept_once_for_each_owner,

@@ -1,0 +1,158 @@
+//! What people are told is kept, handed over once, and tried by one at a time.
+
+use futures_util::future::join_all;
+use tollgate_host::store::{
+    ChannelRow, DeliveryRow, DeliveryState, NoticeRow, Owner, Past, Store, Tenant, Written,
+};
+use tollgate_policy_core::window::Instant;
+use uuid::Uuid;
+
+use super::conformance::{BORN, born, id, write};
+
+fn notice(number: u128) -> NoticeRow {
+    NoticeRow {
+        id: id(number),
+        severity: "warning".into(),
+        body: b"\0told".to_vec(),
+        is_over: false,
+    }
+}
+
+fn delivery(tenant: &Tenant, notice: u128, channel: &str, due_at: Instant) -> DeliveryRow {
+    DeliveryRow {
+        tenant: tenant.clone(),
+        notice: id(notice),
+        channel_of: Owner::Platform,
+        channel: channel.into(),
+        state: DeliveryState::Waits,
+        attempts: 0,
+        due_at,
+        error: None,
+    }
+}
+
+/// A tenant with these notices, raised at 10.
+async fn told<S: Store>(store: &S, name: &str, numbers: &[u128]) -> Tenant {
+    let tenant = born(store, name).await;
+    let mut raised = write(&tenant, BORN, 1);
+    raised.notices = numbers.iter().map(|number| notice(*number)).collect();
+    assert_eq!(store.write(&[raised]).await, [Ok(Written::Committed)]);
+    tenant
+}
+
+pub async fn a_notice_is_kept_until_it_is_over_or_seen<S: Store>(store: &S) {
+    let acme = told(store, "acme", &[1, 2, 3]).await;
+    let zen = told(store, "zen", &[1]).await;
+    // In the batch that ends it, and of one that is gone: nothing hangs on that.
+    let mut next = write(&acme, write(&acme, BORN, 1).next, 2);
+    next.over = vec![id(2), id(99)];
+    next.notices = vec![NoticeRow { is_over: true, ..notice(4) }];
+    assert_eq!(store.write(&[next]).await, [Ok(Written::Committed)]);
+    assert_eq!(store.acknowledge(&acme, id(3), "ana", 77).await, Ok(true));
+    assert_eq!(store.acknowledge(&acme, id(3), "ben", 78).await, Ok(false));
+    assert_eq!(store.acknowledge(&zen, id(3), "ben", 78).await, Ok(false));
+    let all = store.notices(&acme, None, false, 9).await.expect("a page");
+    let states: Vec<_> =
+        all.iter().map(|own| (own.id, own.at, own.over_at, own.acknowledged.clone())).collect();
+    let seen = Some((77, "ana".to_owned()));
+    let wanted = [
+        (id(4), 20, Some(20), None),
+        (id(3), 10, None, seen),
+        (id(2), 10, Some(20), None),
+        (id(1), 10, None, None),
+    ];
+    assert_eq!(states, wanted);
+    assert!(all.iter().all(|own| own.body == b"\0told" && own.severity == "warning"));
+    let ids = |page: Vec<tollgate_host::store::KeptNotice>| -> Vec<Uuid> {
+        page.into_iter().map(|own| own.id).collect()
+    };
+    assert_eq!(ids(store.notices(&acme, None, true, 9).await.expect("a page")), [id(1)]);
+    assert_eq!(ids(store.notices(&acme, Some(id(3)), false, 1).await.expect("a page")), [id(2)]);
+    assert_eq!(ids(store.notices_after(&acme, id(2), 9).await.expect("a page")), [id(3), id(4)]);
+    assert_eq!(store.notice(&zen, id(2)).await, Ok(None));
+    // Old ones go with what became of them.
+    assert_eq!(store.forget(&acme, Past::Notices, Instant::MIN..20, 9).await, Ok(false));
+    assert_eq!(ids(store.notices(&acme, None, false, 9).await.expect("a page")), [id(4)]);
+    assert_eq!(ids(store.notices(&zen, None, false, 9).await.expect("a page")), [id(1)]);
+}
+
+pub async fn a_notice_is_handed_over_once_however_many_do<S: Store>(store: &S) {
+    let acme = told(store, "acme", &[1, 2]).await;
+    assert_eq!(store.new_notices(9).await.expect("some").len(), 2);
+    let deliveries = ["a", "b"].map(|name| delivery(&acme, 1, name, 5));
+    let all = (0..8).map(|_| store.hand_over(&acme, id(1), &deliveries));
+    assert!(join_all(all).await.into_iter().all(|handed| handed.is_ok()));
+    let left = store.new_notices(9).await.expect("some");
+    assert_eq!(left.iter().map(|own| own.id).collect::<Vec<_>>(), [id(2)]);
+    let kept = store.deliveries(&acme, None, false, 9).await.expect("a page");
+    assert_eq!(kept, deliveries);
+    // One that goes nowhere is handed over as well.
+    store.hand_over(&acme, id(2), &[]).await.expect("handed over");
+    assert_eq!(store.new_notices(9).await, Ok(Vec::new()));
+}
+
+pub async fn a_delivery_is_tried_by_one_at_a_time<S: Store>(store: &S) {
+    let numbers: Vec<u128> = (1..=20).collect();
+    let acme = told(store, "acme", &numbers).await;
+    for number in &numbers {
+        let due = delivery(&acme, *number, "ops", 100);
+        store.hand_over(&acme, id(*number), &[due]).await.expect("handed over");
+    }
+    assert_eq!(store.take_due(99, 500, 99).await, Ok(Vec::new()));
+    let taken = join_all((0..8).map(|_| store.take_due(100, 500, 4))).await;
+    let mut taken: Vec<DeliveryRow> =
+        taken.into_iter().flat_map(|some| some.expect("some")).collect();
+    // Whoever found all locked by others took nothing; what is left is taken after that.
+    taken.extend(store.take_due(100, 500, 99).await.expect("the rest"));
+    taken.sort_by_key(|own| own.notice);
+    let notices: Vec<u128> = taken.iter().map(|own| own.notice.as_u128()).collect();
+    assert_eq!(notices, numbers);
+    assert!(taken.iter().all(|own| own.attempts == 1 && own.due_at == 500));
+    // Who took so long that another one tried has no say.
+    let slow = DeliveryRow { state: DeliveryState::GivenUp, ..taken[0].clone() };
+    let again = store.take_due(500, 900, 99).await.expect("all of them");
+    assert_eq!(again.len(), 20);
+    assert_eq!(store.tried(&slow).await, Ok(false));
+    let mut second = again.into_iter().find(|own| own.notice == id(1)).expect("the first");
+    (second.state, second.error) = (DeliveryState::GivenUp, Some("410 🦀".into()));
+    assert_eq!(store.tried(&second).await, Ok(true));
+    assert_eq!(store.tried(&second).await, Ok(false));
+    assert_eq!(store.deliveries(&acme, None, true, 9).await, Ok(vec![second.clone()]));
+    assert_eq!(store.replay(&acme, Some(id(2)), 901).await, Ok(0));
+    assert_eq!(store.replay(&acme, None, 901).await, Ok(1));
+    let third = store.take_due(901, 950, 1).await.expect("the first due");
+    assert_eq!(third.len(), 1);
+    let page = store.deliveries(&acme, Some(id(3)), false, 1).await.expect("a page");
+    assert_eq!(page.iter().map(|own| own.notice).collect::<Vec<_>>(), [id(2)]);
+}
+
+pub async fn channels_are_their_owners_and_replaced_by_name<S: Store>(store: &S) {
+    let acme: Owner = Owner::Tenant("acme".parse().expect("a name"));
+    let channel = |owner: &Owner, name: &str, body: &str| ChannelRow {
+        owner: owner.clone(),
+        name: name.into(),
+        body: body.into(),
+    };
+    let (ours, other) = (channel(&Owner::Platform, "ops", "{}"), channel(&acme, "ops", "[1]"));
+    for row in [&channel(&acme, "ops", "[]"), &ours, &other, &channel(&acme, "a", "é")] {
+        store.put_channel(row).await.expect("kept");
+    }
+    assert_eq!(store.channels(&Owner::Platform).await, Ok(vec![ours]));
+    assert_eq!(store.channels(&acme).await, Ok(vec![channel(&acme, "a", "é"), other]));
+    assert_eq!(store.remove_channel(&acme, "ops").await, Ok(true));
+    assert_eq!(store.remove_channel(&acme, "ops").await, Ok(false));
+    assert_eq!(store.channels(&Owner::Platform).await.expect("a list").len(), 1);
+}
+
+pub async fn a_duty_is_one_hosts_until_it_is_done_or_its_time_is_over<S: Store>(store: &S) {
+    let acme: Tenant = "acme".parse().expect("a name");
+    let taken = join_all((0..8).map(|_| store.take_duty(&acme, "look", 100, 200))).await;
+    let taken: Vec<_> = taken.into_iter().filter_map(|own| own.expect("an answer")).collect();
+    assert_eq!(taken, [Instant::MIN]);
+    assert_eq!(store.take_duty(&acme, "look", 199, 300).await, Ok(None));
+    assert_eq!(store.take_duty(&acme, "another", 199, 300).await, Ok(Some(Instant::MIN)));
+    // Who had it is gone.
+    assert_eq!(store.take_duty(&acme, "look", 200, 300).await, Ok(Some(Instant::MIN)));
+    store.did_duty(&acme, "look", 250).await.expect("done");
+    assert_eq!(store.take_duty(&acme, "look", 251, 300).await, Ok(Some(250)));
+}
