@@ -98,8 +98,8 @@ fn an_agents_notices_are_over_in_the_same_way() {
     for (amount, wanted) in [
         ("0", vec!["no limit_exceeded", FORECAST, "no threshold_warning"]),
         ("399.99", vec!["no limit_exceeded", FORECAST, "no threshold_warning"]),
-        ("400", vec!["threshold_warning", "no limit_exceeded"]),
-        ("500", vec!["threshold_warning", "no limit_exceeded"]),
+        ("400", vec!["threshold_warning"]),
+        ("500", vec!["threshold_warning"]),
         ("500.01", vec!["limit_exceeded"]),
     ] {
         assert_eq!(seen(AGENT, "scheduled", &[used(amount)]), wanted, "{amount}");
@@ -121,10 +121,9 @@ fn an_agents_notices_are_over_in_the_same_way() {
 #[test]
 fn what_stopped_an_agent_is_not_over_while_it_is_stopped() {
     let settings = r#"{"forecast":false,"cost_limits":{"monthly_limit":500,"auto_disable":true}}"#;
-    let observation = |facts| observed("scheduled", &[used("450")], facts);
+    let observation = |facts| observed("scheduled", &[used("0")], facts);
     let stopped = [("disabled.agent", text("it exceeded its limit"))];
-    let seen = words(&policy(settings).review(&observation(&stopped)));
-    assert_eq!(seen, ["threshold_warning"]);
+    assert_eq!(words(&policy(settings).review(&observation(&stopped))), ["no spend_forecast"]);
     let seen = words(&policy(settings).review(&observation(&[])));
-    assert_eq!(seen, ["threshold_warning", "no limit_exceeded"]);
+    assert_eq!(seen, ["no limit_exceeded", "no spend_forecast", "no threshold_warning"]);
 }

@@ -122,10 +122,8 @@ fn at_the_threshold_people_are_warned_in_the_seeds_words_and_nothing_stops() {
     assert_eq!(keys(&settled(SEED, "500")), [THRESHOLD_WARNING]);
     let body = &notice(&settled(SEED, "499.98")[0]).body.clone();
     assert!(body.contains("Custo atual: R$ 499.98 (100.0% do limite)"), "{body}");
-    // Where time alone has passed, what is over is said too.
     let scheduled = observed("scheduled", &[reading("400", "0", "0")], &[]);
-    let over = Action::Resolve(LIMIT_EXCEEDED.into());
-    assert_eq!(policy(SEED).review(&scheduled), [actions[0].clone(), over]);
+    assert_eq!(policy(SEED).review(&scheduled), actions);
 }
 
 #[test]

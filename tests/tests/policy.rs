@@ -202,6 +202,18 @@ fn policies_are_pushed_bound_and_rolled_back() {
     let tenant =
         said(&["tenant", "--tenant", "acme", "--plan", "gold", "--time-zone", "Europe/Berlin"]);
     assert_eq!(tenant, "  on plan `gold`\n  as of version 1\n");
+    shell.write(
+        "bounds.json",
+        r#"{"language":"pt","proposals":[{"meter":"llm_tokens","window":"calendar:day","least":"1","most":"9"}]}"#,
+    );
+    said(&["tenant", "--tenant", "zen", "--time-zone", "Asia/Kolkata"]);
+    said(&["tenant", "--tenant", "zen", "--settings", "bounds.json"]);
+    let zen = &json(&["show", "--tenant", "zen"])["bound"]["tenant"];
+    assert_eq!((&zen["time_zone"], &zen["language"]), (&json!("Asia/Kolkata"), &json!("pt")));
+    assert_eq!(zen["proposals"][0]["most"], "9");
+    shell.write("bounds.json", r#"{"proposal":[]}"#);
+    let error = shell.error(&on(&["tenant", "--tenant", "zen", "--settings", "bounds.json"]));
+    assert!(error.contains("`bounds.json`") && error.contains("`proposal`"), "{error}");
     said(&["push", "own", "quota", "--settings", "five.json", "--tenant", "acme"]);
     let bound = said(&["bind", "own", "--tenant", "acme", "--failing-open"]);
     assert_eq!(bound, "  acme/own@1, open where it fails\n  on plan `gold`\n  as of version 2\n");

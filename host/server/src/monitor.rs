@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use futures_util::StreamExt;
+use futures_util::stream;
 use serde_json::json;
 use tollgate_host::engine::{Event, Host, HostError, monitor, next_look};
 use tollgate_host::store::Tenant;
@@ -57,18 +59,19 @@ async fn of<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
     let outgoing = arguments.sending.outgoing()?;
     let registry = hosts::registry(Arc::clone(&store))?;
     let host = hosts::start(&registry, &random).await?;
-    let mut monitor = Monitor::new(Arc::clone(&store), host.clone());
-    let outbox = Outbox { store: Arc::clone(&store), host, outgoing, random };
+    let monitor = Monitor::new(Arc::clone(&store), host.clone());
+    let outbox = Arc::new(Outbox { store: Arc::clone(&store), host, outgoing, random });
     if arguments.once {
         for tenant in store.tenants().await? {
-            arguments.tell(&tenant, monitor.look(&tenant, true).await?.as_deref());
+            let look = monitor.look(&tenant, true).await?;
+            arguments.tell(&tenant, look.as_ref().map(|look| &look.events[..]));
         }
         return outbox.round().await;
     }
     let following = registry.clone().follow(outbox.host.clone(), Duration::from_millis(250));
     tokio::select! {
         () = following => {}
-        () = outbox.run(crate::notices::EVERY) => {}
+        () = Arc::clone(&outbox).run(crate::notices::EVERY) => {}
         () = monitor.run(EVERY) => {}
         _ = tokio::signal::ctrl_c() => {}
     }
@@ -94,6 +97,16 @@ impl Arguments {
             "{tenant}: {notices} notices, {disabled} disabled, {enabled} enabled, {limited} limits changed"
         );
     }
+}
+
+/// So many tenants are looked at at a time.
+const AT_ONCE: usize = 4;
+
+/// What came of looking at a tenant.
+pub struct Look {
+    events: Vec<Event>,
+    /// When it is to be looked at next.
+    next: Instant,
 }
 
 /// Looks at tenants as their hours are full.
@@ -122,21 +135,30 @@ impl<S: Stores> Monitor<S> {
     /// Looks at those whose hour is full.
     pub async fn round(&mut self) -> Result<()> {
         let now = self.store.now().await?;
-        for tenant in self.store.tenants().await? {
-            if self.next.get(&tenant).is_some_and(|next| now < *next) {
-                continue;
-            }
-            match self.look(&tenant, false).await {
-                Ok(_) => {}
+        let mut due = self.store.tenants().await?;
+        due.retain(|tenant| self.next.get(tenant).is_none_or(|next| *next <= now));
+        let this = &*self;
+        let looks = due.into_iter().map(|tenant| async move {
+            let look = this.look(&tenant, false).await;
+            (tenant, look)
+        });
+        let mut looked = stream::iter(looks).buffer_unordered(AT_ONCE);
+        let mut next = Vec::new();
+        while let Some((tenant, look)) = looked.next().await {
+            match look {
+                Ok(Some(look)) => next.push((tenant, look.next)),
+                Ok(None) => {}
                 Err(error) => tracing::warn!(%tenant, %error, "the monitor could not look"),
             }
         }
+        drop(looked);
+        self.next.extend(next);
         Ok(())
     }
 
     /// Looks at one of them if its hour is full, or in any case: what followed. None: somebody else is
     /// at it.
-    pub async fn look(&mut self, tenant: &Tenant, anyway: bool) -> Result<Option<Vec<Event>>> {
+    pub async fn look(&self, tenant: &Tenant, anyway: bool) -> Result<Option<Look>> {
         let setup = match self.host.setup(tenant) {
             Ok(setup) => setup,
             // It is not served here yet, or cannot be.
@@ -149,13 +171,11 @@ impl<S: Stores> Monitor<S> {
             return Ok(None);
         };
         let is_due = anyway || now >= next_look(&setup, since);
-        let done_at = if is_due { now } else { since };
-        let events = match is_due {
-            true => monitor(&self.host, &*self.store, tenant, since).await?,
-            false => Vec::new(),
+        let (done_at, events) = match is_due {
+            true => (now, monitor(&self.host, &*self.store, tenant, since).await?),
+            false => (since, Vec::new()),
         };
-        self.store.did_duty(tenant, DUTY, done_at).await?;
-        self.next.insert(tenant.clone(), next_look(&setup, done_at));
-        Ok(Some(events))
+        self.store.did_duty(tenant, DUTY, until, done_at).await?;
+        Ok(Some(Look { events, next: next_look(&setup, done_at) }))
     }
 }

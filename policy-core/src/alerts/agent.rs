@@ -86,9 +86,10 @@ impl AlertPolicy {
             told.raise(THRESHOLD_WARNING, self.agent_cost, "warning", words);
         }
         if told.is_scheduled() {
-            // A denial stops it as well, with less used than the limit.
+            // A denial exceeds it as well, with less used than the limit: that holds on as long as little
+            // is left of it.
             let is_stopped = fact(&observation.facts, "disabled.agent").is_some();
-            told.stands(LIMIT_EXCEEDED, is_above || is_stopped);
+            told.stands(LIMIT_EXCEEDED, is_near || is_stopped);
             told.stands(THRESHOLD_WARNING, is_near || is_stopped);
             let spending = Spending {
                 key: SPEND_FORECAST.into(),

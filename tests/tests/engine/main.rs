@@ -63,7 +63,11 @@ on_both! {
     a_month_that_opened_while_all_slept_is_opened_once,
     the_next_look_is_at_the_tenants_full_hour,
     what_stands_at_no_period_is_told_anew_once_it_was_over,
-    a_limit_grows_with_use_within_the_platforms_bounds;
+    a_limit_grows_with_use_within_the_platforms_bounds,
+    a_tenant_that_is_new_is_looked_at_at_once,
+    two_policies_of_one_name_do_not_speak_for_each_other,
+    a_month_starts_only_whom_its_policy_stopped,
+    a_stopped_agent_that_goes_on_spending_changes_nothing;
 
     rules:
     what_is_reserved_is_held_until_it_is_settled,

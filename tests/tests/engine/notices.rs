@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use chrono::{DateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use tollgate_host::engine::{
-    Author, Bounds, Event, Host, NoticeRecord, Operation, Outcome, Report, Setup, Subject,
-    directory, monitor, next_look, notices,
+    Author, Binding, Bounds, Event, Host, Layer, NoticeRecord, Operation, Outcome, Report, Setup,
+    Subject, directory, monitor, next_look, notices,
 };
-use tollgate_host::store::{NoticeStore, Store};
+use tollgate_host::store::{ChangeKey, NoticeStore, Store};
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::Dimension;
 use tollgate_policy_core::window::Window;
@@ -290,7 +290,7 @@ pub async fn a_limit_grows_with_use_within_the_platforms_bounds<S: Store>(house:
     let known = directory(&*house.store, &acme()).await.expect("the records");
     let limits: Vec<_> =
         known.limits.values().map(|own| (own.limit, own.set_by.as_str())).collect();
-    assert_eq!(limits, [(180.into(), "policy `alerts`")]);
+    assert_eq!(limits, [(180.into(), "policy `*/alerts`")]);
     let told = all(&*house.store).await;
     let mut changed: Vec<&str> = told
         .iter()
@@ -305,4 +305,65 @@ pub async fn a_limit_grows_with_use_within_the_platforms_bounds<S: Store>(house:
             "The limit on `llm_tokens` of user `ana` was changed to 150",
         ]
     );
+}
+
+/// Nobody ever looked at a tenant that is new.
+pub async fn a_tenant_that_is_new_is_looked_at_at_once<S: Store>(house: &House<S>) {
+    let setup = watched(SEED, SAO_PAULO);
+    house.host(&setup).await;
+    assert!(next_look(&setup, i64::MIN) <= house.at());
+}
+
+/// A tenant's policy of the same name silences nothing that the platform's says, and undoes nothing.
+pub async fn two_policies_of_one_name_do_not_speak_for_each_other<S: Store>(house: &House<S>) {
+    set_clock(house, "2025-11-20 12:00", SAO_PAULO);
+    let english = SEED.replace("pt", "en");
+    let own = Binding { layer: Layer::Tenant, ..binding("alerts", &english) };
+    let calendar = TenantCalendar { zone: SAO_PAULO, ..TenantCalendar::default() };
+    let bindings = vec![own, binding("alerts", SEED)];
+    let host = house.host(&Arc::new(Setup { bindings, calendar, ..Setup::default() })).await;
+    spend(&host, "sdr", 501).await;
+    let told = all(&*house.store).await;
+    let policies: Vec<&str> = told.iter().map(|own| own.notice.policy.as_str()).collect();
+    assert_eq!(policies, ["alerts", "*/alerts"]);
+    assert!(told.iter().all(|own| own.notice.key == "limit_exceeded" && own.over_at.is_none()));
+}
+
+/// A month starts those whom its policy stopped, and nobody whom another one did; and whoever stops
+/// somebody as well does not start them earlier.
+pub async fn a_month_starts_only_whom_its_policy_stopped<S: Store>(house: &House<S>) {
+    set_clock(house, "2025-11-20 12:00", SAO_PAULO);
+    let setup = watched(SEED, SAO_PAULO);
+    let host = house.host(&setup).await;
+    let set = async |agent: &str, why: &str, until, by| {
+        let dimension = Dimension { name: "agent".into(), value: agent.into() };
+        let subject = Subject::Disabled(dimension, Some((why.into(), until)));
+        ask(&host, Operation::Set { subject, by }).await.expect("disabled");
+    };
+    set("fraud", "it is a fraud", None, Author::Platform("fraud".into())).await;
+    spend(&host, "fraud", 1).await;
+    spend(&host, "sdr", 501).await;
+    let soon = Some(house.at() + 60_000);
+    set("sdr", "a pause", soon, Author::Person("ana".into())).await;
+    house.advance(120_000);
+    assert!(denied(&host, "sdr").await.is_some());
+    let slept_from = house.at();
+    set_clock(house, "2025-12-01 00:00", SAO_PAULO);
+    look(house, &host, slept_from).await;
+    assert_eq!(denied(&host, "sdr").await, None);
+    let (_, reason) = denied(&host, "fraud").await.expect("it is stopped");
+    assert!(reason.contains("it is a fraud"), "{reason}");
+}
+
+/// What is so already is not written down again.
+pub async fn a_stopped_agent_that_goes_on_spending_changes_nothing<S: Store>(house: &House<S>) {
+    let host = house.host(&watched(SEED, Tz::UTC)).await;
+    spend(&host, "sdr", 501).await;
+    let changes = async || house.store.changes(&acme(), &ChangeKey::default(), 999).await;
+    let before = changes().await.expect("changes").len();
+    for _ in 0..3 {
+        spend(&host, "sdr", 1).await;
+        look(house, &host, house.at()).await;
+    }
+    assert_eq!(changes().await.expect("changes").len(), before);
 }

@@ -11,6 +11,7 @@ use hmac::{Hmac, Mac};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 use sha2::Sha256;
+use sqlx::{Connection, PgConnection};
 use tollgate_tests::run;
 
 use crate::house::{Caller, House, Server, town};
@@ -296,7 +297,7 @@ fn no_channel_leads_to_where_only_the_service_can_go() {
         assert!(error.contains("`localhost`") && error.contains("public"), "{error}");
         assert!(receiver.posts.try_recv().is_err());
         for wrong in [
-            json!({ "to": { "kind": "email", "to": ["ana@example.com"] } }),
+            json!({ "to": { "kind": "email", "to": "ana@example.com" } }),
             json!({ "to": { "kind": "webhook", "url": "https://a.example", "secret": "whsec_!" } }),
             json!({ "to": { "kind": "webhook", "url": "https://ana:pw@a.example" } }),
         ] {
@@ -336,5 +337,73 @@ fn what_is_disabled_by_command_is_denied_and_may_go_on_again() {
         let acme = looked.lines().find(|line| line.contains("acme")).expect("a line");
         let acme: Json = serde_json::from_str(acme).expect("JSON");
         assert_eq!(acme, json!({ "tenant": "acme", "events": [] }));
+    });
+}
+
+#[test]
+fn a_service_looks_at_its_tenants_by_itself() {
+    run(async {
+        let house = House::postgres().await;
+        let server = house.serve();
+        town(&server).await;
+        server.stop();
+        // At its start and from then on by the hour.
+        let _server = house.serve();
+        let mut connection = PgConnection::connect(&house.store).await.expect("a connection");
+        loop {
+            let looked: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM duty WHERE name = 'monitor' AND done_at > 0",
+            )
+            .fetch_one(&mut connection)
+            .await
+            .expect("the duties");
+            if looked == 2 {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn what_the_platform_hears_is_its_own_affair() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve_with(OWN);
+        let town = town(&server).await;
+        let platform = Receiver::answering(&[410, 200]);
+        connect(&town.admin, "all", platform.channel()).await;
+        used(&town.acme, "ana", 8_500).await;
+        platform.next();
+        let acme = ("tollgate-tenant", "acme");
+        loop {
+            let request = town.admin.request(Method::GET, "/v1/deliveries").header(acme.0, acme.1);
+            let (_, all) = crate::house::read(request.send().await.expect("an answer")).await;
+            if all["deliveries"][0]["state"] == "given_up" {
+                assert_eq!(all["deliveries"][0]["is_platforms"], true);
+                break;
+            }
+        }
+        let own = town.acme.done(Method::GET, "/v1/deliveries", None).await;
+        assert_eq!(own["deliveries"], json!([]));
+        let replayed = town.acme.done(Method::POST, "/v1/deliveries/replay", None).await;
+        assert_eq!(replayed["deliveries"], 0);
+        let request =
+            town.admin.request(Method::POST, "/v1/deliveries/replay").header(acme.0, acme.1);
+        let (_, replayed) = crate::house::read(request.send().await.expect("an answer")).await;
+        assert_eq!(replayed["deliveries"], 1);
+        platform.next();
+        // A tenant's channels are few, and not the operator's log or mail.
+        for number in 0..20 {
+            let name = format!("own-{number}");
+            connect(&town.acme, &name, platform.channel()).await;
+        }
+        let wrong =
+            town.acme.send(Method::PUT, "/v1/channels/more", Some(platform.channel())).await;
+        assert_eq!(wrong.0, StatusCode::UNPROCESSABLE_ENTITY, "{}", wrong.1);
+        connect(&town.acme, "own-7", platform.channel()).await;
+        connect(&town.admin, "log", json!({ "to": { "kind": "log" } })).await;
+        let log = json!({ "to": { "kind": "log" } });
+        let wrong = town.rival.send(Method::PUT, "/v1/channels/log", Some(log)).await;
+        assert_eq!(wrong.0, StatusCode::UNPROCESSABLE_ENTITY, "{}", wrong.1);
     });
 }

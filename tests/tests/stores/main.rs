@@ -53,6 +53,7 @@ on_both! {
     a_notice_is_kept_until_it_is_over_or_seen,
     a_notice_is_handed_over_once_however_many_do,
     a_delivery_is_tried_by_one_at_a_time,
+    no_channel_holds_up_another,
     channels_are_their_owners_and_replaced_by_name,
     a_duty_is_one_hosts_until_it_is_done_or_its_time_is_over;
 

@@ -45,7 +45,7 @@ pub async fn a_notice_is_kept_until_it_is_over_or_seen<S: Store>(store: &S) {
     let zen = told(store, "zen", &[1]).await;
     // In the batch that ends it, and of one that is gone: nothing hangs on that.
     let mut next = write(&acme, write(&acme, BORN, 1).next, 2);
-    next.over = vec![id(2), id(99)];
+    next.turned = vec![(id(2), true), (id(99), true)];
     next.notices = vec![NoticeRow { is_over: true, ..notice(4) }];
     assert_eq!(store.write(&[next]).await, [Ok(Written::Committed)]);
     assert_eq!(store.acknowledge(&acme, id(3), "ana", 77).await, Ok(true));
@@ -98,32 +98,57 @@ pub async fn a_delivery_is_tried_by_one_at_a_time<S: Store>(store: &S) {
         let due = delivery(&acme, *number, "ops", 100);
         store.hand_over(&acme, id(*number), &[due]).await.expect("handed over");
     }
-    assert_eq!(store.take_due(99, 500, 99).await, Ok(Vec::new()));
-    let taken = join_all((0..8).map(|_| store.take_due(100, 500, 4))).await;
+    assert_eq!(store.take_due(99, 500, 99, 99).await, Ok(Vec::new()));
+    let taken = join_all((0..8).map(|_| store.take_due(100, 500, 99, 4))).await;
     let mut taken: Vec<DeliveryRow> =
         taken.into_iter().flat_map(|some| some.expect("some")).collect();
     // Whoever found all locked by others took nothing; what is left is taken after that.
-    taken.extend(store.take_due(100, 500, 99).await.expect("the rest"));
+    taken.extend(store.take_due(100, 500, 99, 99).await.expect("the rest"));
     taken.sort_by_key(|own| own.notice);
     let notices: Vec<u128> = taken.iter().map(|own| own.notice.as_u128()).collect();
     assert_eq!(notices, numbers);
     assert!(taken.iter().all(|own| own.attempts == 1 && own.due_at == 500));
     // Who took so long that another one tried has no say.
     let slow = DeliveryRow { state: DeliveryState::GivenUp, ..taken[0].clone() };
-    let again = store.take_due(500, 900, 99).await.expect("all of them");
+    let again = store.take_due(500, 900, 99, 99).await.expect("all of them");
     assert_eq!(again.len(), 20);
-    assert_eq!(store.tried(&slow).await, Ok(false));
+    assert_eq!(store.tried(1, &slow).await, Ok(false));
     let mut second = again.into_iter().find(|own| own.notice == id(1)).expect("the first");
     (second.state, second.error) = (DeliveryState::GivenUp, Some("410 🦀".into()));
-    assert_eq!(store.tried(&second).await, Ok(true));
-    assert_eq!(store.tried(&second).await, Ok(false));
+    assert_eq!(store.tried(2, &second).await, Ok(true));
+    assert_eq!(store.tried(2, &second).await, Ok(false));
     assert_eq!(store.deliveries(&acme, None, true, 9).await, Ok(vec![second.clone()]));
-    assert_eq!(store.replay(&acme, Some(id(2)), 901).await, Ok(0));
-    assert_eq!(store.replay(&acme, None, 901).await, Ok(1));
-    let third = store.take_due(901, 950, 1).await.expect("the first due");
+    assert_eq!(store.replay(&acme, Some(id(2)), None, 901).await, Ok(0));
+    let theirs = Owner::Tenant(acme.clone());
+    assert_eq!(store.replay(&acme, None, Some(&theirs), 901).await, Ok(0));
+    assert_eq!(store.replay(&acme, None, Some(&Owner::Platform), 901).await, Ok(1));
+    let third = store.take_due(901, 950, 99, 1).await.expect("the first due");
     assert_eq!(third.len(), 1);
     let page = store.deliveries(&acme, Some(id(3)), false, 1).await.expect("a page");
     assert_eq!(page.iter().map(|own| own.notice).collect::<Vec<_>>(), [id(2)]);
+}
+
+pub async fn no_channel_holds_up_another<S: Store>(store: &S) {
+    let numbers: Vec<u128> = (1..=20).collect();
+    let acme = told(store, "acme", &numbers).await;
+    for number in &numbers {
+        let channel = if *number < 20 { "flooded" } else { "quiet" };
+        let due = delivery(&acme, *number, channel, 100);
+        store.hand_over(&acme, id(*number), &[due]).await.expect("handed over");
+    }
+    let mut taken = store.take_due(100, 500, 3, 99).await.expect("some");
+    taken.sort_by_key(|own| own.notice);
+    let notices: Vec<u128> = taken.iter().map(|own| own.notice.as_u128()).collect();
+    assert_eq!(notices, [1, 2, 3, 20]);
+    store.put_off(&Owner::Platform, "flooded", 100, 300).await.expect("put off");
+    assert_eq!(store.take_due(299, 500, 99, 99).await, Ok(Vec::new()));
+    assert_eq!(store.take_due(300, 900, 99, 99).await.expect("the rest").len(), 16);
+    // One that was taken and not tried has as many tries left.
+    let mut untried = taken[0].clone();
+    (untried.attempts, untried.due_at) = (0, 301);
+    assert_eq!(store.tried(1, &untried).await, Ok(true));
+    let again = store.take_due(301, 900, 99, 99).await.expect("that one");
+    assert_eq!((again.len(), again[0].attempts), (1, 1));
 }
 
 pub async fn channels_are_their_owners_and_replaced_by_name<S: Store>(store: &S) {
@@ -153,6 +178,9 @@ pub async fn a_duty_is_one_hosts_until_it_is_done_or_its_time_is_over<S: Store>(
     assert_eq!(store.take_duty(&acme, "another", 199, 300).await, Ok(Some(Instant::MIN)));
     // Who had it is gone.
     assert_eq!(store.take_duty(&acme, "look", 200, 300).await, Ok(Some(Instant::MIN)));
-    store.did_duty(&acme, "look", 250).await.expect("done");
+    // Who took too long has no say.
+    store.did_duty(&acme, "look", 200, 150).await.expect("too late");
+    assert_eq!(store.take_duty(&acme, "look", 299, 400).await, Ok(None));
+    store.did_duty(&acme, "look", 300, 250).await.expect("done");
     assert_eq!(store.take_duty(&acme, "look", 251, 300).await, Ok(Some(250)));
 }

@@ -53,7 +53,7 @@ fn statements_that_decide_scan_no_table() {
         assert!(!scanned(&all).is_empty(), "{}", all.join("\n"));
         let session = sqlx::raw_sql(PostgresStore::SESSION);
         session.execute(&mut connection).await.expect("set");
-        for (statement, parameters) in [(WRITE, 76), (READ, 16)] {
+        for (statement, parameters) in [(WRITE, 77), (READ, 16)] {
             let plan = plan(&mut connection, statement, parameters).await;
             assert!(scanned(&plan).is_empty(), "{}", plan.join("\n"));
         }

@@ -11,10 +11,17 @@ use super::feed::Feed;
 use super::judge::Judge;
 use super::limit::{Limit, LimitKey};
 use super::notices::{NoticeBody, Told};
+use super::quarantine::{QUARANTINED, quarantine_notice};
 use super::records::Disabled;
 use super::tally::{Period, Places};
 use super::{Call, Event, words};
 use crate::sandbox::{Ability, Fault};
+
+const DAY_MS: i64 = 86_400_000;
+
+/// The longest texts that people are told, in bytes.
+const TITLE_MAX: usize = 500;
+const BODY_MAX: usize = 8_000;
 
 /// What there is to look at.
 pub enum Occasion<'a> {
@@ -89,12 +96,12 @@ impl Judge {
             }
             Occasion::Scheduled => {
                 let stands = |own: &Dimension| self.records.disabled(own, self.now);
-                ("scheduled", self.liftable(index, call, stands))
+                ("scheduled", self.stopped(index, call, stands))
             }
             Occasion::Opened(window, opened) => {
                 let mut facts = vec![text("period.window", &window.to_string())];
                 let ended = |own: &Dimension| self.records.disabled_before(own, *opened);
-                facts.extend(self.liftable(index, call, ended));
+                facts.extend(self.stopped(index, call, ended));
                 ("period-opened", facts)
             }
         };
@@ -113,6 +120,14 @@ impl Judge {
         binding.policy.review(observation).outcome
     }
 
+    /// What was told of periods that are over is over, and of policies in quarantine that are bound no
+    /// longer.
+    pub fn end_notices(&mut self, at: Instant) {
+        self.records.notices.end_periods(at);
+        let bound: Vec<String> = self.watched().iter().map(quarantine_notice).collect();
+        self.records.notices.resolve_others(QUARANTINED, &bound);
+    }
+
     /// A period matters to those who count by it.
     fn is_concerned(&self, index: usize, occasion: &Occasion) -> bool {
         let Occasion::Opened(window, _) = occasion else { return true };
@@ -120,8 +135,8 @@ impl Judge {
         counters.iter().any(|counter| counter.window == *window)
     }
 
-    /// What of the call is stopped, and may go on if the policy says so: `disabled.agent`, and why.
-    fn liftable<'a>(
+    /// What of the call this very policy stopped: `disabled.agent`, and why.
+    fn stopped<'a>(
         &'a self,
         index: usize,
         call: &Call,
@@ -130,7 +145,7 @@ impl Judge {
         let by = self.setup.bindings[index].author();
         let fact = |own: &Dimension| {
             let disabled = disabled(own)?;
-            by.may_undo(&disabled.by).then(|| Fact {
+            (by == disabled.by).then(|| Fact {
                 name: format!("disabled.{}", own.name),
                 value: Value::Text(disabled.reason.clone()),
             })
@@ -147,7 +162,7 @@ impl Judge {
     ) -> Option<Event> {
         let own = |name: &str| call.dimensions.iter().find(|own| own.name == name).cloned();
         let at = self.now;
-        let policy = self.setup.bindings[index].name.clone();
+        let policy = self.setup.bindings[index].told_as();
         match action {
             Action::Raise(notice) => {
                 let raised = self.raise(index, call, policy, &notice);
@@ -159,7 +174,7 @@ impl Judge {
             }
             Action::Disable(disablement) => {
                 let dimension = own(&disablement.dimension)?;
-                let (until, reason) = (disablement.until, disablement.reason);
+                let (until, reason) = (disablement.until, one_line(&disablement.reason, TITLE_MAX));
                 let by = self.setup.bindings[index].author();
                 let disabled = Disabled { reason: reason.clone(), until, by, since: at };
                 let news = self.records.disable(&dimension, disabled, at);
@@ -167,11 +182,12 @@ impl Judge {
             }
             Action::Enable(name) => {
                 let dimension = own(&name)?;
-                if let Occasion::Opened(_, opened) = occasion {
-                    // What was stopped in this very period stays so.
-                    self.records.disabled_before(&dimension, *opened)?;
-                }
                 let by = self.setup.bindings[index].author();
+                if let Occasion::Opened(_, opened) = occasion {
+                    // What was stopped in this very period stays so, and what others stopped.
+                    let before = self.records.disabled_before(&dimension, *opened)?;
+                    (before.by == by).then_some(())?;
+                }
                 let lifted = self.records.enable(&dimension, &by);
                 lifted.then_some(Event::Enabled { at, dimension })
             }
@@ -197,10 +213,12 @@ impl Judge {
             dimensions.retain(|own| dimension(whose, &own.name).is_empty());
             dimensions.extend(whose.iter().filter(|own| !own.value.is_empty()).cloned());
         }
-        let Notice { key, severity, title, body, facts, .. } = notice.clone();
+        let Notice { key, severity, .. } = notice.clone();
+        let (title, body) = (one_line(&notice.title, TITLE_MAX), cut(&notice.body, BODY_MAX));
+        let facts = if size(&notice.facts) > BODY_MAX { Vec::new() } else { notice.facts.clone() };
         let body =
             NoticeBody { policy, key, severity, title, body, dimensions, period: span, facts };
-        self.records.notices.raise(told, closes, body)
+        self.records.notices.raise(told, closes, body, self.now)
     }
 
     /// A policy's own limit, within the bounds that the platform sets; without bounds nothing may
@@ -228,7 +246,7 @@ impl Judge {
             .collect();
         let (meter, window) = (counter.meter.clone(), counter.window);
         let key = LimitKey { meter, window, dimensions }.sorted();
-        let (policy, language) = (binding.name.clone(), self.setup.language);
+        let (policy, language) = (binding.told_as(), self.setup.language);
         let set_by = format!("policy `{policy}`");
         let set = Limit { limit, valid_from: None, valid_until: None, set_by };
         let before = self.records.limits().get(&key);
@@ -237,9 +255,31 @@ impl Judge {
             return None;
         }
         let before = before.map(|before| before.limit);
-        self.records.notices.tell(words::limited(language, &policy, &key, before, limit));
+        let notice = words::limited(language, &policy, &key, before, limit);
+        let day = self.now.div_euclid(DAY_MS) * DAY_MS;
+        // Of one limit to and fro it is told once a day.
+        let told = Told {
+            policy: String::new(),
+            key: format!("{}:{limit}", notice.key),
+            period: Some((day, key.dimensions.clone())),
+        };
+        self.records.notices.raise(told, Some(day.saturating_add(DAY_MS)), notice, self.now);
         self.records.set_limit(key.clone(), Some(set));
         self.apply_limits();
         Some(Event::Limited { at: self.now, key, limit })
     }
+}
+
+/// So much of a text, whole characters, on one line.
+fn one_line(text: &str, longest: usize) -> String {
+    cut(text, longest).replace(char::is_control, " ")
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    text[..text.floor_char_boundary(longest)].to_owned()
+}
+
+fn size(facts: &[Fact]) -> usize {
+    let text = |fact: &Fact| if let Value::Text(text) = &fact.value { text.len() } else { 32 };
+    facts.iter().map(|fact| fact.name.len() + text(fact)).sum()
 }

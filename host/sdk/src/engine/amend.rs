@@ -71,7 +71,7 @@ async fn amend<S: Store>(
         return Ok(false);
     }
     let mut write = Write::new(tenant.clone(), found.head, (random() >> 64) as i64, at);
-    write.over = records.notices.take_over();
+    write.turned = records.notices.take_turned();
     write.records = records.take_changed();
     match locked.write(&write).await? {
         Written::Committed => Ok(true),

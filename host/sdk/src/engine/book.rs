@@ -310,7 +310,7 @@ impl Book {
         let mut batch = self.batch.take()?;
         let notices = self.judge.records.notices.take_raised(|| batch.id());
         let Batch { mut write, answers, mut decided, .. } = batch;
-        (write.notices, write.over) = (notices, self.judge.records.notices.take_over());
+        (write.notices, write.turned) = (notices, self.judge.records.notices.take_turned());
         self.judge.reviewed.drain(..).for_each(|review| decided.review(review));
         let Moved { new_latest, latest, counters } = self.judge.tally.take_moved();
         (write.new_latest, write.latest, write.counters) = (new_latest, latest, counters);

@@ -153,7 +153,7 @@ async fn prepare<S: Store>(
     let at = found.now.max(found.head.at);
     let mut write = Write::new(tenant.clone(), found.head, (random() >> 64) as i64, at);
     records.erase(&erasure);
-    write.over = records.notices.take_over();
+    write.turned = records.notices.take_turned();
     write.records = records.take_changed();
     for row in &found.records {
         if let Some((name, body)) = erasure.record(&row.kind, &row.name, row.body.as_deref())

@@ -17,7 +17,7 @@ use super::limit::{Limit, LimitKey};
 use super::notices::Told;
 use super::operation::{Consulted, LimitFinding};
 use super::price::{Asking, Priced, failure, price, quotes, unpriced};
-use super::quarantine::{FAILURES_MAX, Quarantined};
+use super::quarantine::{FAILURES_MAX, PolicyKey, Quarantined};
 use super::records::{Author, Disabled, Records};
 use super::served::Current;
 use super::tally::{Places, Subscription, Tally, TallyError, id_of};
@@ -240,6 +240,11 @@ impl Judge {
         }
     }
 
+    /// The policies that may be taken out.
+    pub fn watched(&self) -> &[PolicyKey] {
+        self.current.watch.keys()
+    }
+
     /// Whether the policy in a place is asked no longer.
     pub fn is_out(&self, place: usize) -> bool {
         // Hardly anything ever is.
@@ -261,7 +266,7 @@ impl Judge {
         let policy = self.current.watch.key(place)?.clone();
         self.records.quarantine(&policy, Quarantined { at, reason: fault.code().into() });
         let notice = words::quarantined(self.setup.language, &policy, &fault);
-        self.records.notices.raise(Told::by_host(notice.key.clone()), None, notice);
+        self.records.notices.raise(Told::by_host(notice.key.clone()), None, notice, at);
         Some(Event::Quarantined { at, policy, fault })
     }
 

@@ -124,6 +124,14 @@ impl Binding {
         Tariff::of(self.layer)
     }
 
+    /// As people are told of it: two layers may have one name.
+    fn told_as(&self) -> String {
+        match self.layer {
+            Layer::Platform | Layer::Plan => format!("*/{}", self.name),
+            Layer::Tenant => self.name.clone(),
+        }
+    }
+
     /// Who does what it says.
     fn author(&self) -> Author {
         match self.layer {

@@ -2,7 +2,7 @@
 //! periods that opened. What it does is written as all else is, so that any number of hosts may be at
 //! it: who comes second finds it told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate_policy_core::contract::Dimension;
 use tollgate_policy_core::window::{Calendar, Instant, Period, Window};
@@ -11,16 +11,16 @@ use super::alerts::Occasion;
 use super::amounts::Amounts;
 use super::book::Book;
 use super::host::{Host, HostError};
-use super::listing::directory;
 use super::operation::{Operation, Outcome};
+use super::records::Records;
 use super::sums::PAGE;
-use super::tally::sorted;
+use super::tally::{id_of, sorted};
 use super::{Call, Event, Setup};
 use crate::sandbox::Ability;
-use crate::store::{LatestKey, Store, StoreError, Tenant};
+use crate::store::{LatestKey, LatestRow, Need, Store, StoreError, Tenant};
 
 /// So many are looked at in one go: calls of the tenant wait for it.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 8;
 
 impl Book {
     /// Looks at each of these, first at the periods that opened since an instant.
@@ -31,7 +31,7 @@ impl Book {
     ) -> Result<Outcome, HostError> {
         self.touched = true;
         let at = self.at();
-        self.judge.records.notices.end_periods(at);
+        self.judge.end_notices(at);
         let opened = opened(&self.judge.setup, since, at);
         let mut events = Vec::new();
         for dimensions in subjects {
@@ -75,7 +75,9 @@ fn alerting(setup: &Setup) -> impl Iterator<Item = &super::Binding> {
 #[must_use]
 pub fn next_look(setup: &Setup, done_at: Instant) -> Instant {
     let hour = Window::Calendar(Calendar { period: Period::Hour, utc: false });
-    setup.calendar.span(&hour, done_at).ok().and_then(|span| span.closes).unwrap_or(Instant::MAX)
+    let span = setup.calendar.span(&hour, done_at).ok();
+    // Before all calendars: nobody ever looked.
+    span.and_then(|span| span.closes).unwrap_or(Instant::MIN)
 }
 
 /// Lets the alerting policies of a tenant look at all whom they count, up to now: what follows. What
@@ -87,41 +89,74 @@ pub async fn monitor<S: Store>(
     since: Instant,
 ) -> Result<Vec<Event>, HostError> {
     let setup = host.setup(tenant)?;
-    let subjects: Vec<Vec<Dimension>> = subjects(store, tenant, &setup).await?;
+    let at = store.now().await?;
+    let subjects: Vec<Vec<Dimension>> = subjects(store, tenant, &setup, at).await?;
     let mut events = Vec::new();
     // Where nobody is counted there are periods that end all the same.
     let none = [Vec::new()];
     let parts = if subjects.is_empty() { none.chunks(1) } else { subjects.chunks(AT_ONCE) };
     for part in parts {
-        let operation = Operation::Monitor { subjects: part.to_vec(), since };
-        match host.ask(tenant, None, operation).await {
-            Ok(Outcome::Monitored { events: seen }) => events.extend(seen),
-            // What is being erased is looked at another time.
-            Ok(_) | Err(HostError::Erasing(_)) => {}
-            Err(error) => return Err(error),
+        match look(host, tenant, part, since).await {
+            // Only what is being erased is looked at another time.
+            Err(HostError::Erasing(_)) => {
+                for subject in part.chunks(1) {
+                    match look(host, tenant, subject, since).await {
+                        Err(HostError::Erasing(_)) => {}
+                        seen => events.extend(seen?),
+                    }
+                }
+            }
+            seen => events.extend(seen?),
         }
     }
     Ok(events)
 }
 
-/// Whom alerting policies count, and who is disabled.
+async fn look(
+    host: &Host,
+    tenant: &Tenant,
+    subjects: &[Vec<Dimension>],
+    since: Instant,
+) -> Result<Vec<Event>, HostError> {
+    let operation = Operation::Monitor { subjects: subjects.to_vec(), since };
+    match host.ask(tenant, None, operation).await? {
+        Outcome::Monitored { events } => Ok(events),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Whom alerting policies count and who was active in a period that is still open, who is disabled, and
+/// all agents that are known by name.
 async fn subjects<S: Store>(
     store: &S,
     tenant: &Tenant,
     setup: &Setup,
+    at: Instant,
 ) -> Result<Vec<Vec<Dimension>>, StoreError> {
     let counters = alerting(setup).flat_map(|own| &own.policy.manifest().counters);
-    let counted: BTreeSet<Vec<String>> = counters.map(|counter| sorted(&counter.per)).collect();
+    let counted: BTreeMap<i64, (Vec<String>, Instant)> = counters
+        .map(|counter| {
+            let opened = match counter.window {
+                Window::Calendar(_) => setup.calendar.span(&counter.window, at).ok(),
+                _ => None,
+            };
+            let opened = opened.map_or(Instant::MIN, |span| span.opened);
+            (id_of(counter, &setup.calendar), (sorted(&counter.per), opened))
+        })
+        .collect();
     let mut subjects = BTreeSet::new();
     let mut after = LatestKey { per: String::new(), values: String::new() };
     loop {
         let page = store.latest(tenant, &after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.key.clone();
-        for key in page.iter().map(|row| &row.key) {
+        for LatestRow { key, totals, .. } in &page {
             let per: Vec<String> = serde_json::from_str(&key.per).unwrap_or_default();
             let values: Vec<String> = serde_json::from_str(&key.values).unwrap_or_default();
-            if counted.contains(&per) {
+            let is_active = |(counter, opened, _): &(i64, Instant, _)| {
+                counted.get(counter).is_some_and(|(own, since)| *own == per && opened >= since)
+            };
+            if totals.iter().any(is_active) {
                 let all =
                     per.into_iter().zip(values).map(|(name, value)| Dimension { name, value });
                 // A call that lacks a dimension is counted under the empty value.
@@ -129,14 +164,11 @@ async fn subjects<S: Store>(
             }
         }
     }
-    let known = directory(store, tenant).await.map_err(|error| match error {
-        HostError::Store(error) => error,
-        error => StoreError::Unavailable(error.to_string()),
-    })?;
-    subjects.extend(
-        known.agents.keys().map(|agent| {
-            vec![Dimension { name: super::records::AGENT.into(), value: agent.clone() }]
-        }),
-    );
+    let need = Need { whole: true, ..Need::head(tenant.clone()) };
+    let found = store.read(std::slice::from_ref(&need)).await?.pop();
+    let found = found.ok_or_else(|| StoreError::UnknownTenant(tenant.clone()))?;
+    let mut records = Records::default();
+    records.load(&found.records);
+    subjects.extend(records.known_by_name().map(|dimension| vec![dimension]));
     Ok(subjects.into_iter().collect())
 }

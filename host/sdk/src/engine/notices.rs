@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tollgate_policy_core::contract::{Dimension, Fact, dimension};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
@@ -13,15 +14,27 @@ use crate::store::{KeptNotice, NoticeRow, NoticeStore, RecordRow, StoreError, Te
 /// Under this kind of records stands what was told.
 pub const TOLD: &str = "told";
 
+/// So many notices are raised for a tenant in an hour, by each host; what is more is told later, if it
+/// still holds.
+const RAISED_MAX: u32 = 1_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// So much may stand as told of a tenant, in bytes: a host has it in memory.
+const TOLD_BYTES_MAX: usize = 16 << 20;
+
 /// What was told: once for its key and period.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Told {
-    /// By which policy; empty: by the host itself.
+    /// By which policy, `*/` before the platform's; empty: by the host itself.
     pub policy: String,
     pub key: String,
     /// When the counter's window opened, and whose it is.
     pub period: Option<(Instant, Vec<Dimension>)>,
 }
+
+/// What something is told of; of the periods of the same one the last one counts.
+type Subject = (String, String);
+type Whose = Option<Vec<Dimension>>;
 
 impl Told {
     /// By the host itself, until it is over.
@@ -29,25 +42,30 @@ impl Told {
         Self { policy: String::new(), key, period: None }
     }
 
-    fn is_of(&self, policy: &str, key: &str, dimensions: &[Dimension]) -> bool {
-        let fits = |own: &Dimension| dimension(dimensions, &own.name) == own.value;
-        let whose = self.period.iter().flat_map(|(_, whose)| whose);
-        self.policy == policy && self.key == key && whose.into_iter().all(fits)
+    fn parts(&self) -> (Subject, Whose, Option<Instant>) {
+        let (opened, whose) = self.period.clone().unzip();
+        ((self.policy.clone(), self.key.clone()), whose, opened)
     }
 
-    /// Whether it is the same as this of another period.
-    fn is_other_period_of(&self, other: &Self) -> bool {
-        let opened = |told: &Self| told.period.as_ref().map(|(opened, _)| *opened);
-        let whose = |told: &Self| told.period.as_ref().map(|(_, whose)| whose.clone());
-        (&self.policy, &self.key, whose(self)) == (&other.policy, &other.key, whose(other))
-            && opened(self) != opened(other)
+    fn of((policy, key): Subject, whose: Whose, opened: Option<Instant>) -> Self {
+        Self { policy, key, period: opened.zip(whose) }
     }
+}
+
+/// A record of what was told. It is found by a digest, since a name may be long.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    told: Told,
+    #[serde(flatten)]
+    standing: Standing,
 }
 
 /// What became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Standing {
+    #[serde(skip)]
+    opened: Option<Instant>,
     /// The notice; none: it is about to get its identifier.
     notice: Option<Uuid>,
     /// When its period closes; none: it may be told again once it is over.
@@ -58,7 +76,7 @@ struct Standing {
 /// A notice, as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoticeBody {
-    /// By which policy; empty: by the host itself.
+    /// By which policy, `*/` before the platform's; empty: by the host itself.
     pub policy: String,
     /// What it is about. What stands before a colon is its kind.
     pub key: String,
@@ -91,113 +109,248 @@ pub struct NoticeRecord {
     pub acknowledged: Option<(Instant, String)>,
 }
 
+/// A notice that has no identifier yet.
+#[derive(Debug)]
+struct Raised {
+    told: Option<Told>,
+    notice: NoticeBody,
+    is_over: bool,
+}
+
+/// Whom something was told of.
+#[derive(Debug, Default)]
+struct Heard {
+    all: HashMap<Whose, Standing>,
+    /// On which dimensions they stand: mostly the same.
+    names: BTreeSet<Option<Vec<String>>>,
+}
+
 /// A tenant's notices, as far as it matters whether something was told.
 #[derive(Debug, Default)]
 pub struct Notices {
-    told: HashMap<Told, Standing>,
+    told: HashMap<Subject, Heard>,
+    bytes: usize,
+    /// When the next period closes of which something was told.
+    next_close: Option<Instant>,
     touched: BTreeSet<Told>,
-    raised: Vec<(Option<Told>, NoticeBody)>,
-    over: Vec<Uuid>,
+    raised: Vec<Raised>,
+    /// Notices that are over, or are so no longer.
+    turned: Vec<(Uuid, bool)>,
+    /// In which hour how many were raised.
+    lately: (i64, u32),
 }
 
 impl Notices {
-    pub fn load(&mut self, name: &str, body: &[u8]) {
-        let told = serde_json::from_str(name).ok();
-        let standing = serde_json::from_slice(body).unwrap_or_default();
-        self.told.extend(told.map(|told| (told, standing)));
+    pub fn load(&mut self, body: &[u8]) {
+        if let Ok(Record { told, standing }) = serde_json::from_slice(body) {
+            self.keep(&told, standing);
+        }
     }
 
-    /// Raises a notice, unless it was told before. Whether it was not.
-    pub fn raise(&mut self, told: Told, closes: Option<Instant>, notice: NoticeBody) -> bool {
-        if self.told.contains_key(&told) {
-            return false;
+    /// Raises a notice, unless it was told before. Whether it was not. What was over and is so again
+    /// within its period is told by the same notice.
+    pub fn raise(
+        &mut self,
+        told: Told,
+        closes: Option<Instant>,
+        notice: NoticeBody,
+        at: Instant,
+    ) -> bool {
+        let (subject, whose, opened) = told.parts();
+        let before = self.told.get(&subject).and_then(|heard| heard.all.get(&whose));
+        match before.map(|own| own.opened) {
+            Some(own) if own == opened => {
+                self.reopen(&told);
+                return false;
+            }
+            _ if !self.has_room(&told, at) => return false,
+            // The period before is over, and nobody looks at it any more.
+            Some(own) => self.forget(Told::of(subject, whose, own)),
+            None => {}
         }
-        // The periods before are over, and nobody looks at them any more.
-        let before: Vec<Told> =
-            self.told.keys().filter(|own| own.is_other_period_of(&told)).cloned().collect();
-        before.into_iter().for_each(|own| self.forget(own));
+        self.keep(&told, Standing { closes, ..Standing::default() });
         self.touched.insert(told.clone());
-        self.told.insert(told.clone(), Standing { closes, ..Standing::default() });
-        self.raised.push((Some(told), notice));
+        self.raised.push(Raised { told: Some(told), notice, is_over: false });
         true
     }
 
-    /// Tells something that is news each time.
-    pub fn tell(&mut self, notice: NoticeBody) {
-        self.raised.push((None, notice));
+    fn reopen(&mut self, told: &Told) {
+        let (subject, whose, _) = told.parts();
+        let standing = self.told.get_mut(&subject).and_then(|heard| heard.all.get_mut(&whose));
+        if let Some(standing) = standing.filter(|own| own.is_over) {
+            standing.is_over = false;
+            match standing.notice {
+                Some(notice) => self.turned.push((notice, false)),
+                None => self.turn_raised(told, false),
+            }
+            self.touched.insert(told.clone());
+        }
+    }
+
+    fn has_room(&mut self, told: &Told, at: Instant) -> bool {
+        let hour = at.div_euclid(HOUR_MS);
+        if self.lately.0 != hour {
+            self.lately = (hour, 0);
+        }
+        let has_room = self.lately.1 < RAISED_MAX && self.bytes + size(told) <= TOLD_BYTES_MAX;
+        self.lately.1 += u32::from(has_room);
+        has_room
     }
 
     /// It is over for these values. What has a period that ends is not told again in it.
     pub fn resolve(&mut self, policy: &str, key: &str, dimensions: &[Dimension]) {
-        let is_it = |told: &&Told| told.is_of(policy, key, dimensions);
-        let resolved: Vec<Told> = self.told.keys().filter(is_it).cloned().collect();
-        for told in resolved {
-            match self.told.get_mut(&told) {
-                Some(Standing { closes: Some(_), is_over: true, .. }) | None => {}
-                Some(standing @ Standing { closes: Some(_), .. }) => {
-                    standing.is_over = true;
-                    self.over.extend(standing.notice);
-                    self.touched.insert(told);
+        let subject = (policy.to_owned(), key.to_owned());
+        let Some(heard) = self.told.get(&subject) else { return };
+        let of = |names: &Option<Vec<String>>| -> Whose {
+            let own = |name: &String| Dimension {
+                name: name.clone(),
+                value: dimension(dimensions, name).to_owned(),
+            };
+            names.as_ref().map(|names| names.iter().map(own).collect())
+        };
+        let whose: Vec<Whose> = heard.names.iter().map(of).collect();
+        for whose in whose {
+            let Some(heard) = self.told.get_mut(&subject) else { return };
+            let Some(standing) = heard.all.get_mut(&whose) else { continue };
+            let told = Told::of(subject.clone(), whose, standing.opened);
+            if standing.closes.is_none() {
+                self.forget(told);
+            } else if !standing.is_over {
+                standing.is_over = true;
+                match standing.notice {
+                    Some(notice) => self.turned.push((notice, true)),
+                    None => self.turn_raised(&told, true),
                 }
-                Some(_) => self.forget(told),
+                self.touched.insert(told);
             }
+        }
+    }
+
+    /// What was told by the host itself is over, of keys that begin so and are not among these.
+    pub fn resolve_others(&mut self, kind: &str, standing: &[String]) {
+        let is_other = |(policy, key): &&Subject| {
+            policy.is_empty() && key.starts_with(kind) && !standing.contains(key)
+        };
+        let others: Vec<Subject> = self.told.keys().filter(is_other).cloned().collect();
+        for subject in others {
+            self.forget(Told::of(subject, None, None));
         }
     }
 
     /// What was told of periods that are over at an instant is over.
     pub fn end_periods(&mut self, at: Instant) {
-        let is_past = |own: &Standing| own.closes.is_some_and(|closes| closes <= at);
-        let past = self.told.iter().filter(|(_, own)| is_past(own));
-        let past: Vec<Told> = past.map(|(told, _)| told.clone()).collect();
+        if self.next_close.is_none_or(|next| at < next) {
+            return;
+        }
+        let past: Vec<Told> = self
+            .all()
+            .filter(|(_, own)| own.closes.is_some_and(|closes| closes <= at))
+            .map(|(told, _)| told)
+            .collect();
         past.into_iter().for_each(|told| self.forget(told));
+        self.next_close = self.all().filter_map(|(_, own)| own.closes).min();
     }
 
     /// Forgets what names a value that is erased.
     pub fn erase(&mut self, erasure: &Erasure) {
         let is_named =
-            |told: &&Told| told.period.as_ref().is_some_and(|(_, whose)| erasure.is_named(whose));
-        let named: Vec<Told> = self.told.keys().filter(is_named).cloned().collect();
+            |told: &Told| told.period.as_ref().is_some_and(|(_, whose)| erasure.is_named(whose));
+        let named: Vec<Told> = self.all().map(|(told, _)| told).filter(is_named).collect();
         named.into_iter().for_each(|told| self.forget(told));
     }
 
+    fn all(&self) -> impl Iterator<Item = (Told, &Standing)> {
+        self.told.iter().flat_map(|(subject, heard)| {
+            heard
+                .all
+                .iter()
+                .map(|(whose, own)| (Told::of(subject.clone(), whose.clone(), own.opened), own))
+        })
+    }
+
+    fn keep(&mut self, told: &Told, standing: Standing) {
+        let (subject, whose, opened) = told.parts();
+        self.next_close = self.next_close.into_iter().chain(standing.closes).min();
+        self.bytes += size(told);
+        let heard = self.told.entry(subject).or_default();
+        heard
+            .names
+            .insert(whose.as_ref().map(|whose| whose.iter().map(|own| own.name.clone()).collect()));
+        heard.all.insert(whose, Standing { opened, ..standing });
+    }
+
     fn forget(&mut self, told: Told) {
-        let Some(standing) = self.told.remove(&told) else { return };
-        if !standing.is_over {
-            self.over.extend(standing.notice);
+        let (subject, whose, _) = told.parts();
+        let Some(heard) = self.told.get_mut(&subject) else { return };
+        let Some(standing) = heard.all.remove(&whose) else { return };
+        if heard.all.is_empty() {
+            self.told.remove(&subject);
+        }
+        self.bytes = self.bytes.saturating_sub(size(&told));
+        match standing.notice {
+            _ if standing.is_over => {}
+            Some(notice) => self.turned.push((notice, true)),
+            None => self.turn_raised(&told, true),
         }
         self.touched.insert(told);
     }
 
+    /// It is over, or is so no longer, before it has its identifier.
+    fn turn_raised(&mut self, told: &Told, is_over: bool) {
+        let is_it = |own: &&mut Raised| own.told.as_ref() == Some(told);
+        if let Some(own) = self.raised.iter_mut().rev().find(is_it) {
+            own.is_over = is_over;
+        }
+    }
+
     /// What is new since this was last asked, with an identifier for each.
     pub fn take_raised(&mut self, mut id: impl FnMut() -> Uuid) -> Vec<NoticeRow> {
-        let row = |(told, notice): (Option<Told>, NoticeBody)| {
+        let mut rows = Vec::with_capacity(self.raised.len());
+        for Raised { told, notice, is_over } in std::mem::take(&mut self.raised) {
             let id = id();
-            let standing = told.as_ref().and_then(|told| self.told.get_mut(told));
-            let is_over = told.is_some() && standing.as_ref().is_none_or(|own| own.is_over);
+            let parts = told.as_ref().map(Told::parts);
+            let standing = parts.and_then(|(subject, whose, opened)| {
+                let standing = self.told.get_mut(&subject)?.all.get_mut(&whose)?;
+                (standing.opened == opened && !is_over || standing.is_over).then_some(standing)
+            });
             if let Some(standing) = standing {
                 standing.notice = Some(id);
             }
             let body = serde_json::to_vec(&notice).unwrap_or_default();
-            NoticeRow { id, severity: notice.severity, body, is_over }
-        };
-        std::mem::take(&mut self.raised).into_iter().map(row).collect()
+            rows.push(NoticeRow { id, severity: notice.severity, body, is_over });
+        }
+        rows
     }
 
-    /// Notices that are over since this was last asked.
-    pub fn take_over(&mut self) -> Vec<Uuid> {
-        std::mem::take(&mut self.over)
+    /// Notices that are over, or are so no longer, since this was last asked.
+    pub fn take_turned(&mut self) -> Vec<(Uuid, bool)> {
+        // Of one that turned twice the last turn counts.
+        let turned: HashMap<Uuid, bool> = std::mem::take(&mut self.turned).into_iter().collect();
+        turned.into_iter().collect()
     }
 
     /// What changed of what was told, once all that is new has its identifier.
     pub fn take_changed(&mut self) -> Vec<RecordRow> {
         let row = |told: Told| {
-            let standing = self.told.get(&told);
-            let body = standing.map(|own| serde_json::to_vec(own).unwrap_or_default());
-            let name = serde_json::to_string(&told).unwrap_or_default();
+            let (subject, whose, opened) = told.parts();
+            let standing = self.told.get(&subject).and_then(|heard| heard.all.get(&whose));
+            let standing = standing.filter(|own| own.opened == opened);
+            let standing = standing.cloned();
+            let name = Sha256::digest(serde_json::to_vec(&told).unwrap_or_default());
+            let name = name.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+            let record = standing.map(|standing| Record { told, standing });
+            let body = record.map(|record| serde_json::to_vec(&record).unwrap_or_default());
             RecordRow { kind: TOLD.into(), name, body }
         };
         std::mem::take(&mut self.touched).into_iter().map(row).collect()
     }
+}
+
+/// What it takes to remember it, roughly.
+fn size(told: &Told) -> usize {
+    let whose = told.period.iter().flat_map(|(_, whose)| whose);
+    let whose: usize = whose.map(|own| own.name.len() + own.value.len() + 64).sum();
+    told.policy.len() + told.key.len() + whose + 256
 }
 
 impl NoticeRecord {
@@ -221,4 +374,115 @@ pub async fn notices<S: NoticeStore>(
 ) -> Result<Vec<NoticeRecord>, StoreError> {
     let page = store.notices(tenant, before, open, limit).await?;
     Ok(page.into_iter().filter_map(NoticeRecord::of).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(agent: &str, opened: Instant) -> Told {
+        let whose = vec![Dimension { name: "agent".into(), value: agent.into() }];
+        Told { policy: "own".into(), key: "limit".into(), period: Some((opened, whose)) }
+    }
+
+    fn standing() -> Told {
+        Told { policy: "own".into(), key: "runs".into(), period: None }
+    }
+
+    fn agent(name: &str) -> Vec<Dimension> {
+        let own = |name: &str, value: &str| Dimension { name: name.into(), value: value.into() };
+        vec![own("user", "ana"), own("agent", name)]
+    }
+
+    fn body(title: &str) -> NoticeBody {
+        NoticeBody { title: title.into(), ..NoticeBody::default() }
+    }
+
+    /// What a batch writes: titles with whether they are over, what turned, and how many records.
+    fn batch(
+        notices: &mut Notices,
+        ids: &mut u128,
+    ) -> (Vec<(u128, bool)>, Vec<(u128, bool)>, usize) {
+        let rows = notices.take_raised(|| {
+            *ids += 1;
+            Uuid::from_u128(*ids)
+        });
+        let rows = rows.iter().map(|row| (row.id.as_u128(), row.is_over)).collect();
+        let turned = notices.take_turned().into_iter();
+        let turned = turned.map(|(id, is_over)| (id.as_u128(), is_over)).collect();
+        (rows, turned, notices.take_changed().len())
+    }
+
+    #[test]
+    fn what_is_over_and_so_again_within_its_period_is_the_same_notice() {
+        let (mut notices, mut ids) = (Notices::default(), 0);
+        assert!(notices.raise(told("a", 0), Some(100), body("1"), 1));
+        assert!(!notices.raise(told("a", 0), Some(100), body("2"), 2));
+        assert_eq!(batch(&mut notices, &mut ids), (vec![(1, false)], vec![], 1));
+        notices.resolve("own", "limit", &agent("b"));
+        notices.resolve("other", "limit", &agent("a"));
+        assert_eq!(batch(&mut notices, &mut ids), (vec![], vec![], 0));
+        notices.resolve("own", "limit", &agent("a"));
+        notices.resolve("own", "limit", &agent("a"));
+        assert_eq!(batch(&mut notices, &mut ids), (vec![], vec![(1, true)], 1));
+        assert!(!notices.raise(told("a", 0), Some(100), body("3"), 3));
+        assert_eq!(batch(&mut notices, &mut ids), (vec![], vec![(1, false)], 1));
+        // The next period is another matter, and ends the one before.
+        assert!(notices.raise(told("a", 100), Some(200), body("4"), 100));
+        assert_eq!(batch(&mut notices, &mut ids), (vec![(2, false)], vec![(1, true)], 2));
+        notices.end_periods(199);
+        assert_eq!(batch(&mut notices, &mut ids), (vec![], vec![], 0));
+        notices.end_periods(200);
+        assert_eq!(batch(&mut notices, &mut ids), (vec![], vec![(2, true)], 1));
+        assert_eq!(notices.bytes, 0);
+    }
+
+    #[test]
+    fn what_turns_within_a_batch_is_written_as_it_is_at_its_end() {
+        let (mut notices, mut ids) = (Notices::default(), 0);
+        notices.raise(standing(), None, body("1"), 1);
+        notices.resolve("own", "runs", &[]);
+        notices.raise(standing(), None, body("2"), 1);
+        notices.raise(told("a", 0), Some(9), body("3"), 1);
+        notices.resolve("own", "limit", &agent("a"));
+        notices.raise(told("b", 0), Some(9), body("4"), 1);
+        notices.resolve("own", "limit", &agent("b"));
+        notices.raise(told("b", 0), Some(9), body("5"), 1);
+        let rows = vec![(1, true), (2, false), (3, true), (4, false)];
+        assert_eq!(batch(&mut notices, &mut ids), (rows, vec![], 3));
+        // Each is known by its notice from now on.
+        notices.resolve("own", "runs", &[]);
+        assert_eq!(batch(&mut notices, &mut ids).1, [(2, true)]);
+        notices.raise(told("a", 0), Some(9), body("6"), 1);
+        assert_eq!(batch(&mut notices, &mut ids).1, [(3, false)]);
+    }
+
+    #[test]
+    fn what_stood_stands_for_who_reads_it() {
+        let (mut notices, mut ids) = (Notices::default(), 0);
+        let long = "x".repeat(5_000);
+        notices.raise(told(&long, 5), Some(9), body("1"), 5);
+        batch(&mut notices, &mut ids);
+        notices.resolve("own", "limit", &agent(&long));
+        let rows = notices.take_changed();
+        assert!(rows.iter().all(|row| row.name.len() == 32), "{rows:?}");
+        let mut other = Notices::default();
+        other.load(rows[0].body.as_deref().unwrap_or_default());
+        assert!(!other.raise(told(&long, 5), Some(9), body("2"), 6));
+        assert_eq!(other.take_turned(), [(Uuid::from_u128(1), false)]);
+    }
+
+    #[test]
+    fn nobody_is_told_without_end() {
+        let mut notices = Notices::default();
+        let raised = |notices: &mut Notices, agents: std::ops::Range<u32>, at| {
+            let raise = |agent| notices.raise(told(&format!("{agent}"), 0), None, body("1"), at);
+            agents.map(raise).filter(|raised| *raised).count()
+        };
+        assert_eq!(raised(&mut notices, 0..5_000, 1), 1_000);
+        // What was not told is told later.
+        assert_eq!(raised(&mut notices, 1_000..1_500, HOUR_MS), 500);
+        let long = told(&"x".repeat(TOLD_BYTES_MAX), 0);
+        assert!(!notices.raise(long, None, body("1"), HOUR_MS));
+    }
 }

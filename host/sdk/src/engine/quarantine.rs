@@ -51,9 +51,14 @@ impl PolicyKey {
     }
 }
 
+/// So begin the keys under which people are told of it.
+pub const QUARANTINED: &str = "policy_quarantined:";
+
 /// Under this key people are told of it.
 pub fn quarantine_notice(policy: &PolicyKey) -> String {
-    format!("policy_quarantined:{}", policy.policy)
+    let PolicyKey { layer, policy, revision } = policy;
+    let of = if *layer == Layer::Tenant { "" } else { "*/" };
+    format!("{QUARANTINED}{of}{policy}:{revision}")
 }
 
 /// How often each of a tenant's policies failed in a row, on this host.
@@ -75,6 +80,10 @@ impl Watch {
     fn of(keys: Arc<[PolicyKey]>) -> Self {
         let failures = keys.iter().map(|_| AtomicU32::new(0)).collect();
         Self { keys, failures }
+    }
+
+    pub fn keys(&self) -> &[PolicyKey] {
+        &self.keys
     }
 
     pub fn key(&self, place: usize) -> Option<&PolicyKey> {

@@ -135,7 +135,7 @@ impl Records {
                 AGENT => self.agents.extend(read(body).map(|agent| (name.clone(), agent))),
                 LIMIT => self.limits.extend(named(name, body)),
                 DISABLEMENT => self.disabled.extend(named(name, body)),
-                TOLD => self.notices.load(name, body),
+                TOLD => self.notices.load(body),
                 COUNTERS => self.counters = read(body).unwrap_or_default(),
                 QUARANTINE => self.quarantined.extend(named(name, body)),
                 CARRIED => self.carried = read(body),
@@ -188,14 +188,29 @@ impl Records {
     /// Whether it was not disabled before. What a person disabled stays as they left it, unless
     /// a person disables it anew; and so for the platform and its tenants.
     pub fn disable(&mut self, dimension: &Dimension, disabled: Disabled, at: Instant) -> bool {
-        let before = self.disabled(dimension, at);
-        let news = before.is_none();
-        if before.is_some_and(|before| !disabled.by.may_undo(&before.by)) {
+        let Some(before) = self.disabled(dimension, at) else {
+            self.put_disabled(dimension, disabled);
+            return true;
+        };
+        if !disabled.by.may_undo(&before.by) {
             return false;
         }
+        let mut disabled = disabled;
+        if disabled.by != before.by {
+            // Whoever stops it as well does not start it earlier.
+            disabled.until = disabled.until.zip(before.until).map(|(one, other)| one.max(other));
+        }
+        // Nobody need hear of what is so already.
+        let says = |own: &Disabled| (own.reason.clone(), own.until, own.by.clone());
+        if says(&disabled) != says(before) {
+            self.put_disabled(dimension, disabled);
+        }
+        false
+    }
+
+    fn put_disabled(&mut self, dimension: &Dimension, disabled: Disabled) {
         self.change(DISABLEMENT, dimension, Some(json(&disabled)));
         self.disabled.insert(dimension.clone(), disabled);
-        news
     }
 
     /// A person lifts any disablement, a policy of the platform's those of policies, and one of a
@@ -208,6 +223,12 @@ impl Records {
             self.change(DISABLEMENT, dimension, None);
         }
         there
+    }
+
+    /// Agents that have a record, and all that was disabled, also if that has ended by itself.
+    pub fn known_by_name(&self) -> impl Iterator<Item = Dimension> {
+        let agent = |agent: &String| Dimension { name: AGENT.to_owned(), value: agent.clone() };
+        self.agents.keys().map(agent).chain(self.disabled.keys().cloned())
     }
 
     /// What disabled a value before the period that began at an instant, and is over with it.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_policy_core::contract::{
-    Action, Decision, Manifest, Observation, Quantity, Quote, Refusal, Request, Task, Usage,
-    Verdict,
+    Action, Decision, Manifest, Notice, Observation, Quantity, Quote, Refusal, Request, Task,
+    Usage, Verdict,
 };
 use wasmtime::Store;
 use wasmtime::component::{
@@ -142,7 +142,13 @@ impl Policy {
             at,
             (wire::Observation::from(observation),),
         )
-        .and_then(|(actions,)| actions.into_iter().map(|action| self.action(action)).collect())
+        .and_then(|(actions,)| {
+            let most = 4 * self.manifest().counters.len() + 64;
+            if actions.len() > most {
+                return Err(format!("{} actions: {most} at the most", actions.len()));
+            }
+            actions.into_iter().map(|action| self.action(action)).collect()
+        })
     }
 
     /// What will this task need? The instant is only the clock of guests that have one.
@@ -238,7 +244,8 @@ impl Policy {
         let action = Action::try_from(action)?;
         match &action {
             Action::Raise(notice) => {
-                notice.counter.map_or(Ok(()), |counter| self.known(counter))?
+                notice.counter.map_or(Ok(()), |counter| self.known(counter))?;
+                fit(notice)?;
             }
             Action::ProposeLimit { counter, .. } => self.known(*counter)?,
             Action::Resolve(_) | Action::Disable(_) | Action::Enable(_) => {}
@@ -253,6 +260,20 @@ impl Policy {
             _ => Err(format!("counter {counter} of {count}")),
         }
     }
+}
+
+/// The longest key of a notice, in bytes.
+const KEY_MAX: usize = 1_000;
+
+/// A notice that can be kept and sorted. Its texts are made to fit, since they may hold anybody's name.
+fn fit(notice: &Notice) -> Result<(), String> {
+    if !matches!(notice.severity.as_str(), "info" | "warning" | "critical") {
+        return Err("a severity that is none of `info`, `warning` and `critical`".into());
+    }
+    if notice.key.is_empty() || notice.key.len() > KEY_MAX {
+        return Err(format!("a key of {} bytes: write 1 to {KEY_MAX}", notice.key.len()));
+    }
+    Ok(())
 }
 
 /// A quote that comes to something.

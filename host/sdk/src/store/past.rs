@@ -62,12 +62,14 @@ impl Past {
     }
 
     /// Statements that delete a few rows each. `$1` is whose, `$2` and `$3` from when until when,
-    /// `$4` how many; of closures `$5` is the first identifier of `$3`, of roll-ups `$5` and `$6`
+    /// `$4` how many; of closures and notices `$5` is the first identifier of `$3`, of roll-ups `$5` and `$6`
     /// say which. What is divided stands in the tables of this suffix.
     pub(super) fn deletions(self, suffix: &str) -> impl Iterator<Item = String> {
         let (which, suffix) = match self {
             Self::Decisions | Self::Ledger => ("at >= $2 AND at < $3", suffix.to_owned()),
-            Self::Keys | Self::Notices => ("at >= $2 AND at < $3", String::new()),
+            Self::Keys => ("at >= $2 AND at < $3", String::new()),
+            // Identifiers begin with when notices were raised: so the key is enough.
+            Self::Notices => ("at >= $2 AND at < $3 AND {id} < $5", String::new()),
             // Whatever ended before an instant began before it: so the key is enough.
             Self::Closures => ("at >= $2 AND at < $3 AND id < $5", String::new()),
             Self::RollUps { .. } => (
@@ -77,6 +79,7 @@ impl Past {
         };
         self.tables().iter().map(move |Table { name, key }| {
             let name = format!("{name}{suffix}");
+            let which = which.replace("{id}", if name == "delivery" { "notice" } else { "id" });
             format!(
                 "DELETE FROM {name} WHERE tenant_id = $1 AND ({key}) IN \
                  (SELECT {key} FROM {name} WHERE tenant_id = $1 AND {which} LIMIT $4)"

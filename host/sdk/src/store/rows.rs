@@ -330,8 +330,8 @@ pub struct Write {
     pub entries: Vec<EntryRow>,
     /// What people are to be told.
     pub notices: Vec<NoticeRow>,
-    /// Notices that are over. What is there no longer is passed over.
-    pub over: Vec<Uuid>,
+    /// Notices that are over, or are so no longer. What is there no longer is passed over.
+    pub turned: Vec<(Uuid, bool)>,
 }
 
 impl Write {
@@ -360,7 +360,7 @@ impl Write {
             usages: Vec::new(),
             entries: Vec::new(),
             notices: Vec::new(),
-            over: Vec::new(),
+            turned: Vec::new(),
         }
     }
 
@@ -380,7 +380,7 @@ impl Write {
             && self.usages.is_empty()
             && self.entries.is_empty()
             && self.notices.is_empty()
-            && self.over.is_empty())
+            && self.turned.is_empty())
     }
 
     /// Whether there is anything to write.

@@ -9,11 +9,14 @@ use tollgate_host::engine::{NoticeRecord, notices};
 use tollgate_host::store::{ChannelRow, DeliveryRow, Owner, Tenant};
 use uuid::Uuid;
 
-use super::{Channel, Notice, Secret, Sending, trial};
+use super::{Channel, Notice, Secret, Sending, line, trial};
 use crate::acts::{Act, carry_out};
 use crate::period::instant;
 use crate::stores::{AnyStore, StorePlace, StoreUrl, Stores};
 use crate::surroundings::{random, wall_clock};
+
+/// So much of a title is listed, in characters.
+const TITLE: usize = 200;
 
 /// What can be done with notices.
 #[derive(Subcommand)]
@@ -205,7 +208,8 @@ impl List {
                 (None, Some((_, who))) => format!("seen by {who}"),
                 (None, None) => "open".to_owned(),
             };
-            let (severity, title) = (&notice.severity, &notice.title);
+            // Policies write it, and terminals obey.
+            let (severity, title) = (&notice.severity, line(&notice.title, TITLE));
             println!("{id}  {}  {severity:8}  {state}  {title}", instant(*at));
         }
         Ok(())
@@ -240,7 +244,8 @@ impl Test {
         let channel = self.whose.channel(store, &self.name).await?;
         let now = store.now().await?;
         let message = trial(&random(), &self.name, now);
-        self.sending.outgoing()?.send(&channel.to, &message, now).await?;
+        let of = (&self.whose.owner()).into();
+        self.sending.outgoing()?.send(of, &channel.to, &message, now).await?;
         println!("`{}` took it: {}", self.name, channel.to);
         Ok(())
     }
@@ -249,9 +254,9 @@ impl Test {
 impl Connect {
     async fn run(&self, store: &impl Stores) -> Result<()> {
         let channel = read(&self.file)?;
-        self.sending.outgoing()?.check(&channel.to)?;
-        check_name(&self.name)?;
         let owner = self.whose.owner();
+        self.sending.outgoing()?.check((&owner).into(), &channel.to)?;
+        check_name(&self.name)?;
         let row = ChannelRow {
             owner: owner.clone(),
             name: self.name.clone(),
@@ -317,7 +322,7 @@ impl Undelivered {
     async fn run(&self, store: &impl Stores) -> Result<()> {
         let rows = store.deliveries(&self.tenant, None, true, 1_000).await?;
         for DeliveryRow { notice, channel, attempts, error, .. } in &rows {
-            let error = error.as_deref().unwrap_or_default();
+            let error = line(error.as_deref().unwrap_or_default(), TITLE);
             if self.json {
                 let row = json!({
                     "notice": notice, "channel": channel, "attempts": attempts, "error": error,
@@ -334,7 +339,7 @@ impl Undelivered {
 impl Replay {
     async fn run(&self, store: &impl Stores) -> Result<()> {
         let now = store.now().await?;
-        let count = store.replay(&self.tenant, self.id, now).await?;
+        let count = store.replay(&self.tenant, self.id, None, now).await?;
         println!("{count} are tried again");
         Ok(())
     }

@@ -138,13 +138,16 @@ pub fn digest(notices: &[Notice], to: &Owner, now: Instant) -> Message {
     ids.sort();
     let digest = Sha256::digest(ids.concat());
     let id: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let parts = messages.iter().map(|own| format!("{}\n\n{}", own.title, own.text));
+    // All titles first: receivers may cut what is long.
+    let titles: String = messages.iter().map(|own| format!("• {}\n", own.title)).collect();
+    let texts = messages.iter().map(|own| format!("{}\n\n{}", own.title, own.text));
+    let parts = [titles].into_iter().chain(texts);
     let severity = notices.iter().map(|own| own.severity).max().unwrap_or_default();
     Message {
         id: format!("digest-{id}"),
         title: format!("{} notices", notices.len()),
         severity: severity.name().to_owned(),
-        text: parts.collect::<Vec<_>>().join("\n\n---\n\n"),
+        text: parts.collect::<Vec<_>>().join("\n---\n\n"),
         json: event("notices.digest", &Time::of(now), json!({ "notices": notices })),
     }
 }

@@ -1,5 +1,5 @@
 //! The outbox: notices are handed to channels, and tried until they are delivered. Any number of
-//! servers may be at it; nobody who asks for a decision waits for it.
+//! servers may be at it; nobody who asks for a decision waits for it, and no receiver holds up another.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use anyhow::Result;
 use chrono_tz::Tz;
 use futures_util::StreamExt;
 use futures_util::stream;
+use tokio::task::JoinSet;
 use tollgate_host::engine::{Host, NoticeRecord, Random};
 use tollgate_host::store::{ChannelRow, DeliveryRow, DeliveryState, KeptNotice, Owner};
 use tollgate_policy_core::window::Instant;
@@ -18,14 +19,18 @@ use super::message::{Notice, digest};
 use super::{Failure, Message, Outgoing};
 use crate::stores::Stores;
 
-/// So many are taken at a time.
-const PAGE: u32 = 64;
+/// So many are taken at a time, and so many of each channel; a digest is of as many at the most.
+const PAGE: u32 = 256;
+const OF_EACH: u32 = 64;
 
-/// So many are tried at a time.
-const AT_ONCE: usize = 16;
+/// A page has a channel for so long; what is left then is taken again.
+const PATIENCE_MS: i64 = 60_000;
 
-/// Who takes a delivery has so long for it: longer than all that is taken at a time may take.
-const TAKEN_MS: i64 = 120_000;
+/// So many pages are under way at a time: slow receivers among them keep nobody else waiting.
+const PAGES: usize = 8;
+
+/// Who takes a delivery has so long for it: longer than its page may take.
+const TAKEN_MS: i64 = 300_000;
 
 /// After so many seconds it is tried again, until there is no more: about a day.
 const AGAIN_SECONDS: [i64; 11] =
@@ -43,38 +48,73 @@ pub struct Outbox<S> {
 #[derive(Default)]
 struct Channels(BTreeMap<Owner, BTreeMap<String, Option<Channel>>>);
 
+/// What goes over a channel, in order.
+struct Load {
+    owner: Owner,
+    name: String,
+    channel: Channel,
+    parcels: Vec<(Vec<DeliveryRow>, Message)>,
+}
+
 impl<S: Stores> Outbox<S> {
     /// Delivers for as long as it is not dropped.
-    pub async fn run(self, every: Duration) {
+    pub async fn run(self: Arc<Self>, every: Duration) {
+        let mut pages = JoinSet::new();
         loop {
-            if let Err(error) = self.round().await {
-                tracing::warn!(%error, "notices wait: the outbox could not be read");
+            if let Err(error) = self.hand_over_new().await {
+                tracing::warn!(%error, "notices wait: the store does not tell them");
+            }
+            while pages.try_join_next().is_some() {}
+            while pages.len() < PAGES {
+                match self.take().await {
+                    Ok(due) if due.is_empty() => break,
+                    Ok(due) => {
+                        let outbox = Arc::clone(&self);
+                        pages.spawn(async move { outbox.deliver_or_warn(due).await });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "deliveries wait: the store does not tell them");
+                        break;
+                    }
+                }
             }
             tokio::time::sleep(every).await;
         }
     }
 
-    /// Hands over what is new, and tries what is due.
+    /// Hands over what is new, and tries what is due, once.
     pub async fn round(&self) -> Result<()> {
-        let mut channels = Channels::default();
+        self.hand_over_new().await?;
         loop {
+            let due = self.take().await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            self.deliver(due).await?;
+        }
+    }
+
+    async fn take(&self) -> Result<Vec<DeliveryRow>> {
+        let now = self.store.now().await?;
+        Ok(self.store.take_due(now, now.saturating_add(TAKEN_MS), OF_EACH, PAGE).await?)
+    }
+
+    /// What is new beyond some pages waits for the next round: what is due does not wait for it.
+    async fn hand_over_new(&self) -> Result<()> {
+        let mut channels = Channels::default();
+        for _ in 0..PAGES {
             let new = self.store.new_notices(PAGE).await?;
             for notice in &new {
-                self.hand_over(notice, &mut channels).await?;
+                if let Err(error) = self.hand_over(notice, &mut channels).await {
+                    let KeptNotice { tenant, id, .. } = notice;
+                    tracing::warn!(%tenant, %id, %error, "a notice is not handed to channels yet");
+                }
             }
             if new.len() < PAGE as usize {
                 break;
             }
         }
-        loop {
-            let now = self.store.now().await?;
-            let due = self.store.take_due(now, now.saturating_add(TAKEN_MS), PAGE).await?;
-            let is_last = due.len() < PAGE as usize;
-            self.deliver(due, &mut channels, now).await?;
-            if is_last {
-                return Ok(());
-            }
-        }
+        Ok(())
     }
 
     async fn hand_over(&self, notice: &KeptNotice, channels: &mut Channels) -> Result<()> {
@@ -103,25 +143,56 @@ impl<S: Stores> Outbox<S> {
         Ok(self.store.hand_over(tenant, *id, &deliveries).await?)
     }
 
-    async fn deliver(
-        &self,
-        due: Vec<DeliveryRow>,
-        channels: &mut Channels,
-        now: Instant,
-    ) -> Result<()> {
-        let mut parcels: Vec<(Vec<DeliveryRow>, Channel, Message)> = Vec::new();
-        let mut gathered: BTreeMap<(Owner, String), (Channel, Vec<DeliveryRow>, Vec<Notice>)> =
-            BTreeMap::new();
+    async fn deliver_or_warn(&self, due: Vec<DeliveryRow>) {
+        if let Err(error) = self.deliver(due).await {
+            tracing::warn!(%error, "what became of deliveries could not be written down");
+        }
+    }
+
+    /// Each channel's in order, the channels beside each other.
+    async fn deliver(&self, due: Vec<DeliveryRow>) -> Result<()> {
+        let mut channels = Channels::default();
+        let mut all: BTreeMap<(Owner, String), Vec<DeliveryRow>> = BTreeMap::new();
         for row in due {
-            let all = channels.of(&*self.store, &row.channel_of).await?;
-            let Some(channel) = all.get(&row.channel) else {
-                self.gave_up(row, "the channel is gone").await?;
-                continue;
-            };
-            let Some(channel) = channel.clone() else {
-                self.gave_up(row, "the channel's settings cannot be read").await?;
-                continue;
-            };
+            all.entry((row.channel_of.clone(), row.channel.clone())).or_default().push(row);
+        }
+        let mut loads = Vec::new();
+        for ((owner, name), rows) in all {
+            match channels.of(&*self.store, &owner).await?.get(&name) {
+                Some(Some(channel)) => {
+                    let channel = channel.clone();
+                    let parcels = self.parcels(&owner, &channel, rows).await?;
+                    loads.push(Load { owner, name, channel, parcels });
+                }
+                found => {
+                    let words = match found {
+                        None => "the channel is gone",
+                        Some(_) => "the channel's settings cannot be read",
+                    };
+                    for row in rows {
+                        self.gave_up(row, words).await?;
+                    }
+                }
+            }
+        }
+        let count = loads.len().max(1);
+        let loads = loads.into_iter().map(|load| self.carry(load));
+        let mut carried = stream::iter(loads).buffer_unordered(count);
+        while let Some(done) = carried.next().await {
+            done?;
+        }
+        Ok(())
+    }
+
+    /// A message for each notice, or one for all that wait for the same time.
+    async fn parcels(
+        &self,
+        owner: &Owner,
+        channel: &Channel,
+        rows: Vec<DeliveryRow>,
+    ) -> Result<Vec<(Vec<DeliveryRow>, Message)>> {
+        let (mut parcels, mut gathered) = (Vec::new(), (Vec::new(), Vec::new()));
+        for row in rows {
             let kept = self.store.notice(&row.tenant, row.notice).await?;
             let Some(notice) = kept.and_then(NoticeRecord::of) else {
                 self.gave_up(row, "the notice is gone").await?;
@@ -129,63 +200,102 @@ impl<S: Stores> Outbox<S> {
             };
             let notice = Notice::of(&row.tenant, notice);
             if channel.gathers() && notice.severity < Severity::Critical {
-                let key = (row.channel_of.clone(), row.channel.clone());
-                let all = gathered.entry(key).or_insert((channel, Vec::new(), Vec::new()));
-                all.1.push(row);
-                all.2.push(notice);
+                gathered.0.push(row);
+                gathered.1.push(notice);
             } else {
-                let message = notice.message(&row.channel_of);
-                parcels.push((vec![row], channel, message));
+                let message = notice.message(owner);
+                parcels.push((vec![row], message));
             }
         }
-        for ((owner, _), (channel, rows, notices)) in gathered {
-            parcels.push((rows, channel, digest(&notices, &owner, now)));
+        if !gathered.0.is_empty() {
+            let now = self.store.now().await?;
+            let message = digest(&gathered.1, owner, now);
+            parcels.push((gathered.0, message));
         }
-        let tries = parcels.into_iter().map(async |(rows, channel, message)| {
-            let outcome = self.outgoing.send(&channel.to, &message, now).await;
-            (rows, outcome)
-        });
-        let mut tried = stream::iter(tries).buffer_unordered(AT_ONCE);
-        while let Some((rows, outcome)) = tried.next().await {
-            for row in rows {
-                self.tried(row, &outcome, now).await?;
+        Ok(parcels)
+    }
+
+    /// Tries one after the other. Where one fails for now, all that goes the same way waits with it.
+    async fn carry(&self, load: Load) -> Result<()> {
+        let Load { owner, name, channel, parcels } = load;
+        let mut parcels = parcels.into_iter();
+        let began = self.store.now().await?;
+        while let Some((rows, message)) = parcels.next() {
+            let now = self.store.now().await?;
+            if now.saturating_sub(began) > PATIENCE_MS {
+                for row in rows.into_iter().chain(parcels.by_ref().flat_map(|(rows, _)| rows)) {
+                    self.put_back(row, now).await?;
+                }
+                break;
+            }
+            match self.outgoing.send((&owner).into(), &channel.to, &message, now).await {
+                Ok(()) => {
+                    for row in rows {
+                        let attempt = row.attempts;
+                        let row =
+                            DeliveryRow { state: DeliveryState::Delivered, error: None, ..row };
+                        self.store.tried(attempt, &row).await?;
+                    }
+                }
+                Err(Failure::Final(words)) => {
+                    for row in rows {
+                        self.gave_up(row, &words).await?;
+                    }
+                }
+                Err(Failure::Later { words, after_seconds }) => {
+                    let attempt = rows.iter().map(|row| row.attempts).max().unwrap_or_default();
+                    let again = self.again(attempt, after_seconds, now);
+                    for row in rows {
+                        match again {
+                            Some(due_at) => self.failed(row, &words, due_at).await?,
+                            None => self.gave_up(row, &words).await?,
+                        }
+                    }
+                    let next = again.unwrap_or(now);
+                    for row in parcels.by_ref().flat_map(|(rows, _)| rows) {
+                        self.put_back(row, next).await?;
+                    }
+                    self.store.put_off(&owner, &name, now, next).await?;
+                }
             }
         }
         Ok(())
     }
 
-    async fn tried(
-        &self,
-        mut row: DeliveryRow,
-        outcome: &Result<(), Failure>,
-        now: Instant,
-    ) -> Result<()> {
-        match outcome {
-            Ok(()) => (row.state, row.error) = (DeliveryState::Delivered, None),
-            Err(Failure::Final(words)) => return self.gave_up(row, words).await,
-            Err(Failure::Later { words, after_seconds }) => {
-                let tries = usize::try_from(row.attempts - 1).unwrap_or_default();
-                let Some(again) = AGAIN_SECONDS.get(tries) else {
-                    return self.gave_up(row, words).await;
-                };
-                let told = after_seconds.and_then(|told| i64::try_from(told).ok());
-                let again_ms = again.max(&told.unwrap_or_default()) * 1_000;
-                // Those that failed together are not tried together.
-                let spread = i64::try_from((self.random)() % 1_000).unwrap_or_default();
-                row.due_at = now.saturating_add(again_ms + again_ms * spread / 10_000);
-                row.error = Some(words.clone());
-            }
-        }
-        self.store.tried(&row).await?;
+    /// It was not tried.
+    async fn put_back(&self, row: DeliveryRow, due_at: Instant) -> Result<()> {
+        let attempt = row.attempts;
+        let row = DeliveryRow { attempts: attempt - 1, due_at, ..row };
+        self.store.tried(attempt, &row).await?;
+        Ok(())
+    }
+
+    /// When what failed for the how-manieth time is tried again: all of a message at once, so that it
+    /// stays the same. None: it is not.
+    fn again(&self, attempt: i32, after_seconds: Option<u64>, now: Instant) -> Option<Instant> {
+        let tries = usize::try_from(attempt - 1).unwrap_or_default();
+        let again = AGAIN_SECONDS.get(tries)?;
+        let told = after_seconds.and_then(|told| i64::try_from(told).ok()).unwrap_or_default();
+        let again_ms = again.max(&told) * 1_000;
+        // Those that failed together are not tried together.
+        let spread = i64::try_from((self.random)() % 1_000).unwrap_or_default();
+        Some(now.saturating_add(again_ms + again_ms * spread / 10_000))
+    }
+
+    async fn failed(&self, row: DeliveryRow, words: &str, due_at: Instant) -> Result<()> {
+        let attempt = row.attempts;
+        let row = DeliveryRow { due_at, error: Some(words.to_owned()), ..row };
+        self.store.tried(attempt, &row).await?;
         Ok(())
     }
 
     async fn gave_up(&self, row: DeliveryRow, words: &str) -> Result<()> {
         let DeliveryRow { tenant, notice, channel, .. } = &row;
         tracing::warn!(%tenant, %notice, channel, words, "a notice is not delivered");
+        let attempt = row.attempts;
         let row =
             DeliveryRow { state: DeliveryState::GivenUp, error: Some(words.to_owned()), ..row };
-        self.store.tried(&row).await?;
+        self.store.tried(attempt, &row).await?;
         Ok(())
     }
 }

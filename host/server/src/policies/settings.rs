@@ -1,11 +1,12 @@
 //! What is bound beside policies: `tollgate policy signing` and `tenant`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use chrono_tz::Tz;
 use clap::Args;
-use tollgate_host::registry::{Change, Key, Registry};
+use serde_json::{Map, Value as Json};
+use tollgate_host::registry::{self, Change, Key, Registry};
 use tollgate_host::store::{RegistryStore, Store};
 
 use super::arguments::{Place, Signature};
@@ -66,6 +67,11 @@ pub struct TenantSettings {
     /// Its time zone, by its IANA name
     #[arg(long)]
     pub time_zone: Option<Tz>,
+    /// Others, a JSON file whose keys replace what stands: `language`, `first_day_of_week`, `prices`,
+    /// `expiring`, `required_dimensions`, `meters`, and `proposals`, the bounds within which policies
+    /// may propose limits
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
 }
 
 impl TenantSettings {
@@ -74,7 +80,11 @@ impl TenantSettings {
             bail!("name the tenant with `--tenant`");
         }
         let (version, bindings) = registry.bound(&self.place.scope()).await?;
-        let mut settings = bindings.tenant;
+        let mut settings = match &self.settings {
+            Some(file) => with_file(&bindings.tenant, file)
+                .with_context(|| format!("`{}`", file.display()))?,
+            None => bindings.tenant,
+        };
         if let Some(plan) = &self.plan {
             settings.plan = (!plan.is_empty()).then(|| plan.clone());
         }
@@ -82,6 +92,13 @@ impl TenantSettings {
         let settings = Change::Settings(Box::new(settings));
         change(registry, &self.place, &self.signature, version, settings).await
     }
+}
+
+fn with_file(settings: &registry::TenantSettings, file: &Path) -> Result<registry::TenantSettings> {
+    let mut all = serde_json::to_value(settings)?;
+    let own: Map<String, Json> = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+    all.as_object_mut().into_iter().for_each(|all| all.extend(own.clone()));
+    Ok(serde_json::from_value(all)?)
 }
 
 /// What was read is changed, or nothing where somebody else was faster.

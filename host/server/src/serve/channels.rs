@@ -9,6 +9,9 @@ use super::route::{Answer, Asked, Json};
 use crate::notices::{Channel, check_name, connects, trial};
 use crate::stores::Stores;
 
+/// So many channels an owner has at the most.
+const CHANNELS_MAX: usize = 20;
+
 /// A channel, without its secrets.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ChannelSummary")]
@@ -55,8 +58,14 @@ pub async fn list<S: Stores>(asked: Asked<S>) -> Result<Answer<Channels>, Proble
 pub async fn put<S: Stores>(asked: Asked<S, OfChannel, Json<Channel>>) -> Result<(), Problem> {
     let (name, Json(channel)) = (&asked.parameters.name, &asked.body);
     check_name(name).map_err(|error| Problem::invalid(error.to_string()))?;
-    asked.service.outgoing.check(&channel.to).map_err(invalid)?;
     let owner = owner(&asked);
+    asked.service.outgoing.check((&owner).into(), &channel.to).map_err(invalid)?;
+    let all = asked.service.registry.store().channels(&owner).await?;
+    if all.len() >= CHANNELS_MAX && all.iter().all(|own| own.name != *name) {
+        return Err(Problem::invalid(format!(
+            "more than {CHANNELS_MAX} channels: remove one first"
+        )));
+    }
     let body =
         serde_json::to_string(channel).map_err(|error| Problem::invalid(error.to_string()))?;
     let row = ChannelRow { owner: owner.clone(), name: name.clone(), body };
@@ -88,7 +97,7 @@ pub async fn test<S: Stores>(asked: Asked<S, OfChannel>) -> Result<Answer<Trial>
     let service = &asked.service;
     let now = service.registry.store().now().await?;
     let message = trial(&service.random, name, now);
-    let sent = service.outgoing.send(&channel.to, &message, now).await;
+    let sent = service.outgoing.send((&owner).into(), &channel.to, &message, now).await;
     let error = sent.err().map(|failure| failure.to_string());
     Ok(Trial { delivered: error.is_none(), error }.into())
 }

@@ -166,12 +166,12 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
     let registry = hosts::registry(Arc::clone(&store))?;
     begin(&registry, &random).await?;
     let host = hosts::start(&registry, &random).await?;
-    let outbox = Outbox {
+    let outbox = Arc::new(Outbox {
         store: Arc::clone(&store),
         host: host.clone(),
         outgoing: outgoing.clone(),
         random: random.clone(),
-    };
+    });
     let beside = [
         tokio::spawn(registry.clone().follow(host.clone(), FOLLOWING)),
         tokio::spawn(outbox.run(notices::EVERY)),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tollgate_host::engine::{NoticeRecord, notices};
+use tollgate_host::engine::NoticeRecord;
 use tollgate_host::store::{DeliveryRow, DeliveryState, Owner};
 use uuid::Uuid;
 
@@ -108,10 +108,11 @@ pub async fn list<S: Stores>(asked: Asked<S, Which>) -> Result<Answer<Notices>, 
     let (tenant, store) = (asked.tenant()?, &**asked.service.registry.store());
     let Which { open, before, limit } = asked.parameters;
     let limit = page(limit)?;
-    let records = notices(store, tenant, before, open, limit).await?;
-    let is_whole = records.len() == limit as usize;
-    let next = records.last().filter(|_| is_whole).map(|last| last.id);
-    let notices = records.into_iter().map(|own| Notice::of(tenant, own)).collect();
+    let page = store.notices(tenant, before, open, limit).await?;
+    let is_whole = page.len() == limit as usize;
+    let next = page.last().filter(|_| is_whole).map(|last| last.id);
+    let records = page.into_iter().filter_map(NoticeRecord::of);
+    let notices = records.map(|own| Notice::of(tenant, own)).collect();
     Ok(Notices { notices, next }.into())
 }
 
@@ -154,10 +155,14 @@ pub async fn deliveries<S: Stores>(
     let (tenant, store) = (asked.tenant()?, &**asked.service.registry.store());
     let WhichDeliveries { given_up, before, limit } = asked.parameters;
     let limit = page(limit)?;
-    let rows = store.deliveries(tenant, before, given_up, limit).await?;
+    let mut rows = store.deliveries(tenant, before, given_up, limit).await?;
     let mut notices: Vec<Uuid> = rows.iter().map(|row| row.notice).collect();
     notices.dedup();
     let next = notices.last().copied().filter(|_| notices.len() == limit as usize);
+    // Over which channels the platform hears, and what is said there, is its own affair.
+    if let Some(owner) = own_channels(&asked) {
+        rows.retain(|row| row.channel_of == owner);
+    }
     Ok(Deliveries { deliveries: rows.into_iter().map(Delivery::from).collect(), next }.into())
 }
 
@@ -174,9 +179,14 @@ pub async fn replay<S: Stores>(asked: Asked<S, Again>) -> Result<Answer<Replayed
     };
     let replayed = async {
         let now = store.now().await?;
-        Ok(store.replay(&tenant, notice, now).await?)
+        Ok(store.replay(&tenant, notice, own_channels(&asked).as_ref(), now).await?)
     };
     Ok(Replayed { deliveries: asked.act(act, replayed).await? }.into())
+}
+
+/// Of whose channels the caller may know; none: of all.
+fn own_channels<S, P, B>(asked: &Asked<S, P, B>) -> Option<Owner> {
+    asked.caller.tenant.clone().map(Owner::Tenant)
 }
 
 impl From<DeliveryRow> for Delivery {

@@ -322,14 +322,20 @@ impl Tally {
     ) -> Option<Period> {
         let place = *subscription.0.get(usize::try_from(counter).ok()?)?;
         let kept = self.kept.get(place)?;
-        // Rolling windows open anew all the time; a part of them is period enough.
-        let opened = kept.stretch(&self.calendar, at).ok()?;
-        let closes = match kept.counter.window {
-            Window::Calendar(_) => kept.span(&self.calendar, at).ok()?.closes,
-            Window::Rolling(seconds) => {
-                Some(opened.saturating_add(1_000 * i64::from(seconds.get())))
+        let (opened, closes) = match kept.counter.window {
+            Window::Calendar(_) => {
+                let span = kept.span(&self.calendar, at).ok()?;
+                (span.opened, span.closes)
             }
-            Window::Request | Window::Lifetime | Window::InFlight | Window::Level => None,
+            // It opens anew all the time: its own length is period enough.
+            Window::Rolling(seconds) => {
+                let length_ms = 1_000 * i64::from(seconds.get());
+                let opened = at.div_euclid(length_ms).saturating_mul(length_ms);
+                (opened, Some(opened.saturating_add(length_ms)))
+            }
+            Window::Request | Window::Lifetime | Window::InFlight | Window::Level => {
+                (Instant::MIN, None)
+            }
         };
         let values = self.lists[kept.list].per.iter().map(|name| Dimension {
             name: name.clone(),

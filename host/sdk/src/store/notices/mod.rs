@@ -155,19 +155,31 @@ pub trait NoticeStore: Send + Sync + 'static {
         deliveries: &[DeliveryRow],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Takes some deliveries that are due, each for one try: until then nobody else takes them.
+    /// Takes some deliveries that are due, each for one try: until then nobody else takes them. Of each
+    /// channel a few, so that none holds up the others.
     fn take_due(
         &self,
         now: Instant,
         until: Instant,
+        of_each: u32,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<DeliveryRow>, StoreError>> + Send;
 
-    /// What became of a try; false: somebody else has tried since.
+    /// What became of the how-manieth try; false: somebody else has tried since.
     fn tried(
         &self,
+        attempt: i32,
         delivery: &DeliveryRow,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Puts off all that is due of a channel.
+    fn put_off(
+        &self,
+        channel_of: &Owner,
+        channel: &str,
+        now: Instant,
+        until: Instant,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// A tenant's deliveries, the last notices first, from before one of them: a page of whole
     /// notices. Of those that were given up, or all.
@@ -179,11 +191,13 @@ pub trait NoticeStore: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<DeliveryRow>, StoreError>> + Send;
 
-    /// Tries deliveries of a tenant anew that were given up, of one notice or of all: how many.
+    /// Tries deliveries of a tenant anew that were given up, of one notice or of all, over an owner's
+    /// channels or all: how many.
     fn replay(
         &self,
         tenant: &Tenant,
         notice: Option<Uuid>,
+        channel_of: Option<&Owner>,
         now: Instant,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
@@ -196,11 +210,13 @@ pub trait NoticeStore: Send + Sync + 'static {
         until: Instant,
     ) -> impl Future<Output = Result<Option<Instant>, StoreError>> + Send;
 
-    /// It is done up to then, and anybody may take it again.
+    /// What was taken until then is done up to another instant, and anybody may take it again; unless
+    /// somebody has.
     fn did_duty(
         &self,
         tenant: &Tenant,
         name: &str,
+        taken_until: Instant,
         done_at: Instant,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -168,27 +168,43 @@ macro_rules! notice_store {
                 &self,
                 now: Instant,
                 until: Instant,
+                of_each: u32,
                 limit: u32,
             ) -> Result<Vec<DeliveryRow>, StoreError> {
                 let taken = format!(
-                    "UPDATE delivery SET due_at = $2, attempts = attempts + 1 \
-                     WHERE (tenant_id, notice, channel_of, channel) IN ( \
+                    "WITH ranked AS ( \
+                         SELECT tenant_id, notice, channel_of, channel, due_at, row_number() OVER ( \
+                             PARTITION BY channel_of, channel ORDER BY due_at, notice) AS place \
+                         FROM delivery WHERE state = 1 AND due_at <= $1 \
+                     ), due AS ( \
                          SELECT tenant_id, notice, channel_of, channel FROM delivery \
-                         WHERE state = 1 AND due_at <= $1 ORDER BY due_at LIMIT $3 {}) \
+                         WHERE state = 1 AND due_at <= $1 \
+                             AND (tenant_id, notice, channel_of, channel) IN ( \
+                                 SELECT tenant_id, notice, channel_of, channel FROM ranked \
+                                 WHERE place <= $4 ORDER BY place, due_at LIMIT $3) {} \
+                     ) \
+                     UPDATE delivery SET due_at = $2, attempts = attempts + 1 \
+                     WHERE (tenant_id, notice, channel_of, channel) IN ( \
+                         SELECT tenant_id, notice, channel_of, channel FROM due) \
                      RETURNING {DELIVERIES}",
                     $skip
                 );
                 let taken = sqlx::query(sqlx::AssertSqlSafe(taken))
                     .bind(now)
                     .bind(until)
-                    .bind(i64::from(limit));
+                    .bind(i64::from(limit))
+                    .bind(i64::from(of_each));
                 let rows = $told(taken.fetch_all(&self.$writer)).await?;
                 read(rows.iter().map(delivery))
             }
 
-            async fn tried(&self, delivery: &DeliveryRow) -> Result<bool, StoreError> {
+            async fn tried(
+                &self,
+                attempt: i32,
+                delivery: &DeliveryRow,
+            ) -> Result<bool, StoreError> {
                 let done = sqlx::query(
-                    "UPDATE delivery SET state = $5, due_at = $6, error = $7 \
+                    "UPDATE delivery SET state = $5, due_at = $6, error = $7, attempts = $9 \
                      WHERE tenant_id = $1 AND notice = $2 AND channel_of = $3 AND channel = $4 \
                          AND state = 1 AND attempts = $8",
                 )
@@ -199,8 +215,27 @@ macro_rules! notice_store {
                 .bind(delivery.state.code())
                 .bind(delivery.due_at)
                 .bind(delivery.error.clone())
+                .bind(attempt)
                 .bind(delivery.attempts);
                 Ok($told(done.execute(&self.$writer)).await?.rows_affected() == 1)
+            }
+
+            async fn put_off(
+                &self,
+                channel_of: &Owner,
+                channel: &str,
+                now: Instant,
+                until: Instant,
+            ) -> Result<(), StoreError> {
+                let done = sqlx::query(
+                    "UPDATE delivery SET due_at = $4 WHERE channel_of = $1 AND channel = $2 \
+                         AND state = 1 AND due_at <= $3",
+                )
+                .bind(channel_of.as_str().to_owned())
+                .bind(channel.to_owned())
+                .bind(now)
+                .bind(until);
+                $told(done.execute(&self.$writer)).await.map(drop)
             }
 
             async fn deliveries(
@@ -229,19 +264,19 @@ macro_rules! notice_store {
                 &self,
                 tenant: &Tenant,
                 notice: Option<Uuid>,
+                channel_of: Option<&Owner>,
                 now: Instant,
             ) -> Result<u64, StoreError> {
-                let which = if notice.is_some() { "AND notice = $3" } else { "" };
-                let done = format!(
+                let done = sqlx::query(
                     "UPDATE delivery SET state = 1, attempts = 0, due_at = $2 \
-                     WHERE tenant_id = $1 AND state = 3 {which}"
-                );
-                let mut done = sqlx::query(sqlx::AssertSqlSafe(done))
-                    .bind(tenant.as_str().to_owned())
-                    .bind(now);
-                if let Some(notice) = notice {
-                    done = done.bind(notice);
-                }
+                     WHERE tenant_id = $1 AND state = 3 AND notice >= $3 AND notice <= $4 \
+                         AND channel_of = coalesce($5, channel_of)",
+                )
+                .bind(tenant.as_str().to_owned())
+                .bind(now)
+                .bind(notice.unwrap_or(Uuid::nil()))
+                .bind(notice.unwrap_or(Uuid::max()))
+                .bind(channel_of.map(|owner| owner.as_str().to_owned()));
                 Ok($told(done.execute(&self.$writer)).await?.rows_affected())
             }
 
@@ -269,14 +304,17 @@ macro_rules! notice_store {
                 &self,
                 tenant: &Tenant,
                 name: &str,
+                taken_until: Instant,
                 done_at: Instant,
             ) -> Result<(), StoreError> {
                 let done = sqlx::query(
-                    "UPDATE duty SET done_at = $3, taken_until = $3 WHERE tenant_id = $1 AND name = $2",
+                    "UPDATE duty SET done_at = $3, taken_until = $3 \
+                     WHERE tenant_id = $1 AND name = $2 AND taken_until = $4",
                 )
                 .bind(tenant.as_str().to_owned())
                 .bind(name.to_owned())
-                .bind(done_at);
+                .bind(done_at)
+                .bind(taken_until);
                 $told(done.execute(&self.$writer)).await.map(drop)
             }
         }

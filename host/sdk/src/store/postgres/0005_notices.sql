@@ -54,13 +54,17 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['notice', 'channel', 'delivery', 'duty'] LOOP
+    FOREACH name IN ARRAY ARRAY['notice', 'channel', 'duty'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format(
             'CREATE POLICY readers ON %I FOR SELECT USING (tollgate_may_read(tenant_id))', name
         );
     END LOOP;
 END $$;
+-- What the platform hears of a tenant is its own affair.
+ALTER TABLE delivery ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readers ON delivery FOR SELECT
+    USING (channel_of = tenant_id AND tollgate_may_read(tenant_id));
 
 -- With notices and their deliveries; channels hold secrets.
 CREATE OR REPLACE FUNCTION tollgate_reader(role_name text, tenant text) RETURNS void

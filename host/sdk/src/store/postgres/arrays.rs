@@ -114,8 +114,9 @@ columns! {
         notice_bodies: &'a [u8],
         notice_is_over: bool,
 
-        over_places: i64,
-        over: Uuid,
+        turned_places: i64,
+        turned: Uuid,
+        turned_is_over: bool,
     }
 }
 
@@ -254,9 +255,10 @@ impl<'a> Writes<'a> {
             self.notice_bodies.push(&row.body);
             self.notice_is_over.push(row.is_over);
         }
-        for id in &write.over {
-            self.over_places.push(place);
-            self.over.push(*id);
+        for (id, is_over) in &write.turned {
+            self.turned_places.push(place);
+            self.turned.push(*id);
+            self.turned_is_over.push(*is_over);
         }
     }
 }
@@ -280,7 +282,7 @@ fn array(ids: &[Uuid]) -> String {
 }
 
 /// How many rows `write.sql` must count for this batch: with its own and the head's; of records
-/// their changes. Notices that are over may be gone.
+/// their changes. Notices that turn may be gone.
 fn row_count(write: &Write) -> i64 {
     let held = write.closures.iter().filter(|closure| closure.held).count();
     let rows = 1

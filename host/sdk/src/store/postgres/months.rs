@@ -118,9 +118,9 @@ pub async fn forget(
             .bind(gone.end)
             .bind(i64::from(limit));
         let deletion = match past {
-            Past::Closures => deletion.bind(first_id_of(gone.end)),
+            Past::Closures | Past::Notices => deletion.bind(first_id_of(gone.end)),
             Past::RollUps { grouping, grain_ms } => deletion.bind(grouping).bind(grain_ms),
-            Past::Decisions | Past::Ledger | Past::Keys | Past::Notices => deletion,
+            Past::Decisions | Past::Ledger | Past::Keys => deletion,
         };
         more |= deletion.execute(pool).await?.rows_affected() >= u64::from(limit);
     }

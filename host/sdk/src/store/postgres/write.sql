@@ -149,11 +149,11 @@ WITH sent AS (
         AS sent (place, id, severity, body, is_over)
     JOIN taken ON taken.place = sent.place
     RETURNING 1
-), over AS (
-    UPDATE notice SET over_at = taken.at
-    FROM unnest($75::bigint[], $76::uuid[]) AS sent (place, id)
+), turned AS (
+    UPDATE notice SET over_at = CASE WHEN sent.is_over THEN taken.at END
+    FROM unnest($75::bigint[], $76::uuid[], $77::boolean[]) AS sent (place, id, is_over)
     JOIN taken ON taken.place = sent.place
-    WHERE notice.tenant_id = taken.tenant_id AND notice.id = sent.id AND notice.over_at IS NULL
+    WHERE notice.tenant_id = taken.tenant_id AND notice.id = sent.id
 )
 SELECT coalesce(array_agg(place), '{}') AS places,
     1 / (sum(row_count) IS NOT DISTINCT FROM nullif(

@@ -291,16 +291,14 @@ async fn events(connection: &mut SqliteConnection, write: &Write) -> Result<(), 
         row.body.clone(),
         row.is_over.then_some(at)
     );
-    for id in &write.over {
+    for (id, is_over) in &write.turned {
         // It may be gone.
-        sqlx::query(
-            "UPDATE notice SET over_at = ? WHERE tenant_id = ? AND id = ? AND over_at IS NULL",
-        )
-        .bind(at)
-        .bind(write.tenant.as_str().to_owned())
-        .bind(*id)
-        .execute(&mut *connection)
-        .await?;
+        sqlx::query("UPDATE notice SET over_at = ? WHERE tenant_id = ? AND id = ?")
+            .bind(is_over.then_some(at))
+            .bind(write.tenant.as_str().to_owned())
+            .bind(*id)
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }

@@ -23,13 +23,13 @@ pub enum Destination {
         /// As Slack shows it.
         url: Hidden,
     },
-    /// To people.
+    /// To a mailbox; a mailing list's reaches many.
     Email {
-        /// Their mailboxes.
-        to: Vec<String>,
+        /// `name@example.com`, or `Name <name@example.com>`.
+        to: String,
     },
     // With braces, since of a unit serde would take unknown fields.
-    /// To the log of this service.
+    /// To the log of this service, which is the operator's: not for tenants.
     Log {},
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Destination {
         match self {
             Self::Webhook { url, .. } => write!(f, "webhook at `{}`", url.host()),
             Self::Slack { url } => write!(f, "slack at `{}`", url.host()),
-            Self::Email { to } => write!(f, "email to `{}`", to.join("`, `")),
+            Self::Email { to } => write!(f, "email to `{to}`"),
             Self::Log {} => f.write_str("log"),
         }
     }
@@ -93,7 +93,7 @@ mod tests {
             json!({ "kind": "webhook", "url": "https://a.example/b", "secret": "whsec_AAAA" }),
             json!({ "kind": "webhook", "url": "https://a.example/b" }),
             json!({ "kind": "slack", "url": "https://hooks.slack.com/services/T0/B0/x" }),
-            json!({ "kind": "email", "to": ["ana@example.com"] }),
+            json!({ "kind": "email", "to": "ana@example.com" }),
             json!({ "kind": "log" }),
         ] {
             let read: Destination = from_value(written.clone()).unwrap();
@@ -109,7 +109,9 @@ mod tests {
             json!({ "kind": "log", "level": "debug" }),
             json!({ "kind": "slack", "url": "https://a.example", "secret": "whsec_AAAA" }),
             json!({ "kind": "webhook", "url": "https://a.example", "secrets": [] }),
-            json!({ "kind": "email", "to": [], "cc": [] }),
+            json!({ "kind": "email" }),
+            json!({ "kind": "email", "to": ["ana@example.com"] }),
+            json!({ "kind": "email", "to": "ana@example.com", "cc": "bob@example.com" }),
         ] {
             assert!(from_value::<Destination>(written.clone()).is_err(), "{written}");
         }

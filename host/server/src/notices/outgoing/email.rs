@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use futures_util::future::join_all;
+use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MessageBuilder};
 use lettre::transport::smtp;
@@ -11,9 +11,6 @@ use tokio::time::timeout;
 
 use super::line::line;
 use super::{CheckError, Failure, Message};
-
-/// So many people one destination has at most.
-pub const MAILBOXES_MAX: usize = 20;
 
 /// The longest subject, in characters.
 const SUBJECT: usize = 200;
@@ -51,14 +48,8 @@ impl Mail {
         Ok(Self { server, from, total })
     }
 
-    /// Sends to each one apart: a mailbox that is no more silences nobody else's.
-    pub async fn send(&self, to: &[Mailbox], message: &Message, now: i64) -> Result<(), Failure> {
-        let sent = join_all(to.iter().map(|mailbox| self.post(mailbox, message, now))).await;
-        let failure = sent.into_iter().filter_map(Result::err).reduce(Failure::and);
-        failure.map_or(Ok(()), Err)
-    }
-
-    async fn post(&self, to: &Mailbox, message: &Message, now: i64) -> Result<(), Failure> {
+    /// Sends to nobody but the one mailbox.
+    pub async fn send(&self, to: &Mailbox, message: &Message, now: i64) -> Result<(), Failure> {
         let told = |words: &str| format!("no mail to `{}`: {}", to.email, line(words, TOLD));
         let mail = self.mail(to, message, now);
         let mail = mail.map_err(|error| Failure::Final(told(&error.to_string())))?;
@@ -80,10 +71,13 @@ impl Mail {
         now: i64,
     ) -> Result<lettre::Message, lettre::error::Error> {
         let Message { id, title, severity, text, .. } = message;
+        // Else whom it is for is read out of a header again, among names that are anybody's.
+        let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.email.clone()])?;
         // Nobody's absence answers to a program.
         let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
         let automatic = HeaderValue::new(automatic, "auto-generated".to_owned());
         MessageBuilder::new()
+            .envelope(envelope)
             .from(self.from.clone())
             .to(to.clone())
             .subject(line(title, SUBJECT))
@@ -102,10 +96,6 @@ fn is_final(error: &smtp::Error) -> bool {
 }
 
 /// Reads whom mail is for.
-pub fn mailboxes(to: &[String]) -> Result<Vec<Mailbox>, CheckError> {
-    if !(1..=MAILBOXES_MAX).contains(&to.len()) {
-        return Err(CheckError::Mailboxes);
-    }
-    let read = |text: &String| text.parse().map_err(|_| CheckError::Mailbox(line(text, 80)));
-    to.iter().map(read).collect()
+pub fn mailbox(to: &str) -> Result<Mailbox, CheckError> {
+    to.parse().map_err(|_| CheckError::Mailbox(line(to, 80)))
 }

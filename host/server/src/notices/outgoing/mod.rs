@@ -13,6 +13,7 @@ mod tests;
 #[cfg(test)]
 mod verify;
 
+use lettre::Address;
 use lettre::message::Mailbox;
 use serde_json::Value as Json;
 
@@ -20,6 +21,7 @@ pub use destination::Destination;
 pub use email::Mail;
 use guard::Refused;
 pub use guard::{Reach, system_lookup};
+pub use line::line;
 pub use web::{Times, Web};
 use webhook::BadSecret;
 pub use webhook::Secret;
@@ -59,15 +61,15 @@ impl Failure {
     fn later(words: String) -> Self {
         Self::Later { words, after_seconds: None }
     }
+}
 
-    /// Of two: as long as one may end well, both are tried again.
-    fn and(self, other: Self) -> Self {
-        let words = format!("{self}; {other}");
-        match (self, other) {
-            (Self::Final(_), Self::Final(_)) => Self::Final(words),
-            _ => Self::later(words),
-        }
-    }
+/// Whose a destination is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The operator's.
+    Platform,
+    /// A tenant's, who may do no more than the operator lets them.
+    Tenant,
 }
 
 /// Why a destination cannot be set.
@@ -82,12 +84,21 @@ pub enum CheckError {
     /// Not a mailbox.
     #[error("`{0}` is not a mailbox: write `name@example.com`")]
     Mailbox(String),
-    /// None, or too many.
-    #[error("a notice goes to 1 to {} mailboxes: name as many", email::MAILBOXES_MAX)]
-    Mailboxes,
     /// Nobody takes mail.
     #[error("no SMTP server is set: have the operator set one, or choose another `kind`")]
     NoServer,
+    /// Tenants' mail does not go there.
+    #[error(
+        "mail to `{0}` is not open to tenants: ask the operator to list the domain with \
+         `--mail-domain`"
+    )]
+    Domain(String),
+    /// A tenant's mailbox that a server may take for one of another domain.
+    #[error("mail to `{0}` may end elsewhere: write a mailbox with one `@`, no `%` and no `!`")]
+    Routed(String),
+    /// Tenants do not write there.
+    #[error("the log is the operator's: choose another `kind`")]
+    Log,
 }
 
 impl From<CheckError> for Failure {
@@ -104,41 +115,48 @@ impl From<CheckError> for Failure {
 pub struct Outgoing {
     web: Web,
     mail: Option<Mail>,
+    domains: Vec<String>,
 }
 
 /// A destination that was read.
 enum Way<'a> {
     Webhook(hyper::Uri, Option<Secret>),
     Slack(hyper::Uri),
-    Email(&'a Mail, Vec<Mailbox>),
+    Email(&'a Mail, Mailbox),
     Log,
 }
 
 impl Outgoing {
-    /// Without an SMTP server no mail can be sent.
+    /// Without an SMTP server no mail can be sent; tenants' goes only to these domains.
     #[must_use]
-    pub fn new(web: Web, mail: Option<Mail>) -> Self {
-        Self { web, mail }
+    pub fn new(web: Web, mail: Option<Mail>, domains: Vec<String>) -> Self {
+        Self { web, mail, domains }
     }
 
     /// Refuses destinations at the time they are set. What a host's name stands for is looked at
     /// whenever something is sent.
-    pub fn check(&self, to: &Destination) -> Result<(), CheckError> {
-        self.way(to).map(drop)
+    pub fn check(&self, of: Whose, to: &Destination) -> Result<(), CheckError> {
+        self.way(of, to).map(drop)
     }
 
     /// Tries once to deliver a message; `now` is in ms since 1970.
-    pub async fn send(&self, to: &Destination, message: &Message, now: i64) -> Result<(), Failure> {
+    pub async fn send(
+        &self,
+        of: Whose,
+        to: &Destination,
+        message: &Message,
+        now: i64,
+    ) -> Result<(), Failure> {
         // It stands in headers, and a `.` would have one signature fit two messages.
         let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let unnamed = || {
-            let id = line::line(&message.id, 64);
+            let id = line(&message.id, 64);
             Failure::Final(format!("`{id}` names no notice: use letters, digits, `-` and `_`"))
         };
         if message.id.is_empty() || !message.id.bytes().all(named) {
             return Err(unnamed());
         }
-        match self.way(to)? {
+        match self.way(of, to)? {
             Way::Webhook(url, secret) => {
                 let body = message.json.to_string();
                 let headers = webhook::headers(secret.as_ref(), &message.id, now, &body);
@@ -149,7 +167,7 @@ impl Outgoing {
                 let body = slack::body(message).to_string();
                 self.web.post(&url, hyper::HeaderMap::new(), body, now).await
             }
-            Way::Email(mail, mailboxes) => mail.send(&mailboxes, message, now).await,
+            Way::Email(mail, mailbox) => mail.send(&mailbox, message, now).await,
             Way::Log => {
                 let Message { id, title, severity, text, .. } = message;
                 tracing::info!(id, severity, title, text, "notice");
@@ -158,7 +176,7 @@ impl Outgoing {
         }
     }
 
-    fn way(&self, to: &Destination) -> Result<Way<'_>, CheckError> {
+    fn way(&self, of: Whose, to: &Destination) -> Result<Way<'_>, CheckError> {
         Ok(match to {
             Destination::Webhook { url, secret } => {
                 let secret = secret.as_ref().map(|secret| secret.reveal().parse()).transpose()?;
@@ -167,9 +185,28 @@ impl Outgoing {
             Destination::Slack { url } => Way::Slack(self.web.read(url.reveal())?),
             Destination::Email { to } => {
                 let mail = self.mail.as_ref().ok_or(CheckError::NoServer)?;
-                Way::Email(mail, email::mailboxes(to)?)
+                let mailbox = email::mailbox(to)?;
+                if of == Whose::Tenant {
+                    self.check_open(&mailbox.email)?;
+                }
+                Way::Email(mail, mailbox)
             }
-            Destination::Log {} => Way::Log,
+            Destination::Log {} => match of {
+                Whose::Platform => Way::Log,
+                Whose::Tenant => return Err(CheckError::Log),
+            },
         })
+    }
+
+    fn check_open(&self, to: &Address) -> Result<(), CheckError> {
+        let domain = to.domain();
+        if !self.domains.iter().any(|open| open.eq_ignore_ascii_case(domain)) {
+            return Err(CheckError::Domain(line(domain, 80)));
+        }
+        // Servers that know whom they serve may send on to a domain that stands before their own.
+        if to.user().contains(['@', '%', '!']) {
+            return Err(CheckError::Routed(line(to.as_ref(), 80)));
+        }
+        Ok(())
     }
 }

@@ -15,7 +15,7 @@ async fn a_webhook_is_from_who_shares_the_secret() {
     let secret = Secret::new([7; 32]);
     let shared = Some(secret.reveal().into());
     let to = Destination::Webhook { url: url(receiver.address).into(), secret: shared };
-    own().send(&to, &message(), NOW).await.unwrap();
+    own().send(Whose::Platform, &to, &message(), NOW).await.unwrap();
 
     let asked = receiver.asked().remove(0);
     assert_eq!(asked.line, "POST /hooks/T0SECRET0/B0SECRET0?key=K0SECRET0 HTTP/1.1");
@@ -62,7 +62,7 @@ async fn a_webhook_is_from_who_shares_the_secret() {
 #[tokio::test]
 async fn without_a_secret_nothing_is_signed() {
     let receiver = Receiver::start(vec![status("200 OK")]).await;
-    own().send(&webhook(url(receiver.address)), &message(), NOW).await.unwrap();
+    own().send(Whose::Platform, &webhook(url(receiver.address)), &message(), NOW).await.unwrap();
     let asked = receiver.asked().remove(0);
     assert_eq!(asked.headers["webhook-id"], "n_1");
     assert!(!asked.headers.contains_key("webhook-signature"));
@@ -72,7 +72,7 @@ async fn without_a_secret_nothing_is_signed() {
 async fn slack_is_told_in_its_own_words() {
     let receiver = Receiver::start(vec![status("200 OK")]).await;
     let to = Destination::Slack { url: url(receiver.address).into() };
-    own().send(&to, &message(), NOW).await.unwrap();
+    own().send(Whose::Platform, &to, &message(), NOW).await.unwrap();
     let body: Json = receiver.asked().remove(0).body.parse().unwrap();
     assert_eq!(body["blocks"][0]["text"]["text"], "critical: `acme` is out of money");
     assert_eq!(body["blocks"][1]["text"]["text"], "Agents stand still: raise the budget.");
@@ -81,7 +81,7 @@ async fn slack_is_told_in_its_own_words() {
 #[test]
 fn what_cannot_be_sent_to_is_refused_when_it_is_set() {
     let web = Web::new(Reach::Internet, lookup(&["127.0.0.1"]).0, Times::default());
-    let outgoing = Outgoing::new(web, None);
+    let outgoing = Outgoing::new(web, None, Vec::new());
     let private = |host: &str| CheckError::Url(Refused::Private(host.to_owned()));
     for (to, error) in [
         (webhook("https://a.example/hook"), Ok(())),
@@ -94,14 +94,14 @@ fn what_cannot_be_sent_to_is_refused_when_it_is_set() {
             Err(CheckError::Url(Refused::Unreadable)),
         ),
         (Destination::Slack { url: "https://[::1]/".to_owned().into() }, Err(private("[::1]"))),
-        (Destination::Email { to: vec!["ana@example.com".into()] }, Err(CheckError::NoServer)),
+        (Destination::Email { to: "ana@example.com".into() }, Err(CheckError::NoServer)),
         (Destination::Log {}, Ok(())),
     ] {
-        assert_eq!(outgoing.check(&to), error, "{to}");
+        assert_eq!(outgoing.check(Whose::Platform, &to), error, "{to}");
     }
     let secret = Some("whsec_SECRET".to_owned().into());
     let to = Destination::Webhook { url: "https://a.example/".to_owned().into(), secret };
-    let error = outgoing.check(&to).unwrap_err();
+    let error = outgoing.check(Whose::Platform, &to).unwrap_err();
     assert_eq!(error, CheckError::Secret(BadSecret));
     assert!(!error.to_string().contains("SECRET"));
 }
@@ -111,7 +111,7 @@ async fn what_was_never_good_is_not_tried_again_but_a_server_can_be_set() {
     let to = webhook("https://169.254.169.254/latest/meta-data/");
     let words_of = words(&own(), &to).await;
     assert!(words_of.starts_with("Final(") && words_of.contains("169.254.169.254"), "{words_of}");
-    let to = Destination::Email { to: vec!["ana@example.com".into()] };
+    let to = Destination::Email { to: "ana@example.com".into() };
     assert!(words(&own(), &to).await.starts_with("Later"));
 }
 
@@ -119,7 +119,7 @@ async fn what_was_never_good_is_not_tried_again_but_a_server_can_be_set() {
 async fn an_id_is_one_word() {
     for id in ["", "n.1", "n 1", "n\r\nx: y", "ñ"] {
         let message = Message { id: id.into(), ..message() };
-        let sent = own().send(&Destination::Log {}, &message, NOW).await;
+        let sent = own().send(Whose::Platform, &Destination::Log {}, &message, NOW).await;
         assert!(matches!(sent, Err(Failure::Final(_))), "{id}");
     }
 }
@@ -151,7 +151,7 @@ async fn the_log_is_told_in_one_line() {
     let logs = tracing_subscriber::fmt().json().with_writer(written.clone()).finish();
     let logged = tracing::subscriber::set_default(logs);
     let message = Message { text: "one\ntwo".into(), ..message() };
-    own().send(&Destination::Log {}, &message, NOW).await.unwrap();
+    own().send(Whose::Platform, &Destination::Log {}, &message, NOW).await.unwrap();
     drop(logged);
     let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     assert_eq!(written.lines().count(), 1);

@@ -3,6 +3,7 @@
 mod channels;
 mod email;
 mod receiver;
+mod tenants;
 mod tls;
 mod web;
 
@@ -57,15 +58,19 @@ fn own() -> Outgoing {
 
 fn own_within(total_ms: u64) -> Outgoing {
     let web = Web::new(Reach::OwnNetwork, lookup(&["127.0.0.1"]).0, within(total_ms));
-    Outgoing::new(web, None)
+    Outgoing::new(web, None, Vec::new())
 }
 
 fn url(of: SocketAddr) -> String {
     format!("http://{of}/hooks/T0SECRET0/B0SECRET0?key=K0SECRET0")
 }
 
+fn to(mailbox: &str) -> Destination {
+    Destination::Email { to: mailbox.to_owned() }
+}
+
 async fn words(outgoing: &Outgoing, to: &Destination) -> String {
-    let failure = outgoing.send(to, &message(), NOW).await.unwrap_err();
+    let failure = outgoing.send(Whose::Platform, to, &message(), NOW).await.unwrap_err();
     for shown in [failure.to_string(), format!("{failure:?}")] {
         assert!(!shown.contains("SECRET"), "{shown}");
     }

@@ -39,7 +39,7 @@ async fn only_who_is_vouched_for_is_told() {
     roots.add(cert.der().clone()).unwrap();
     let lookup = lookup(&["127.0.0.1"]).0;
     let trusting = Web::trusting(roots, Reach::OwnNetwork, lookup, within(5_000));
-    let trusting = Outgoing::new(trusting, None);
+    let trusting = Outgoing::new(trusting, None, Vec::new());
     let to = |host: &str| webhook(format!("https://{host}:{port}/T0SECRET0"));
 
     for (outgoing, host, why) in [
@@ -51,6 +51,6 @@ async fn only_who_is_vouched_for_is_told() {
         assert!(words.starts_with("Later") && words.contains(why), "{words}");
     }
     assert!(receiver.asked().is_empty());
-    trusting.send(&to("a.example"), &message(), NOW).await.unwrap();
+    trusting.send(Whose::Platform, &to("a.example"), &message(), NOW).await.unwrap();
     assert_eq!(receiver.asked().len(), 1);
 }

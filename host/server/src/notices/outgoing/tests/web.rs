@@ -28,9 +28,10 @@ async fn a_redirect_is_not_followed() {
 async fn a_name_for_inside_is_refused_before_any_connection() {
     let inside = Receiver::start(vec![status("200 OK")]).await;
     let (lookup, asked) = lookup(&["127.0.0.1"]);
-    let outgoing = Outgoing::new(Web::new(Reach::Internet, lookup, within(5_000)), None);
+    let outgoing =
+        Outgoing::new(Web::new(Reach::Internet, lookup, within(5_000)), None, Vec::new());
     let to = webhook(format!("https://a.example:{}/T0SECRET0", inside.address.port()));
-    assert_eq!(outgoing.check(&to), Ok(()));
+    assert_eq!(outgoing.check(Whose::Platform, &to), Ok(()));
     let words = words(&outgoing, &to).await;
     assert!(
         words.starts_with("Final(") && words.contains("`a.example` is not at a public"),
@@ -45,10 +46,11 @@ async fn a_name_that_moves_inside_is_looked_up_once_a_try() {
     let open = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned();
     let receiver = Receiver::start(vec![Answer::Silence(open)]).await;
     let (lookup, asked) = lookup(&["127.0.0.1", "169.254.169.254"]);
-    let outgoing = Outgoing::new(Web::new(Reach::OwnNetwork, lookup, within(5_000)), None);
+    let outgoing =
+        Outgoing::new(Web::new(Reach::OwnNetwork, lookup, within(5_000)), None, Vec::new());
     let to = webhook(format!("http://a.example:{}/", receiver.address.port()));
     // Had it been looked up again to connect, the second answer would have counted.
-    outgoing.send(&to, &message(), NOW).await.unwrap();
+    outgoing.send(Whose::Platform, &to, &message(), NOW).await.unwrap();
     assert_eq!((asked.load(Ordering::Relaxed), receiver.connections()), (1, 1));
     assert!(words(&outgoing, &to).await.starts_with("Final("));
     assert_eq!((asked.load(Ordering::Relaxed), receiver.connections()), (2, 1));
@@ -59,7 +61,7 @@ async fn an_address_written_otherwise_is_connected_to_where_it_may_be() {
     let receiver = Receiver::start(vec![status("200 OK")]).await;
     for host in ["2130706433", "0x7f.1"] {
         let to = webhook(format!("http://{host}:{}/", receiver.address.port()));
-        own().send(&to, &message(), NOW).await.unwrap();
+        own().send(Whose::Platform, &to, &message(), NOW).await.unwrap();
     }
     assert_eq!(receiver.asked()[0].headers["host"], receiver.address.to_string().as_str());
 }
@@ -68,7 +70,8 @@ async fn an_address_written_otherwise_is_connected_to_where_it_may_be() {
 async fn a_status_says_whether_to_try_again() {
     for line in ["200 OK", "201 Created", "202 Accepted", "204 No Content"] {
         let receiver = Receiver::start(vec![status(line)]).await;
-        let sent = own().send(&webhook(url(receiver.address)), &message(), NOW).await;
+        let sent =
+            own().send(Whose::Platform, &webhook(url(receiver.address)), &message(), NOW).await;
         assert_eq!(sent, Ok(()), "{line}");
     }
     for (line, begins) in [
@@ -96,9 +99,9 @@ async fn what_failed_is_the_same_when_it_is_tried_again() {
     let receiver =
         Receiver::start(vec![status("500 Internal Server Error"), status("200 OK")]).await;
     let (outgoing, to) = (own(), webhook(url(receiver.address)));
-    let first = outgoing.send(&to, &message(), NOW).await;
+    let first = outgoing.send(Whose::Platform, &to, &message(), NOW).await;
     assert!(matches!(first, Err(Failure::Later { after_seconds: None, .. })));
-    outgoing.send(&to, &message(), NOW + 60_000).await.unwrap();
+    outgoing.send(Whose::Platform, &to, &message(), NOW + 60_000).await.unwrap();
     let asked = receiver.asked();
     assert_eq!(asked[0].headers["webhook-id"], asked[1].headers["webhook-id"]);
     assert_eq!(asked[0].body, asked[1].body);
@@ -116,7 +119,8 @@ async fn a_receiver_says_when_to_come_again() {
         let answer =
             format!("HTTP/1.1 {line}\r\nretry-after: {asked}\r\ncontent-length: 0\r\n\r\n");
         let receiver = Receiver::start(vec![Answer::Bytes(answer)]).await;
-        let sent = own().send(&webhook(url(receiver.address)), &message(), NOW).await;
+        let sent =
+            own().send(Whose::Platform, &webhook(url(receiver.address)), &message(), NOW).await;
         let Err(Failure::Later { after_seconds, .. }) = sent else { panic!("{sent:?}") };
         assert_eq!(after_seconds, after, "{asked}");
     }
@@ -158,7 +162,10 @@ async fn what_a_receiver_repeats_stays_hidden() {
     let told = "no /hooks/T0SECRET0\\/B0SECRET0?key=K0SECRET0 here\r\nx-forged: 1\0";
     let answer = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n{told}", told.len());
     let receiver = Receiver::start(vec![Answer::Bytes(answer)]).await;
-    let failure = own().send(&webhook(url(receiver.address)), &message(), NOW).await.unwrap_err();
+    let failure = own()
+        .send(Whose::Platform, &webhook(url(receiver.address)), &message(), NOW)
+        .await
+        .unwrap_err();
     let words = r"`127.0.0.1` answered `403 Forbidden`: no /hooks/…\/…?key=… here x-forged: 1";
     assert_eq!(failure.to_string(), words);
 }
@@ -172,10 +179,12 @@ async fn where_nobody_is_nothing_is_lost() {
     assert!(words_of.starts_with("Later") && words_of.contains("onnection refused"), "{words_of}");
     let nowhere: Lookup =
         Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
-    let outgoing = Outgoing::new(Web::new(Reach::Internet, nowhere, within(5_000)), None);
+    let outgoing =
+        Outgoing::new(Web::new(Reach::Internet, nowhere, within(5_000)), None, Vec::new());
     let words_of = words(&outgoing, &webhook("https://a.example/T0SECRET0")).await;
     assert!(words_of.contains("`a.example` cannot be reached: no such name"), "{words_of}");
     let nowhere: Lookup = Arc::new(|_| Box::pin(async { Ok(Vec::new()) }));
-    let outgoing = Outgoing::new(Web::new(Reach::Internet, nowhere, within(5_000)), None);
+    let outgoing =
+        Outgoing::new(Web::new(Reach::Internet, nowhere, within(5_000)), None, Vec::new());
     assert!(words(&outgoing, &webhook("https://a.example/T0SECRET0")).await.starts_with("Later"));
 }
