@@ -315,3 +315,172 @@ impl Channels {
         Ok(self.0.entry(owner.clone()).or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tollgate_host::engine::NoticeBody;
+    use tollgate_host::store::{
+        ChannelRow, Durability, Head, NoticeRow, NoticeStore, SqliteStore, Store, Tenant, Write,
+        first_id_of,
+    };
+
+    use super::super::outgoing::{Reach, Times, Web, system_lookup};
+    use super::*;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    struct Town {
+        outbox: Arc<Outbox<SqliteStore>>,
+        now: Arc<AtomicI64>,
+        /// How many were posted, and how many of them were taken.
+        posts: Arc<AtomicUsize>,
+        taken: Arc<AtomicUsize>,
+        tenant: Tenant,
+        _directory: tempfile::TempDir,
+    }
+
+    /// A tenant with a channel to a receiver that fails until an hour has passed.
+    async fn town(channel: serde_json::Value) -> Town {
+        let now = Arc::new(AtomicI64::new(1_763_596_800_000));
+        let clock = {
+            let now = Arc::clone(&now);
+            Arc::new(move || now.load(Ordering::Relaxed))
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.db");
+        let store = SqliteStore::open(&path, Durability::Waived, clock.clone()).await.unwrap();
+        let store = Arc::new(store);
+        let random: Random = Arc::new(|| 500);
+        let host = Host::builder(Arc::clone(&store), clock, random.clone()).start().await.unwrap();
+        let tenant: Tenant = "acme".parse().unwrap();
+        store.create(std::slice::from_ref(&tenant)).await.unwrap();
+        let web = Web::new(Reach::OwnNetwork, system_lookup(), Times::default());
+        let outgoing = Arc::new(Outgoing::new(web, None, Vec::new()));
+        let outbox = Arc::new(Outbox { store: Arc::clone(&store), host, outgoing, random });
+        let (posts, taken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let (then, time) = (now.load(Ordering::Relaxed) + HOUR_MS, Arc::clone(&now));
+        let (posted, took) = (Arc::clone(&posts), Arc::clone(&taken));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut read = Vec::new();
+                let mut some = [0; 4_096];
+                while !read.ends_with(b"}") {
+                    let count = stream.read(&mut some).await.unwrap();
+                    read.extend_from_slice(&some[..count]);
+                }
+                posted.fetch_add(1, Ordering::Relaxed);
+                let is_well = time.load(Ordering::Relaxed) >= then;
+                took.fetch_add(usize::from(is_well), Ordering::Relaxed);
+                let status = if is_well { "204 No Content" } else { "503 Later" };
+                let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let mut body = json!({ "to": { "kind": "webhook", "url": url } });
+        body.as_object_mut().unwrap().extend(channel.as_object().unwrap().clone());
+        let (owner, name) = (Owner::Tenant(tenant.clone()), "ops".to_owned());
+        let body = body.to_string();
+        store.put_channel(&ChannelRow { owner, name, body }).await.unwrap();
+        Town { outbox, now, posts, taken, tenant, _directory: directory }
+    }
+
+    impl Town {
+        /// So many notices are raised now.
+        async fn raise(&self, count: u128) {
+            let at = self.now.load(Ordering::Relaxed);
+            let head = Head { version: 0, stamp: 0, at: 0 };
+            let mut write = Write::new(self.tenant.clone(), head, 1, at);
+            let first = first_id_of(at).as_u128();
+            let notice = |number| NoticeRow {
+                id: uuid::Uuid::from_u128(first + number),
+                severity: "warning".into(),
+                body: serde_json::to_vec(&NoticeBody::default()).unwrap(),
+                is_over: false,
+            };
+            write.notices = (0..count).map(notice).collect();
+            for written in self.outbox.store.write(&[write]).await {
+                written.unwrap();
+            }
+        }
+
+        async fn deliveries(&self) -> Vec<DeliveryRow> {
+            self.outbox.store.deliveries(&self.tenant, None, false, 999).await.unwrap()
+        }
+
+        /// Rounds whenever something is due, until nothing waits.
+        async fn deliver(&self) {
+            loop {
+                self.outbox.round().await.unwrap();
+                let waits = self.deliveries().await.into_iter();
+                let waits = waits.filter(|own| own.state == DeliveryState::Waits);
+                let Some(due) = waits.map(|own| own.due_at).min() else { return };
+                self.now.store(due, Ordering::Relaxed);
+            }
+        }
+
+        fn counts(&self) -> (usize, usize) {
+            (self.posts.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_fails_for_an_hour_gets_each_notice_once() {
+        let town = town(json!({})).await;
+        town.raise(10).await;
+        town.deliver().await;
+        // While it fails only the first in the row is tried.
+        let (posts, taken) = town.counts();
+        assert_eq!(taken, 10);
+        assert!((15..=20).contains(&posts), "{posts}");
+        let all = town.deliveries().await;
+        assert!(all.iter().all(|own| own.state == DeliveryState::Delivered), "{all:?}");
+        assert!(all.iter().all(|own| own.attempts <= 8), "{all:?}");
+    }
+
+    #[tokio::test]
+    async fn a_digest_that_fails_is_one_message_still() {
+        let town = town(json!({ "digest_at": ["08:00"] })).await;
+        town.raise(10).await;
+        town.outbox.round().await.unwrap();
+        assert_eq!(town.counts(), (0, 0));
+        // By then it is later than the hour for which it fails.
+        town.deliver().await;
+        assert_eq!(town.counts(), (1, 1));
+        assert!(town.deliveries().await.iter().all(|own| own.state == DeliveryState::Delivered));
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_after_a_day_says_why() {
+        let town = town(json!({})).await;
+        town.raise(1).await;
+        // The receiver is well again in a year.
+        let began = town.now.load(Ordering::Relaxed);
+        town.now.fetch_sub(365 * 24 * HOUR_MS, Ordering::Relaxed);
+        let mut last = began;
+        town.outbox.hand_over_new().await.unwrap();
+        for delivery in town.deliveries().await {
+            let due_at = town.now.load(Ordering::Relaxed);
+            assert!(town.outbox.store.tried(0, &DeliveryRow { due_at, ..delivery }).await.unwrap());
+        }
+        loop {
+            town.outbox.round().await.unwrap();
+            let own = town.deliveries().await.remove(0);
+            if own.state == DeliveryState::GivenUp {
+                assert!(own.error.unwrap().contains("503"));
+                break;
+            }
+            last = own.due_at;
+            town.now.store(own.due_at, Ordering::Relaxed);
+        }
+        let took_ms = last - (began - 365 * 24 * HOUR_MS);
+        assert!((24 * HOUR_MS..36 * HOUR_MS).contains(&took_ms), "{took_ms}");
+        assert_eq!(town.counts(), (12, 0));
+    }
+}
