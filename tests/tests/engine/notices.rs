@@ -353,6 +353,11 @@ pub async fn a_month_starts_only_whom_its_policy_stopped<S: Store>(house: &House
     assert_eq!(denied(&host, "sdr").await, None);
     let (_, reason) = denied(&host, "fraud").await.expect("it is stopped");
     assert!(reason.contains("it is a fraud"), "{reason}");
+    // What it stops in this very month, until it says otherwise, a monitor that is late leaves so.
+    house.advance(60_000);
+    set("late", "it is late", None, Author::Platform("alerts".into())).await;
+    look(house, &host, slept_from).await;
+    assert!(denied(&host, "late").await.is_some());
 }
 
 /// What is so already is not written down again.

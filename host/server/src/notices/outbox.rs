@@ -441,7 +441,8 @@ mod tests {
         assert!((15..=20).contains(&posts), "{posts}");
         let all = town.deliveries().await;
         assert!(all.iter().all(|own| own.state == DeliveryState::Delivered), "{all:?}");
-        assert!(all.iter().all(|own| own.attempts <= 8), "{all:?}");
+        // Those behind it lost no try.
+        assert_eq!(all.iter().filter(|own| own.attempts > 1).count(), 1, "{all:?}");
     }
 
     #[tokio::test]
