@@ -71,6 +71,7 @@ async fn limit_of(host: &Host, limit: Option<u32>) -> Result<Outcome, HostError>
         valid_from: None,
         valid_until: None,
         set_by: "ops".into(),
+        is_platforms: false,
     });
     let by = Author::Person("ops".into());
     ask(host, Operation::Set { subject: Subject::Limit(key, limit), by }).await

@@ -97,6 +97,7 @@ on_both! {
     counters_of_a_new_policy_are_filled_before_it_judges,
     what_a_person_disables_only_a_person_enables,
     what_one_host_disabled_another_one_enables,
+    a_tenants_limit_only_tightens,
     who_enables_has_the_last_word_over_who_disabled,
     an_agents_settings_hold_from_the_next_call_on,
     what_can_be_had_is_granted_where_that_is_enough,

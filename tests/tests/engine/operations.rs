@@ -267,7 +267,7 @@ fn limit_of_ana(limit: u32) -> (LimitKey, Limit) {
         dimensions: vec![Dimension { name: "user".into(), value: "ana".into() }],
     };
     let (valid_from, valid_until, set_by) = (None, None, "the owner".into());
-    (key, Limit { limit: limit.into(), valid_from, valid_until, set_by })
+    (key, Limit { limit: limit.into(), valid_from, valid_until, set_by, is_platforms: false })
 }
 
 async fn set_limit(host: &Host, key: LimitKey, limit: Option<Limit>) {
@@ -391,20 +391,25 @@ pub async fn what_one_host_disabled_another_one_enables<S: Store>(house: &House<
 pub async fn who_enables_has_the_last_word_over_who_disabled<S: Store>(house: &House<S>) {
     let setup = setup(1_000);
     let host = house.host(&setup).await;
-    let by = [Author::Policy, Author::Platform, Author::Person].map(|by| by("own".into()));
+    let by = [Author::Policy, Author::Member, Author::Platform, Author::Person];
+    let by = by.map(|by| by("own".into()));
     let set = async |why: Option<&str>, by: &Author| {
         let ana = Dimension { name: "user".into(), value: "ana".into() };
         let subject = Subject::Disabled(ana, why.map(|why| (why.into(), None)));
-        ask(&host, Operation::Set { subject, by: by.clone() }).await.expect("done");
+        let done = ask(&host, Operation::Set { subject, by: by.clone() }).await;
+        assert!(matches!(done, Ok(Outcome::Done) | Err(HostError::Platforms)), "{done:?}");
+        done.is_ok()
     };
-    for disabled in 0..3 {
-        for enabled in 0..3 {
+    for disabled in 0..4 {
+        for enabled in 0..4 {
             set(Some("stop"), &by[disabled]).await;
             // What was disabled by another one who has less of a word changes nothing.
             for less in &by[..disabled] {
                 set(Some("otherwise"), less).await;
             }
-            set(None, &by[enabled]).await;
+            // A person is told that they may not.
+            let done = set(None, &by[enabled]).await;
+            assert_eq!(done, enabled != 1 || disabled <= 1);
             let answer = host.reserve(&acme(), None, anas(1), MINUTE).await.expect("an answer");
             match answer {
                 Ok(_) => assert!(enabled >= disabled, "{:?} {:?}", by[disabled], by[enabled]),
@@ -413,7 +418,7 @@ pub async fn who_enables_has_the_last_word_over_who_disabled<S: Store>(house: &H
                     assert!(denied.denial.message.ends_with("is disabled: stop"), "{denied:?}");
                 }
             }
-            set(None, &by[2]).await;
+            set(None, &by[3]).await;
         }
     }
 }
@@ -581,4 +586,27 @@ pub async fn usage_is_rolled_up_once_however_many_hosts_follow_it<S: Store>(hous
     assert_eq!(sums("user", &["ben"], began..began + 2 * quarter).await[0], "0");
     let minutes = house.store.rollups(&acme(), "user", None, 60_000, began..began + 1).await;
     assert!(minutes.expect("rows").iter().any(|row| row.meter == "llm_tokens"));
+}
+
+/// A tenant's people tighten what the platform's policies allow, and never loosen it.
+pub async fn a_tenants_limit_only_tightens<S: Store>(house: &House<S>) {
+    let per_user = r#"[{"meter":"llm_tokens","period":"month","limit":50,"per":["user"]}]"#;
+    let host = house.host(&limited(per_user).into()).await;
+    let set = async |limit: Option<u32>, by: fn(String) -> Author| {
+        let (key, of_ana) = limit_of_ana(limit.unwrap_or_default());
+        let subject = Subject::Limit(key, limit.map(|_| of_ana));
+        ask(&host, Operation::Set { subject, by: by("own".into()) }).await
+    };
+    set(Some(5_000), Author::Member).await.expect("set");
+    assert!(!fits(&host, anas(51)).await && fits(&host, anas(50)).await);
+    set(Some(20), Author::Member).await.expect("set");
+    assert!(!fits(&host, anas(21)).await && fits(&host, anas(20)).await);
+    set(Some(70), Author::Person).await.expect("set");
+    assert!(!fits(&host, anas(71)).await && fits(&host, anas(70)).await);
+    for other in [Some(5_000), Some(10), None] {
+        assert_eq!(set(other, Author::Member).await, Err(HostError::Platforms));
+    }
+    assert!(!fits(&host, anas(71)).await && fits(&host, anas(70)).await);
+    set(None, Author::Person).await.expect("lifted");
+    assert!(!fits(&host, anas(51)).await && fits(&host, anas(50)).await);
 }

@@ -161,8 +161,13 @@ pub async fn what_the_host_denied_stays_denied<S: Store + RegistryStore>(house: 
         window: "calendar:month".parse().expect("a window"),
         dimensions: Vec::new(),
     };
-    let limit =
-        Limit { limit: 20.into(), valid_from: None, valid_until: None, set_by: "ops".into() };
+    let limit = Limit {
+        limit: 20.into(),
+        valid_from: None,
+        valid_until: None,
+        set_by: "ops".into(),
+        is_platforms: false,
+    };
     let by = || Author::Person("ana".into());
     let subject = Subject::Limit(key, Some(limit));
     ask(&host, Operation::Set { subject, by: by() }).await.expect("set");

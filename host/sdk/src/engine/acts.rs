@@ -17,6 +17,7 @@ use super::booking::{Booking, Used};
 use super::decided::Asked;
 use super::host::HostError;
 use super::judge::Judgement;
+use super::limit::Limit;
 use super::operation::{Denied, Mode, Operation, Outcome, Reserved, Subject};
 use super::part::KeptParts;
 use super::price::{Beforehand, Priced};
@@ -276,7 +277,6 @@ impl Book {
     }
 
     fn set(&mut self, subject: &Subject, by: &Author) -> Result<Outcome, HostError> {
-        self.touched = true;
         let at = self.at();
         let records = &mut self.judge.records;
         match subject {
@@ -289,7 +289,14 @@ impl Book {
                 records.set_agent(name, agent);
             }
             Subject::Limit(key, limit) => {
-                records.set_limit(key.clone().sorted(), limit.clone());
+                let key = key.clone().sorted();
+                let before = records.limits().get(&key).is_some_and(|before| before.is_platforms);
+                if before && !by.is_platforms() {
+                    return Err(HostError::Platforms);
+                }
+                let is_platforms = by.is_platforms();
+                let limit = limit.clone().map(|limit| Limit { is_platforms, ..limit });
+                records.set_limit(key, limit);
                 self.judge.apply_limits();
             }
             Subject::Disabled(dimension, Some((reason, until))) => {
@@ -297,6 +304,12 @@ impl Book {
                 records.disable(dimension, Disabled { reason, until, by, since: at }, at);
             }
             Subject::Disabled(dimension, None) => {
+                let stands = records.disabled(dimension, at);
+                if matches!(by, Author::Member(_))
+                    && stands.is_some_and(|before| !by.may_undo(&before.by))
+                {
+                    return Err(HostError::Platforms);
+                }
                 records.enable(dimension, by);
             }
             Subject::LetBack(policy) => {
@@ -305,6 +318,7 @@ impl Book {
                 }
             }
         }
+        self.touched = true;
         Ok(Outcome::Done)
     }
 

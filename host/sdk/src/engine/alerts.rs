@@ -248,7 +248,9 @@ impl Judge {
         let key = LimitKey { meter, window, dimensions }.sorted();
         let (policy, language) = (binding.told_as(), self.setup.language);
         let set_by = format!("policy `{policy}`");
-        let set = Limit { limit, valid_from: None, valid_until: None, set_by };
+        let (valid_from, valid_until) = (None, None);
+        // Within bounds that the platform set.
+        let set = Limit { limit, valid_from, valid_until, set_by, is_platforms: true };
         let before = self.records.limits().get(&key);
         // What a person set stays.
         if before.is_some_and(|before| *before == set || before.set_by != set.set_by) {

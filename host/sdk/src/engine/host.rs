@@ -99,6 +99,9 @@ pub enum HostError {
         "{0} of its reservations are open: settle or release them, or wait until their time is over"
     )]
     StillOpen(usize),
+    /// A tenant tightens what the platform said, and never loosens it.
+    #[error("the platform said so: ask those who run it to change it")]
+    Platforms,
     /// Something was written by a later engine.
     #[error("{0} cannot be read: a later version wrote it")]
     Unreadable(String),

@@ -364,7 +364,12 @@ impl Judge {
         places: &Places,
         asks: &Amounts,
     ) -> Result<Vec<Reading>, TallyError> {
-        let limit = |slot: usize| self.limit(slot).map(|limit| limit.limit);
+        let Binding { policy, layer, .. } = &self.setup.bindings[index];
+        let counters = &policy.manifest().counters;
+        let limit = |place: usize, slot: usize| {
+            let own = counters.get(place).and_then(|counter| counter.limit);
+            self.limit(slot).filter(|limit| limit.is_for(*layer, own)).map(|limit| limit.limit)
+        };
         self.tally.readings(&self.subscriptions[index], self.now, places, asks, limit)
     }
 

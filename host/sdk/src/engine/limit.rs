@@ -8,6 +8,8 @@ use tollgate_policy_core::quota::QUOTA_EXCEEDED;
 use tollgate_policy_core::window::{Instant, Window};
 use tollgate_policy_core::{Decimal, Meter};
 
+use super::Layer;
+
 /// What a limit stands on: one counter, for certain values of its dimensions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LimitKey {
@@ -33,6 +35,11 @@ pub struct Limit {
     pub valid_until: Option<Instant>,
     /// Who set it, in words.
     pub set_by: String,
+    /// Whether that is the platform's word: no tenant's changes it, and it counts in the place of what a
+    /// policy of the platform's has itself, where a tenant's only tightens that. The host says so, by who
+    /// asks.
+    #[serde(default)]
+    pub is_platforms: bool,
 }
 
 impl LimitKey {
@@ -60,6 +67,11 @@ impl LimitKey {
 }
 
 impl Limit {
+    /// Whether it is fed to a policy of this layer, whose own limit is this.
+    pub(super) fn is_for(&self, layer: Layer, own: Option<Decimal>) -> bool {
+        self.is_platforms || layer == Layer::Tenant || own.is_some_and(|own| self.limit <= own)
+    }
+
     /// Whether it stands at an instant.
     #[must_use]
     pub fn stands(&self, at: Instant) -> bool {

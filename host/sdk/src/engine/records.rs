@@ -71,17 +71,26 @@ pub enum Author {
     Policy(String),
     /// A policy of the platform's, by its name. No policy of a tenant's undoes what it did.
     Platform(String),
-    /// A person, or a program on their behalf. No policy undoes what they did.
+    /// A person of the platform's, or a program on their behalf. Nobody else undoes what they did.
     Person(String),
+    /// A person of the tenant's. No policy of the tenant's undoes what they did.
+    Member(String),
 }
 
 impl Author {
+    /// Whether they speak for the platform.
+    pub(super) fn is_platforms(&self) -> bool {
+        matches!(self, Self::Platform(_) | Self::Person(_))
+    }
+
     /// Who undoes what another one did has the last word at least as much.
+    #[must_use]
     pub fn may_undo(&self, other: &Self) -> bool {
         let word = |author: &Self| match author {
             Self::Policy(_) => 0,
-            Self::Platform(_) => 1,
-            Self::Person(_) => 2,
+            Self::Member(_) => 1,
+            Self::Platform(_) => 2,
+            Self::Person(_) => 3,
         };
         word(self) >= word(other)
     }

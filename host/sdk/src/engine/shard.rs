@@ -335,12 +335,15 @@ impl<S: Store> Shard<S> {
 
 /// Whether another host may have changed what this follows from: where nothing is written, nobody
 /// would notice. What expired may have been settled, what is already as it is set may be so no
-/// longer, and what was being erased may be.
+/// longer, what was being erased may be,
+/// and what the platform said may be said no longer.
 fn is_doubtful(outcome: &Result<Outcome, HostError>) -> bool {
     matches!(
         outcome,
         Ok(Outcome::Done)
-            | Err(HostError::Ended { how: Closure::Expired, .. } | HostError::Erasing(_))
+            | Err(HostError::Ended { how: Closure::Expired, .. }
+                | HostError::Erasing(_)
+                | HostError::Platforms)
     )
 }
 

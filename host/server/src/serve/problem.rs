@@ -162,6 +162,7 @@ impl From<HostError> for Problem {
             HostError::IsARun(_) | HostError::NotARun(_) => Self::conflict("other_kind", words),
             HostError::Charges { .. } => Self::conflict("other_currency", words),
             HostError::Erasing(_) | HostError::StillOpen(_) => Self::conflict("erasing", words),
+            HostError::Platforms => Self::conflict("platforms", words),
             HostError::NoEstimate => Self::conflict("no_estimate", words),
             HostError::Setup(_) => Self::conflict("setup", words),
             HostError::Stopped => Self::unavailable(words),

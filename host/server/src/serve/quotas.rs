@@ -191,6 +191,7 @@ pub async fn set<S: Stores>(
         valid_from: valid_from.map(|Time(at)| at),
         valid_until: valid_until.map(|Time(at)| at),
         set_by: asked.caller.author(),
+        is_platforms: false,
     };
     change(&asked, &key, Some(limit.clone())).await?;
     Ok(set_limit(&key, &limit).into())

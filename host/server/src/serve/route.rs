@@ -213,7 +213,12 @@ impl<S, P, B> Asked<S, P, B> {
 
     /// As the engine and audits name the caller.
     pub fn by(&self) -> Author {
-        Author::Person(self.caller.author())
+        let author = self.caller.author();
+        if self.caller.role.is_platforms() {
+            Author::Person(author)
+        } else {
+            Author::Member(author)
+        }
     }
 
     /// The tenant, where there is one.

@@ -136,20 +136,20 @@ impl Tally {
     }
 
     /// What the subscribed counters stand at for a call that asks for so much. `limit` tells the
-    /// limit that was set for a slot.
+    /// limit that was set for the slot of a counter, by its place in the subscription.
     pub fn readings(
         &self,
         subscription: &Subscription,
         at: Instant,
         places: &Places,
         asked: &Amounts,
-        limit: impl Fn(usize) -> Option<Decimal>,
+        limit: impl Fn(usize, usize) -> Option<Decimal>,
     ) -> Result<Vec<Reading>, TallyError> {
-        let reading = |place: &usize| {
-            let (slot, reading) = self.kept[*place].reading(self, at, places, asked)?;
-            Ok(Reading { limit: limit(slot), ..reading })
+        let reading = |(place, kept): (usize, &usize)| {
+            let (slot, reading) = self.kept[*kept].reading(self, at, places, asked)?;
+            Ok(Reading { limit: limit(place, slot), ..reading })
         };
-        subscription.0.iter().map(reading).collect()
+        subscription.0.iter().enumerate().map(reading).collect()
     }
 
     /// What every kept counter stands at for a call that asks for so much, with the counter and
