@@ -24,7 +24,7 @@ fn ana(tally: &mut Tally) -> Places {
 /// Used and held, at an instant.
 fn stands(tally: &mut Tally, subscription: &Subscription, at: Instant) -> (Decimal, Decimal) {
     let (places, nothing) = (ana(tally), Amounts::default());
-    let readings = tally.readings(subscription, at, &places, &nothing, |_| None).unwrap();
+    let readings = tally.readings(subscription, at, &places, &nothing, |_, _| None).unwrap();
     (readings[0].used, readings[0].held)
 }
 
