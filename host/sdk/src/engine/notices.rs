@@ -398,11 +398,11 @@ mod tests {
         NoticeBody { title: title.into(), ..NoticeBody::default() }
     }
 
-    /// What a batch writes: titles with whether they are over, what turned, and how many records.
-    fn batch(
-        notices: &mut Notices,
-        ids: &mut u128,
-    ) -> (Vec<(u128, bool)>, Vec<(u128, bool)>, usize) {
+    /// Notices by their numbers, and whether they are over.
+    type States = Vec<(u128, bool)>;
+
+    /// What a batch writes: notices with whether they are over, what turned, and how many records.
+    fn batch(notices: &mut Notices, ids: &mut u128) -> (States, States, usize) {
         let rows = notices.take_raised(|| {
             *ids += 1;
             Uuid::from_u128(*ids)
