@@ -150,7 +150,9 @@ impl<S: Stores> Outbox<S> {
     }
 
     /// Each channel's in order, the channels beside each other.
-    async fn deliver(&self, due: Vec<DeliveryRow>) -> Result<()> {
+    async fn deliver(&self, mut due: Vec<DeliveryRow>) -> Result<()> {
+        // As they were raised.
+        due.sort_by_key(|row| row.notice);
         let mut channels = Channels::default();
         let mut all: BTreeMap<(Owner, String), Vec<DeliveryRow>> = BTreeMap::new();
         for row in due {
