@@ -16,6 +16,7 @@ mod quarantine;
 mod replaying;
 mod rollout;
 mod rules;
+mod setting;
 mod swapping;
 mod verifying;
 
@@ -69,6 +70,16 @@ on_both! {
     a_month_starts_only_whom_its_policy_stopped,
     a_stopped_agent_that_goes_on_spending_changes_nothing;
 
+    setting:
+    a_limit_set_as_data_holds_at_once_and_knows_what_was_used,
+    a_limit_set_as_data_is_fed_to_the_policy_that_reads_its_counter,
+    counters_of_a_new_policy_are_filled_before_it_judges,
+    what_a_person_disables_only_a_person_enables,
+    what_one_host_disabled_another_one_enables,
+    who_enables_has_the_last_word_over_who_disabled,
+    an_agents_settings_hold_from_the_next_call_on,
+    a_tenants_limit_only_tightens;
+
     rules:
     what_is_reserved_is_held_until_it_is_settled,
     what_is_released_is_given_back,
@@ -92,14 +103,6 @@ on_both! {
     a_usage_is_undone_once_and_where_it_landed,
     a_run_counts_once_holds_many_calls_and_is_freed_by_time,
     the_balance_is_the_sum_of_its_entries,
-    a_limit_set_as_data_holds_at_once_and_knows_what_was_used,
-    a_limit_set_as_data_is_fed_to_the_policy_that_reads_its_counter,
-    counters_of_a_new_policy_are_filled_before_it_judges,
-    what_a_person_disables_only_a_person_enables,
-    what_one_host_disabled_another_one_enables,
-    a_tenants_limit_only_tightens,
-    who_enables_has_the_last_word_over_who_disabled,
-    an_agents_settings_hold_from_the_next_call_on,
     what_can_be_had_is_granted_where_that_is_enough,
     a_check_answers_like_a_reservation_and_holds_nothing,
     what_makes_no_sense_is_refused_and_nothing_is_written,

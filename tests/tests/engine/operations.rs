@@ -4,21 +4,21 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tollgate_host::engine::{
-    AgentText, Author, Call, Denied, Entry, EntryKind, Expiring, Host, HostError, Limit, LimitKey,
-    Mode, Operation, Outcome, Recorded, Report, Reserved, Setup, Subject, Tariff, follow, metrics,
+    Call, Entry, EntryKind, Expiring, Host, HostError, Mode, Operation, Outcome, Recorded, Report,
+    Reserved, Setup, Tariff, follow, metrics,
 };
 use tollgate_host::store::{Closure, Store};
-use tollgate_policy_core::contract::{Dimension, Quantity, Status};
+use tollgate_policy_core::contract::{Quantity, Status};
 use tollgate_policy_core::{Currency, Decimal, Money};
 use uuid::Uuid;
 
-use crate::house::{House, acme, ask, binding, call, limited, reserved, setup, tokens};
+use crate::house::{House, acme, ask, call, limited, reserved, tokens};
 
-const DAY_MS: i64 = 86_400_000;
-const MINUTE: Duration = Duration::from_secs(60);
+pub const DAY_MS: i64 = 86_400_000;
+pub const MINUTE: Duration = Duration::from_secs(60);
 
 /// Of ana's, for a model that costs half a cent a thousand.
-fn anas(amount: u32) -> Call {
+pub fn anas(amount: u32) -> Call {
     call(
         &[("user", "ana"), ("model", "gpt-4o")],
         &[("llm_tokens", amount), ("llm_tokens.input", amount)],
@@ -40,8 +40,13 @@ fn amounts(balance: &str, held: &str) -> (Decimal, Decimal) {
     (balance.parse().expect("an amount"), held.parse().expect("an amount"))
 }
 
+pub fn bens(amount: u32) -> Call {
+    let dimensions = [("user", "ben"), ("model", "gpt-4o")];
+    call(&dimensions, &[("llm_tokens", amount), ("llm_tokens.input", amount)])
+}
+
 /// Whether so much may be reserved; it is given back.
-async fn fits(host: &Host, call: Call) -> bool {
+pub async fn fits(host: &Host, call: Call) -> bool {
     match host.reserve(&acme(), None, call, MINUTE).await.expect("an answer") {
         Ok(reserved) => {
             host.release(&acme(), None, reserved.id).await.expect("released");
@@ -54,11 +59,11 @@ async fn fits(host: &Host, call: Call) -> bool {
     }
 }
 
-fn month(limit: u32) -> Setup {
+pub fn month(limit: u32) -> Setup {
     limited(&format!(r#"[{{"meter":"llm_tokens","period":"month","limit":{limit}}}]"#))
 }
 
-async fn hold(host: &Host, call: Call) -> Uuid {
+pub async fn hold(host: &Host, call: Call) -> Uuid {
     host.reserve(&acme(), None, call, MINUTE).await.expect("an answer").expect("allowed").id
 }
 
@@ -114,11 +119,11 @@ pub async fn a_call_that_is_under_way_may_hold_more_and_longer<S: Store>(house: 
     assert_eq!(ended, Err(HostError::Ended { id, how: Closure::Settled }));
 }
 
-fn report(amount: u32, used_at: Option<i64>) -> Report {
+pub fn report(amount: u32, used_at: Option<i64>) -> Report {
     Report { call: anas(amount), used_at }
 }
 
-async fn record(host: &Host, reports: Vec<Report>) -> Result<Vec<Recorded>, HostError> {
+pub async fn record(host: &Host, reports: Vec<Report>) -> Result<Vec<Recorded>, HostError> {
     match ask(host, Operation::Record { reports }).await? {
         Outcome::Recorded(recorded) => Ok(recorded),
         outcome => panic!("{outcome:?}"),
@@ -260,202 +265,6 @@ pub async fn the_balance_is_the_sum_of_its_entries<S: Store>(house: &House<S>) {
     }
 }
 
-fn limit_of_ana(limit: u32) -> (LimitKey, Limit) {
-    let key = LimitKey {
-        meter: "llm_tokens".parse().expect("a meter"),
-        window: "calendar:month".parse().expect("a window"),
-        dimensions: vec![Dimension { name: "user".into(), value: "ana".into() }],
-    };
-    let (valid_from, valid_until, set_by) = (None, None, "the owner".into());
-    (key, Limit { limit: limit.into(), valid_from, valid_until, set_by, is_platforms: false })
-}
-
-async fn set_limit(host: &Host, key: LimitKey, limit: Option<Limit>) {
-    let by = Author::Person("the owner".into());
-    let subject = Subject::Limit(key, limit);
-    assert_eq!(ask(host, Operation::Set { subject, by }).await, Ok(Outcome::Done));
-}
-
-fn bens(amount: u32) -> Call {
-    let dimensions = [("user", "ben"), ("model", "gpt-4o")];
-    call(&dimensions, &[("llm_tokens", amount), ("llm_tokens.input", amount)])
-}
-
-/// The counter is one that no policy reads: it is filled from what was used and is held.
-pub async fn a_limit_set_as_data_holds_at_once_and_knows_what_was_used<S: Store>(house: &House<S>) {
-    let setup = month(1_000_000).into();
-    let host = house.host(&setup).await;
-    record(&host, vec![report(30, None), report(500, Some(house.at() - 25 * DAY_MS))])
-        .await
-        .expect("recorded");
-    let id = hold(&host, anas(20)).await;
-    let (key, limit) = limit_of_ana(100);
-    set_limit(&host, key.clone(), Some(limit.clone())).await;
-    for host in [&host, &house.host(&setup).await] {
-        assert!(fits(host, anas(50)).await && !fits(host, anas(51)).await, "30 used, 20 held");
-        assert!(fits(host, bens(5_000)).await, "it is ana's");
-    }
-    // What was held before the counter was kept is given back to it.
-    host.settle(&acme(), None, id, anas(10).quantities).await.expect("settled");
-    assert!(fits(&host, anas(60)).await && !fits(&host, anas(61)).await);
-    // Another one in its place, one that is over, and none.
-    set_limit(&host, key.clone(), Some(Limit { limit: 41.into(), ..limit.clone() })).await;
-    assert!(fits(&host, anas(1)).await && !fits(&host, anas(2)).await);
-    let over = Limit { valid_until: Some(house.at()), ..limit.clone() };
-    set_limit(&host, key.clone(), Some(over)).await;
-    assert!(fits(&host, anas(5_000)).await);
-    let begins = Limit { valid_from: Some(house.at() + 1_000), ..limit };
-    set_limit(&host, key.clone(), Some(begins)).await;
-    assert!(fits(&host, anas(5_000)).await);
-    house.advance(1_000);
-    assert!(!fits(&host, anas(5_000)).await);
-    set_limit(&host, key, None).await;
-    assert!(fits(&host, anas(5_000)).await);
-}
-
-pub async fn a_limit_set_as_data_is_fed_to_the_policy_that_reads_its_counter<S: Store>(
-    house: &House<S>,
-) {
-    let per_user = r#"[{"meter":"llm_tokens","period":"month","limit":50,"per":["user"]}]"#;
-    let host = house.host(&limited(per_user).into()).await;
-    assert!(!fits(&host, anas(51)).await);
-    let (key, limit) = limit_of_ana(100);
-    set_limit(&host, key, Some(limit)).await;
-    assert!(fits(&host, anas(100)).await && !fits(&host, anas(101)).await, "in place of its own");
-    assert!(fits(&host, bens(50)).await && !fits(&host, bens(51)).await);
-}
-
-/// A new policy judges by what happened before it came.
-pub async fn counters_of_a_new_policy_are_filled_before_it_judges<S: Store>(house: &House<S>) {
-    let before = house.host(&month(1_000_000).into()).await;
-    record(&before, vec![report(30, None)]).await.expect("recorded");
-    let id = hold(&before, anas(20)).await;
-    let today = r#"[{"meter":"llm_tokens","period":"day","limit":100,"per":["user"]},
-        {"meter":"llm_tokens","period":"total","limit":200}]"#;
-    let setup = limited(today).into();
-    for host in [house.host(&setup).await, house.host(&setup).await] {
-        assert!(fits(&host, anas(50)).await && !fits(&host, anas(51)).await);
-    }
-    let after = house.host(&setup).await;
-    after.settle(&acme(), None, id, anas(20).quantities).await.expect("settled");
-    house.advance(DAY_MS);
-    assert!(fits(&after, anas(100)).await && !fits(&after, anas(101)).await);
-    record(&after, vec![report(100, None)]).await.expect("recorded");
-    assert!(fits(&after, bens(50)).await && !fits(&after, bens(51)).await, "150 in all");
-}
-
-pub async fn what_a_person_disables_only_a_person_enables<S: Store>(house: &House<S>) {
-    let setup = setup(1_000);
-    let host = house.host(&setup).await;
-    let dimension = Dimension { name: "user".into(), value: "ana".into() };
-    let set = |why: Option<(String, Option<i64>)>, by| Operation::Set {
-        subject: Subject::Disabled(dimension.clone(), why),
-        by,
-    };
-    let person = || Author::Person("the owner".into());
-    let until = house.at() + DAY_MS;
-    ask(&host, set(Some(("on leave".into(), Some(until))), person())).await.expect("done");
-    let policy = Author::Policy("alerts".into());
-    ask(&host, set(None, policy.clone())).await.expect("done");
-    for host in [&host, &house.host(&setup).await] {
-        let denied = host.reserve(&acme(), None, anas(1), MINUTE).await.expect("an answer");
-        let Err(Denied { denial, .. }) = denied else { panic!("{denied:?}") };
-        assert_eq!(denial.message, "user `ana` is disabled: on leave");
-        assert_eq!((denial.code.as_str(), denial.retry_at), ("disabled", Some(until)));
-        assert!(fits(host, bens(1)).await);
-    }
-    ask(&host, set(None, person())).await.expect("done");
-    assert!(fits(&host, anas(1)).await);
-    ask(&host, set(Some(("at night".into(), Some(until))), policy)).await.expect("done");
-    house.advance(DAY_MS);
-    assert!(fits(&host, anas(1)).await, "it ends by itself");
-}
-
-pub async fn what_one_host_disabled_another_one_enables<S: Store>(house: &House<S>) {
-    let setup = setup(1_000);
-    let (host, other) = (house.host(&setup).await, house.host(&setup).await);
-    // The books of both are open, and the other's will be those of before.
-    assert!(fits(&host, anas(1)).await && fits(&other, anas(1)).await);
-    let set = |why: Option<&str>| Operation::Set {
-        subject: Subject::Disabled(
-            Dimension { name: "user".into(), value: "ana".into() },
-            why.map(|why| (why.into(), None)),
-        ),
-        by: Author::Person("the owner".into()),
-    };
-    ask(&host, set(Some("on leave"))).await.expect("done");
-    ask(&other, set(None)).await.expect("done");
-    assert!(fits(&host, anas(1)).await);
-}
-
-pub async fn who_enables_has_the_last_word_over_who_disabled<S: Store>(house: &House<S>) {
-    let setup = setup(1_000);
-    let host = house.host(&setup).await;
-    let by = [Author::Policy, Author::Member, Author::Platform, Author::Person];
-    let by = by.map(|by| by("own".into()));
-    let set = async |why: Option<&str>, by: &Author| {
-        let ana = Dimension { name: "user".into(), value: "ana".into() };
-        let subject = Subject::Disabled(ana, why.map(|why| (why.into(), None)));
-        let done = ask(&host, Operation::Set { subject, by: by.clone() }).await;
-        assert!(matches!(done, Ok(Outcome::Done) | Err(HostError::Platforms)), "{done:?}");
-        done.is_ok()
-    };
-    for disabled in 0..4 {
-        for enabled in 0..4 {
-            set(Some("stop"), &by[disabled]).await;
-            // What was disabled by another one who has less of a word changes nothing.
-            for less in &by[..disabled] {
-                set(Some("otherwise"), less).await;
-            }
-            // A person is told that they may not.
-            let done = set(None, &by[enabled]).await;
-            assert_eq!(done, enabled != 1 || disabled <= 1);
-            let answer = host.reserve(&acme(), None, anas(1), MINUTE).await.expect("an answer");
-            match answer {
-                Ok(_) => assert!(enabled >= disabled, "{:?} {:?}", by[disabled], by[enabled]),
-                Err(denied) => {
-                    assert!(enabled < disabled, "{:?} {:?}", by[disabled], by[enabled]);
-                    assert!(denied.denial.message.ends_with("is disabled: stop"), "{denied:?}");
-                }
-            }
-            set(None, &by[3]).await;
-        }
-    }
-}
-
-pub async fn an_agents_settings_hold_from_the_next_call_on<S: Store>(house: &House<S>) {
-    let setup = Setup {
-        bindings: vec![binding("pricing", "{}"), binding("quota", r#"{"agent_settings":true}"#)],
-        ..Setup::default()
-    };
-    let setup = setup.into();
-    let host = house.host(&setup).await;
-    let set = async |settings: &str, enabled| {
-        let agent = AgentText { name: None, settings: settings.into(), enabled };
-        let subject = Subject::Agent("sdr".into(), Some(agent));
-        ask(&host, Operation::Set { subject, by: Author::Person("her".into()) }).await
-    };
-    let sdr = |amount| {
-        let dimensions = [("agent", "sdr"), ("model", "gpt-4o")];
-        call(&dimensions, &[("llm_tokens", amount), ("llm_tokens.input", amount)])
-    };
-    let limits = |tokens: u32| {
-        format!(r#"{{"rate_limits":{{"enabled":true,"period":"day","max_tokens":{tokens}}}}}"#)
-    };
-    assert!(fits(&host, sdr(1_000)).await);
-    set(&limits(10), true).await.expect("set");
-    for host in [&host, &house.host(&setup).await] {
-        assert!(fits(host, sdr(10)).await && !fits(host, sdr(11)).await);
-    }
-    set(&limits(20), true).await.expect("set");
-    assert!(fits(&host, sdr(20)).await && !fits(&host, sdr(21)).await);
-    set(&limits(20), false).await.expect("set");
-    let denied = host.reserve(&acme(), None, sdr(1), MINUTE).await.expect("an answer");
-    assert_eq!(denied.expect_err("denied").denial.code, "disabled");
-    let refused = set("{", true).await;
-    assert!(matches!(refused, Err(HostError::Malformed(_))), "{refused:?}");
-}
-
 pub async fn what_can_be_had_is_granted_where_that_is_enough<S: Store>(house: &House<S>) {
     let host = house.host(&month(100).into()).await;
     let best = |amount| {
@@ -586,27 +395,4 @@ pub async fn usage_is_rolled_up_once_however_many_hosts_follow_it<S: Store>(hous
     assert_eq!(sums("user", &["ben"], began..began + 2 * quarter).await[0], "0");
     let minutes = house.store.rollups(&acme(), "user", None, 60_000, began..began + 1).await;
     assert!(minutes.expect("rows").iter().any(|row| row.meter == "llm_tokens"));
-}
-
-/// A tenant's people tighten what the platform's policies allow, and never loosen it.
-pub async fn a_tenants_limit_only_tightens<S: Store>(house: &House<S>) {
-    let per_user = r#"[{"meter":"llm_tokens","period":"month","limit":50,"per":["user"]}]"#;
-    let host = house.host(&limited(per_user).into()).await;
-    let set = async |limit: Option<u32>, by: fn(String) -> Author| {
-        let (key, of_ana) = limit_of_ana(limit.unwrap_or_default());
-        let subject = Subject::Limit(key, limit.map(|_| of_ana));
-        ask(&host, Operation::Set { subject, by: by("own".into()) }).await
-    };
-    set(Some(5_000), Author::Member).await.expect("set");
-    assert!(!fits(&host, anas(51)).await && fits(&host, anas(50)).await);
-    set(Some(20), Author::Member).await.expect("set");
-    assert!(!fits(&host, anas(21)).await && fits(&host, anas(20)).await);
-    set(Some(70), Author::Person).await.expect("set");
-    assert!(!fits(&host, anas(71)).await && fits(&host, anas(70)).await);
-    for other in [Some(5_000), Some(10), None] {
-        assert_eq!(set(other, Author::Member).await, Err(HostError::Platforms));
-    }
-    assert!(!fits(&host, anas(71)).await && fits(&host, anas(70)).await);
-    set(None, Author::Person).await.expect("lifted");
-    assert!(!fits(&host, anas(51)).await && fits(&host, anas(50)).await);
 }
