@@ -93,12 +93,13 @@ impl What {
         };
         let (random, by) = (random(), Author::Person(author.clone()));
         let done = async {
-            let changed = match disabled {
-                Some(how) => engine::disable(store, tenant, &dimension, how, by, &random).await?,
-                None => engine::enable(store, tenant, &dimension, by, &random).await?,
-            };
-            if !changed {
-                bail!("{} `{}` is not disabled", dimension.name, dimension.value);
+            match disabled {
+                // Again it changes nothing.
+                Some(how) => {
+                    engine::disable(store, tenant, &dimension, how, by, &random).await?;
+                }
+                None if engine::enable(store, tenant, &dimension, by, &random).await? => {}
+                None => bail!("{} `{}` is not disabled", dimension.name, dimension.value),
             }
             Ok(())
         };

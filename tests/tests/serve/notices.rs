@@ -324,6 +324,9 @@ fn what_is_disabled_by_command_is_denied_and_may_go_on_again() {
             &[&["disable", "sdr", "--reason", "it loops", "--for", "12h"], &store[..]].concat(),
         );
         assert!(said.starts_with("agent `sdr` is disabled until "), "{said}");
+        for _ in 0..2 {
+            house.run(&[&["disable", "ben", "--reason", "a pause"], &store[..]].concat());
+        }
         let denied = reserve("2").await;
         assert_eq!(denied["denial"]["code"], "disabled");
         assert!(denied["denial"]["message"].as_str().expect("words").contains("it loops"));

@@ -206,19 +206,27 @@ impl Judge {
             (closes, span) = (until, ends.then_some((opened, until)));
             own = Some((opened, whose));
         }
-        let told = Told { policy: policy.clone(), key: notice.key.clone(), period: own };
+        let told = Told { policy: policy.clone(), key: notice.key.clone(), period: own.clone() };
         let feed = Feed::new(&self.setup.bindings[index].policy.manifest().reads);
-        let mut dimensions = feed.dimensions(&call.dimensions);
-        if let Some((_, whose)) = &told.period {
-            dimensions.retain(|own| dimension(whose, &own.name).is_empty());
-            dimensions.extend(whose.iter().filter(|own| !own.value.is_empty()).cloned());
-        }
-        let Notice { key, severity, .. } = notice.clone();
-        let (title, body) = (one_line(&notice.title, TITLE_MAX), cut(&notice.body, BODY_MAX));
-        let facts = if size(&notice.facts) > BODY_MAX { Vec::new() } else { notice.facts.clone() };
-        let body =
-            NoticeBody { policy, key, severity, title, body, dimensions, period: span, facts };
-        self.records.notices.raise(told, closes, body, self.now)
+        let whose = own.map(|(_, whose)| whose).unwrap_or_default();
+        let body = || {
+            let mut dimensions = feed.dimensions(&call.dimensions);
+            dimensions.retain(|own| dimension(&whose, &own.name).is_empty());
+            dimensions.extend(whose.into_iter().filter(|own| !own.value.is_empty()));
+            let Notice { key, severity, title, body, facts, .. } = notice;
+            let is_long = size(facts) > BODY_MAX;
+            NoticeBody {
+                policy,
+                key: key.clone(),
+                severity: severity.clone(),
+                title: one_line(title, TITLE_MAX),
+                body: cut(body, BODY_MAX),
+                dimensions,
+                period: span,
+                facts: if is_long { Vec::new() } else { facts.clone() },
+            }
+        };
+        self.records.notices.raise(told, closes, self.now, body)
     }
 
     /// A policy's own limit, within the bounds that the platform sets; without bounds nothing may
@@ -265,7 +273,7 @@ impl Judge {
             key: format!("{}:{limit}", notice.key),
             period: Some((day, key.dimensions.clone())),
         };
-        self.records.notices.raise(told, Some(day.saturating_add(DAY_MS)), notice, self.now);
+        self.records.notices.raise(told, Some(day.saturating_add(DAY_MS)), self.now, || notice);
         self.records.set_limit(key.clone(), Some(set));
         self.apply_limits();
         Some(Event::Limited { at: self.now, key, limit })

@@ -25,8 +25,8 @@ pub async fn let_back<S: Store>(
     .await
 }
 
-/// Has a value of a dimension not go on, for this reason and until then. False: somebody with more to
-/// say has disabled it.
+/// Has a value of a dimension not go on, for this reason and until then. False: nothing changes, since it
+/// is so already or somebody with more to say has disabled it.
 pub async fn disable<S: Store>(
     store: &S,
     tenant: &Tenant,

@@ -17,7 +17,7 @@ use super::limit::{Limit, LimitKey};
 use super::notices::Told;
 use super::operation::{Consulted, LimitFinding};
 use super::price::{Asking, Priced, failure, price, quotes, unpriced};
-use super::quarantine::{FAILURES_MAX, PolicyKey, Quarantined};
+use super::quarantine::{FAILURES_MAX, PolicyKey, Quarantined, quarantine_notice};
 use super::records::{Author, Disabled, Records};
 use super::served::Current;
 use super::tally::{Places, Subscription, Tally, TallyError, id_of};
@@ -265,8 +265,10 @@ impl Judge {
         let (fault, at) = (fault?.clone(), self.now);
         let policy = self.current.watch.key(place)?.clone();
         self.records.quarantine(&policy, Quarantined { at, reason: fault.code().into() });
-        let notice = words::quarantined(self.setup.language, &policy, &fault);
-        self.records.notices.raise(Told::by_host(notice.key.clone()), None, notice, at);
+        let told = Told::by_host(quarantine_notice(&policy));
+        let language = self.setup.language;
+        let notice = || words::quarantined(language, &policy, &fault);
+        self.records.notices.raise(told, None, at, notice);
         Some(Event::Quarantined { at, policy, fault })
     }
 

@@ -112,7 +112,7 @@ pub struct NoticeRecord {
 /// A notice that has no identifier yet.
 #[derive(Debug)]
 struct Raised {
-    told: Option<Told>,
+    told: Told,
     notice: NoticeBody,
     is_over: bool,
 }
@@ -147,14 +147,14 @@ impl Notices {
         }
     }
 
-    /// Raises a notice, unless it was told before. Whether it was not. What was over and is so again
+    /// Raises a notice, unless it was told before. Whether it was not: only then it is written. What was over and is so again
     /// within its period is told by the same notice.
     pub fn raise(
         &mut self,
         told: Told,
         closes: Option<Instant>,
-        notice: NoticeBody,
         at: Instant,
+        notice: impl FnOnce() -> NoticeBody,
     ) -> bool {
         let (subject, whose, opened) = told.parts();
         let before = self.told.get(&subject).and_then(|heard| heard.all.get(&whose));
@@ -170,7 +170,7 @@ impl Notices {
         }
         self.keep(&told, Standing { closes, ..Standing::default() });
         self.touched.insert(told.clone());
-        self.raised.push(Raised { told: Some(told), notice, is_over: false });
+        self.raised.push(Raised { told, notice: notice(), is_over: false });
         true
     }
 
@@ -297,7 +297,7 @@ impl Notices {
 
     /// It is over, or is so no longer, before it has its identifier.
     fn turn_raised(&mut self, told: &Told, is_over: bool) {
-        let is_it = |own: &&mut Raised| own.told.as_ref() == Some(told);
+        let is_it = |own: &&mut Raised| own.told == *told;
         if let Some(own) = self.raised.iter_mut().rev().find(is_it) {
             own.is_over = is_over;
         }
@@ -308,12 +308,11 @@ impl Notices {
         let mut rows = Vec::with_capacity(self.raised.len());
         for Raised { told, notice, is_over } in std::mem::take(&mut self.raised) {
             let id = id();
-            let parts = told.as_ref().map(Told::parts);
-            let standing = parts.and_then(|(subject, whose, opened)| {
-                let standing = self.told.get_mut(&subject)?.all.get_mut(&whose)?;
-                (standing.opened == opened && !is_over || standing.is_over).then_some(standing)
-            });
-            if let Some(standing) = standing {
+            let (subject, whose, opened) = told.parts();
+            let heard = self.told.get_mut(&subject);
+            let standing = heard.and_then(|heard| heard.all.get_mut(&whose));
+            let is_it = |own: &&mut Standing| own.opened == opened && !is_over || own.is_over;
+            if let Some(standing) = standing.filter(is_it) {
                 standing.notice = Some(id);
             }
             let body = serde_json::to_vec(&notice).unwrap_or_default();
@@ -416,8 +415,8 @@ mod tests {
     #[test]
     fn what_is_over_and_so_again_within_its_period_is_the_same_notice() {
         let (mut notices, mut ids) = (Notices::default(), 0);
-        assert!(notices.raise(told("a", 0), Some(100), body("1"), 1));
-        assert!(!notices.raise(told("a", 0), Some(100), body("2"), 2));
+        assert!(notices.raise(told("a", 0), Some(100), 1, || body("1")));
+        assert!(!notices.raise(told("a", 0), Some(100), 2, || body("2")));
         assert_eq!(batch(&mut notices, &mut ids), (vec![(1, false)], vec![], 1));
         notices.resolve("own", "limit", &agent("b"));
         notices.resolve("other", "limit", &agent("a"));
@@ -425,10 +424,10 @@ mod tests {
         notices.resolve("own", "limit", &agent("a"));
         notices.resolve("own", "limit", &agent("a"));
         assert_eq!(batch(&mut notices, &mut ids), (vec![], vec![(1, true)], 1));
-        assert!(!notices.raise(told("a", 0), Some(100), body("3"), 3));
+        assert!(!notices.raise(told("a", 0), Some(100), 3, || body("3")));
         assert_eq!(batch(&mut notices, &mut ids), (vec![], vec![(1, false)], 1));
         // The next period is another matter, and ends the one before.
-        assert!(notices.raise(told("a", 100), Some(200), body("4"), 100));
+        assert!(notices.raise(told("a", 100), Some(200), 100, || body("4")));
         assert_eq!(batch(&mut notices, &mut ids), (vec![(2, false)], vec![(1, true)], 2));
         notices.end_periods(199);
         assert_eq!(batch(&mut notices, &mut ids), (vec![], vec![], 0));
@@ -440,20 +439,20 @@ mod tests {
     #[test]
     fn what_turns_within_a_batch_is_written_as_it_is_at_its_end() {
         let (mut notices, mut ids) = (Notices::default(), 0);
-        notices.raise(standing(), None, body("1"), 1);
+        notices.raise(standing(), None, 1, || body("1"));
         notices.resolve("own", "runs", &[]);
-        notices.raise(standing(), None, body("2"), 1);
-        notices.raise(told("a", 0), Some(9), body("3"), 1);
+        notices.raise(standing(), None, 1, || body("2"));
+        notices.raise(told("a", 0), Some(9), 1, || body("3"));
         notices.resolve("own", "limit", &agent("a"));
-        notices.raise(told("b", 0), Some(9), body("4"), 1);
+        notices.raise(told("b", 0), Some(9), 1, || body("4"));
         notices.resolve("own", "limit", &agent("b"));
-        notices.raise(told("b", 0), Some(9), body("5"), 1);
+        notices.raise(told("b", 0), Some(9), 1, || body("5"));
         let rows = vec![(1, true), (2, false), (3, true), (4, false)];
         assert_eq!(batch(&mut notices, &mut ids), (rows, vec![], 3));
         // Each is known by its notice from now on.
         notices.resolve("own", "runs", &[]);
         assert_eq!(batch(&mut notices, &mut ids).1, [(2, true)]);
-        notices.raise(told("a", 0), Some(9), body("6"), 1);
+        notices.raise(told("a", 0), Some(9), 1, || body("6"));
         assert_eq!(batch(&mut notices, &mut ids).1, [(3, false)]);
     }
 
@@ -461,14 +460,14 @@ mod tests {
     fn what_stood_stands_for_who_reads_it() {
         let (mut notices, mut ids) = (Notices::default(), 0);
         let long = "x".repeat(5_000);
-        notices.raise(told(&long, 5), Some(9), body("1"), 5);
+        notices.raise(told(&long, 5), Some(9), 5, || body("1"));
         batch(&mut notices, &mut ids);
         notices.resolve("own", "limit", &agent(&long));
         let rows = notices.take_changed();
         assert!(rows.iter().all(|row| row.name.len() == 32), "{rows:?}");
         let mut other = Notices::default();
         other.load(rows[0].body.as_deref().unwrap_or_default());
-        assert!(!other.raise(told(&long, 5), Some(9), body("2"), 6));
+        assert!(!other.raise(told(&long, 5), Some(9), 6, || body("2")));
         assert_eq!(other.take_turned(), [(Uuid::from_u128(1), false)]);
     }
 
@@ -476,13 +475,13 @@ mod tests {
     fn nobody_is_told_without_end() {
         let mut notices = Notices::default();
         let raised = |notices: &mut Notices, agents: std::ops::Range<u32>, at| {
-            let raise = |agent| notices.raise(told(&format!("{agent}"), 0), None, body("1"), at);
+            let raise = |agent| notices.raise(told(&format!("{agent}"), 0), None, at, || body("1"));
             agents.map(raise).filter(|raised| *raised).count()
         };
         assert_eq!(raised(&mut notices, 0..5_000, 1), 1_000);
         // What was not told is told later.
         assert_eq!(raised(&mut notices, 1_000..1_500, HOUR_MS), 500);
         let long = told(&"x".repeat(TOLD_BYTES_MAX), 0);
-        assert!(!notices.raise(long, None, body("1"), HOUR_MS));
+        assert!(!notices.raise(long, None, HOUR_MS, || body("1")));
     }
 }
