@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +42,11 @@ impl Cluster {
     /// The one of this process, with the durability of any Postgres.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(&[]))
+        SHARED.get_or_init(|| {
+            let directory = directory();
+            swept(directory.path());
+            Self::initialised(directory, None, &[], None)
+        })
     }
 
     /// One of its own, with settings like `fsync=off`.
@@ -175,6 +180,17 @@ fn directory() -> TempDir {
     }
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).expect("chmod");
     directory
+}
+
+/// Nothing of this directory stays when the process has ended, in whatever way: what a `static`
+/// holds is never dropped. The shell reads from a pipe that no other process has, until it closes.
+fn swept(directory: &Path) {
+    let sweep = "read -r _; until rm -rf \"$1\" 2>&-; do sleep 0.1; done";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", sweep, "sweep"]).arg(directory).process_group(0).current_dir("/");
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Its end of the pipe is this process' to the last.
+    std::mem::forget(shell.spawn().expect("sh"));
 }
 
 /// Starts the server in a thread that lives as long as it does, at most as long as the process:

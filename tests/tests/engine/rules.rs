@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use tollgate_host::engine::{
-    Denied, Expiring, HostError, Operation, Outcome, Recorded, Reserved, Setup,
+    Call, Denied, Expiring, HostError, Mode, Operation, Outcome, Recorded, Reserved, Setup,
 };
 use tollgate_host::store::{Closure, Store};
 use tollgate_policy_core::{Currency, Money};
 use uuid::Uuid;
 
-use crate::house::{House, acme, ask, reserve, reserve_for, reserved, setup, tokens};
+use crate::house::{House, acme, ask, call, reserve, reserve_for, reserved, setup, tokens};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -76,6 +76,34 @@ pub async fn the_same_key_gives_the_same_answer_and_another_body_is_refused<S: S
     // Of another operation it is another key.
     let Outcome::Reserved(Reserved { id, .. }) = first else { panic!("{first:?}") };
     assert!(host.ask(&acme(), key(), settle(id, 60)).await.is_ok());
+}
+
+pub async fn what_would_fail_by_now_is_answered_as_it_was_under_its_key<S: Store>(
+    house: &House<S>,
+) {
+    let setup = setup(100);
+    let host = house.host(&setup).await;
+    let start = Operation::Start { call: call(&[("agent", "sdr")], &[]), ttl_ms: 60_000 };
+    let Ok(Outcome::Reserved(Reserved { id: run, .. })) = ask(&host, start).await else {
+        panic!("a run");
+    };
+    let run = run.to_string();
+    let dimensions = [("agent", "sdr"), ("model", "gpt-4o"), ("run", run.as_str())];
+    let within = |amount| Operation::Reserve {
+        call: Call { quantities: tokens(amount), ..call(&dimensions, &[]) },
+        ttl_ms: 1_000,
+        mode: Mode::All,
+    };
+    let key = || Some("a key".to_owned());
+    let first = host.ask(&acme(), key(), within(60)).await.expect("reserved");
+    let finish = Operation::Finish { id: run.parse().expect("an id") };
+    ask(&host, finish).await.expect("finished");
+    let host = house.host(&setup).await;
+    let late = host.ask(&acme(), Some("other".into()), within(1)).await;
+    assert!(matches!(late, Err(HostError::Ended { .. })), "{late:?}");
+    assert_eq!(host.ask(&acme(), key(), within(60)).await.as_ref(), Ok(&first));
+    let other = host.ask(&acme(), key(), within(61)).await;
+    assert_eq!(other, Err(HostError::KeyReused("a key".into())));
 }
 
 pub async fn a_key_asked_64_times_at_once_has_one_effect<S: Store>(house: &House<S>) {

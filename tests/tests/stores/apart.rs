@@ -55,7 +55,7 @@ async fn do_all(store: &PostgresStore, tenants: &[Tenant], heads: &[Head]) -> Ve
     };
     let mut writes: Vec<Write> = tenants.iter().zip(heads).map(one).collect();
     // One is refused, and so written once more.
-    writes[1].keys = vec![key("a key")];
+    writes[1].new_holds.push(hold(77));
     let written = store.write(&writes).await;
     assert!(matches!(
         written[..],

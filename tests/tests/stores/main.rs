@@ -77,6 +77,7 @@ on_both! {
     a_key_is_answered_once,
     a_record_is_replaced_and_removed,
     one_that_is_refused_harms_no_other,
+    one_that_answers_again_harms_no_other,
     one_that_missed_harms_no_other,
     a_tenant_that_is_not_there_is_named,
     a_locked_head_is_written_or_let_go,

@@ -16,6 +16,8 @@ pub struct Ask {
     pub tenant: Tenant,
     /// Under which it is done once, however often it is asked.
     pub key: Option<String>,
+    /// Whether its key is looked for in the store before it is judged.
+    pub seeks_key: bool,
     /// What was found before its turn came.
     pub beforehand: Option<Beforehand>,
     pub work: Work,

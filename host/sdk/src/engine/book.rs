@@ -55,6 +55,8 @@ pub struct Book {
     /// Reservations whose time is over.
     pub due: Vec<Uuid>,
     batch: Option<Batch>,
+    /// What failed under a key that was assumed to be new.
+    doubted: Vec<Ask>,
     spoilt: bool,
     /// Whether the operation in hand moved anything.
     pub touched: bool,
@@ -147,6 +149,7 @@ impl Book {
             next_due: found.next_expiry.unwrap_or(Instant::MAX),
             due: Vec::new(),
             batch: None,
+            doubted: Vec::new(),
             spoilt: false,
             touched: false,
             context: Arc::clone(&current.context),
@@ -228,7 +231,8 @@ impl Book {
         if self.spoilt {
             return ask.refuse(&HostError::Stopped);
         }
-        let Ask { tenant, key, beforehand, work } = ask;
+        let is_assumed = ask.key().is_some_and(|key| self.is_unsought(&key));
+        let Ask { tenant, key, seeks_key, beforehand, work } = ask;
         let (operation, reply) = match work {
             Work::Look(look, reply) => {
                 let _ = reply.send(self.look(&look, beforehand));
@@ -239,8 +243,12 @@ impl Book {
         self.touched = false;
         let outcome = self.judge_once(key.as_deref(), &operation, beforehand);
         self.spoilt |= self.touched && outcome.is_err();
-        let ask = Ask { tenant, key, beforehand: None, work: Work::Do(operation, reply) };
-        if let Some(batch) = &mut self.batch {
+        let work = Work::Do(operation, reply);
+        let mut ask = Ask { tenant, key, seeks_key, beforehand: None, work };
+        if is_assumed && outcome.is_err() {
+            ask.seeks_key = true;
+            self.doubted.push(ask);
+        } else if let Some(batch) = &mut self.batch {
             batch.answers.push((ask, outcome));
         }
     }
@@ -336,10 +344,17 @@ impl Book {
     /// last is told so: nobody else's answer stands.
     pub fn close(self) -> Vec<Ask> {
         let mut answers = self.batch.map(|batch| batch.answers).unwrap_or_default();
-        if self.spoilt {
+        if self.spoilt && self.doubted.is_empty() {
             answer(answers.pop_if(|(_, outcome)| outcome.is_err()).into_iter().collect());
         }
-        answers.into_iter().map(|(ask, _)| ask).collect()
+        answers.into_iter().map(|(ask, _)| ask).chain(self.doubted).collect()
+    }
+
+    /// What failed under a key that was assumed to be new: it may have been answered before, and is
+    /// to be judged again once the key was looked for. What is done needs no look: where the key was
+    /// answered before, its batch is not written.
+    pub fn take_doubted(&mut self) -> Vec<Ask> {
+        std::mem::take(&mut self.doubted)
     }
 
     /// Of a reservation that opened at an instant, when to look again whether it is due.

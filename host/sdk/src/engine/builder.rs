@@ -255,7 +255,9 @@ async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
             for tenant in overdue {
                 let (reply, _) = tokio::sync::oneshot::channel();
                 let work = Work::Do(Operation::Expire, reply);
-                let _ = host.send(Ask { tenant, key: None, beforehand: None, work }).await;
+                let _ = host
+                    .send(Ask { tenant, key: None, seeks_key: false, beforehand: None, work })
+                    .await;
             }
         }
         if host.upgrade().is_none() {

@@ -311,7 +311,7 @@ impl Host {
         let beforehand = Some(served.beforehand(check, call, self.now())?);
         let (reply, answer) = oneshot::channel();
         let work = Work::Do(operation, reply);
-        self.send(Ask { tenant: tenant.clone(), key, beforehand, work }).await?;
+        self.send(Ask { tenant: tenant.clone(), key, seeks_key: false, beforehand, work }).await?;
         answer.await.map_err(|_| HostError::Stopped)?
     }
 
@@ -328,7 +328,8 @@ impl Host {
         }
         let (reply, answer) = oneshot::channel();
         let work = Work::Look(look, reply);
-        self.send(Ask { tenant: tenant.clone(), key: None, beforehand, work }).await?;
+        self.send(Ask { tenant: tenant.clone(), key: None, seeks_key: false, beforehand, work })
+            .await?;
         answer.await.map_err(|_| HostError::Stopped)?
     }
 

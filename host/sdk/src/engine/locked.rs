@@ -66,8 +66,8 @@ impl<S: Store> Locked<S> {
     async fn round(&mut self, asks: Vec<Ask>) {
         let Err((asks, error)) = self.locked(asks).await else { return };
         self.book = None;
-        // One that is refused harms no other.
-        if matches!(error, HostError::Store(StoreError::Refused(_))) && asks.len() > 1 {
+        // One that is refused harms no other, and has its chance with books that are opened anew.
+        if matches!(error, HostError::Store(StoreError::Refused(_))) {
             for ask in asks {
                 if let Err((asks, error)) = self.locked(vec![ask]).await {
                     self.book = None;
@@ -88,6 +88,8 @@ impl<S: Store> Locked<S> {
         let Some(served) = desk.tenants.get(&self.tenant) else {
             return Err((asks, HostError::UnknownTenant(self.tenant.clone())));
         };
+        // Nothing is assumed any more.
+        asks.iter_mut().for_each(|ask| ask.seeks_key = true);
         // All of this round is of one set of policies.
         let current = served.current();
         self.book = self.book.take().filter(|book| Arc::ptr_eq(&book.judge.setup, &current.setup));
@@ -142,7 +144,8 @@ impl<S: Store> Locked<S> {
                 }
                 return Ok(());
             }
-            Ok(Written::Missed) => StoreError::Unavailable("the head moved under its lock".into()),
+            // What is denied moves no head, and its key is answered nevertheless.
+            Ok(Written::Missed) => StoreError::Refused("a key was answered meanwhile".into()),
             Err(error) => error,
         };
         Err((answers.into_iter().map(|(ask, _)| ask).collect(), error.into()))

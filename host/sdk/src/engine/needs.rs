@@ -57,8 +57,9 @@ impl Book {
         let mut stale = false;
         let mut still = Vec::with_capacity(asks.len());
         for ask in asks.drain(..) {
-            if let Some(key) = ask.key()
-                && !(self.keys.contains_key(&key) || self.sought_keys.contains(&key))
+            if (ask.seeks_key || !self.assumes_new(&ask))
+                && let Some(key) = ask.key()
+                && self.is_unsought(&key)
             {
                 keys.insert(key);
             }
@@ -104,6 +105,27 @@ impl Book {
         let quiet = self.due.is_empty() && self.next_due > at;
         let fresh = at.saturating_sub(self.as_of) <= FRESH_MS;
         learnt && quiet && fresh && !self.is_spoilt() && !self.lacks(&[])
+    }
+
+    /// Whether its key is taken to be new: one that was answered before shows when the batch is
+    /// written, which is then judged anew. What is told, or is read for anyway, is often told twice.
+    fn assumes_new(&self, ask: &Ask) -> bool {
+        match &ask.work {
+            Work::Do(operation, _) => match operation {
+                Operation::Reserve { .. } | Operation::Start { .. } => true,
+                Operation::Settle { id, .. }
+                | Operation::Release { id }
+                | Operation::Extend { id, .. }
+                | Operation::Finish { id } => self.open.contains_key(id),
+                _ => false,
+            },
+            Work::Look(..) => true,
+        }
+    }
+
+    /// Whether nobody knows what was answered under a key, if anything.
+    pub fn is_unsought(&self, key: &(String, String)) -> bool {
+        !(self.keys.contains_key(key) || self.sought_keys.contains(key))
     }
 
     fn missing_of(

@@ -44,6 +44,8 @@ pub struct Shard<S> {
     parked: Vec<Ask>,
     /// What waits until what is being written has landed.
     later: Vec<Ask>,
+    /// What is judged again once its key was looked for.
+    doubted: Vec<Ask>,
     quiet: (mpsc::UnboundedSender<Quiet>, mpsc::UnboundedReceiver<Quiet>),
 }
 
@@ -57,6 +59,7 @@ impl<S: Store> Shard<S> {
             contended: HashMap::new(),
             parked: Vec::new(),
             later: Vec::new(),
+            doubted: Vec::new(),
             quiet: mpsc::unbounded_channel(),
         }
     }
@@ -82,8 +85,9 @@ impl<S: Store> Shard<S> {
                 }
                 count = asks.recv_many(&mut gathered, CHUNK), if open && room => open = count > 0,
             }
-            if !gathered.is_empty() {
+            while !gathered.is_empty() {
                 self.take_in(std::mem::take(&mut gathered)).await;
+                gathered.append(&mut self.doubted);
             }
             if self.flight.is_none() {
                 self.take_off();
@@ -129,6 +133,9 @@ impl<S: Store> Shard<S> {
         self.waiting += book.waiting() - before;
         self.staged.insert(tenant.clone());
         let is_spoilt = book.is_spoilt();
+        if !is_spoilt {
+            self.doubted.extend(book.take_doubted());
+        }
         drop(open);
         if is_spoilt {
             let mut asks = self.close(&tenant);

@@ -68,7 +68,8 @@ pub enum StoreError {
 pub enum Written {
     /// It stands, and will after any crash.
     Committed,
-    /// The head was elsewhere, or held by another writer. Nothing of it was written.
+    /// The head was elsewhere, or held by another writer, or a key was answered before. Nothing of it
+    /// was written.
     Missed,
 }
 

@@ -1,17 +1,28 @@
--- Writes batches of different tenants, each only where its head stands as expected and nobody
--- else holds it. All parts join what the head part returns. Rows are matched to their batch by
+-- Writes batches of different tenants, each only where its head stands as expected, nobody else
+-- holds it, and none of its keys was answered before. All parts join what the head part returns. Rows are matched to their batch by
 -- its place among those sent. What is known to be new is inserted and what is known to be there is
 -- updated: to insert or update, whichever it is, takes more than half as long again. Where fewer rows
 -- are written than were sent, it divides by zero, and nothing at all is written.
 WITH sent AS (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[], $7::text[], $8::text[], $9::bytea[], $10::bigint[])
         WITH ORDINALITY AS sent (tenant_id, version, stamp, next_stamp, at, moves, allowed, denied, body, row_count, place)
+), answered AS (
+    SELECT own.place
+    FROM unnest($44::bigint[], $45::text[], $46::text[]) AS own (place, operation, key)
+    JOIN sent ON sent.place = own.place
+    -- Looked up one by one: no plan may read all there are.
+    WHERE (
+        SELECT true FROM idempotency
+        WHERE idempotency.tenant_id = sent.tenant_id AND idempotency.operation = own.operation
+            AND idempotency.key = own.key
+    )
 ), taken AS (
     SELECT head.tenant_id, head.version + sent.moves::integer AS version,
         sent.place, sent.next_stamp AS stamp, sent.at, sent.moves,
         sent.allowed, sent.denied, sent.body, sent.row_count
     FROM sent JOIN head ON head.tenant_id = sent.tenant_id
     WHERE head.version = sent.version AND head.stamp = sent.stamp
+        AND sent.place NOT IN (SELECT place FROM answered)
     ORDER BY head.tenant_id
     FOR NO KEY UPDATE OF head SKIP LOCKED
 ), moved AS (

@@ -64,10 +64,35 @@ async fn rows(connection: &mut SqliteConnection, write: &Write) -> Result<Writte
     if stands.rows_affected() == 0 {
         return Ok(Written::Missed);
     }
+    if !keys(connection, write).await? {
+        return Ok(Written::Missed);
+    }
     totals(connection, write).await?;
     reservations(connection, write).await?;
     events(connection, write).await?;
     Ok(Written::Committed)
+}
+
+/// What was answered under its keys; false: one of them was before.
+async fn keys(connection: &mut SqliteConnection, write: &Write) -> Result<bool, sqlx::Error> {
+    for row in &write.keys {
+        let done = sqlx::query(
+            "INSERT INTO idempotency (tenant_id, operation, key, hash, answer, at) VALUES (?, ?, ?, ?, ?, ?) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(write.tenant.as_str().to_owned())
+        .bind(row.operation.clone())
+        .bind(row.key.clone())
+        .bind(row.hash.to_vec())
+        .bind(row.answer.clone())
+        .bind(write.next.at)
+        .execute(&mut *connection)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What is kept up to date.
@@ -217,17 +242,6 @@ async fn reservations(connection: &mut SqliteConnection, write: &Write) -> Resul
         row.started_at,
         row.ended_at,
         row.body.clone()
-    );
-    each!(
-        connection,
-        write,
-        &write.keys,
-        "INSERT INTO idempotency (tenant_id, operation, key, hash, answer, at) VALUES (?, ?, ?, ?, ?, ?)",
-        |row| row.operation.clone(),
-        row.key.clone(),
-        row.hash.to_vec(),
-        row.answer.clone(),
-        at
     );
     Ok(())
 }
