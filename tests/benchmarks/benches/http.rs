@@ -28,8 +28,8 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tollgate_benchmarks::http::{Asked, Caller, Door, at_once, scheduled};
 use tollgate_benchmarks::processes::{family_s, processor_s, resident_mb};
-use tollgate_benchmarks::tenant;
 use tollgate_benchmarks::transactions::Transactions;
+use tollgate_benchmarks::{tenant, use_log};
 use tollgate_host::store::Tenant;
 use tollgate_tests::postgres::Cluster;
 use uuid::Uuid;
@@ -229,6 +229,7 @@ fn databases() -> [PgConnectOptions; 2] {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let cluster = Cluster::shared();
+        use_log(&cluster.database().await).await;
         [cluster.database().await, cluster.database().await]
     })
 }

@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use sqlx::postgres::PgConnectOptions;
 use tollgate_benchmarks::transactions::{TRANSACTIONS, Transactions};
-use tollgate_benchmarks::{Run, call, measure, paced, quantities, quota_settings, random, tenant};
+use tollgate_benchmarks::{
+    Run, call, measure, paced, quantities, quota_settings, random, tenant, use_log,
+};
 use tollgate_host::engine::{Binding, Host, Setup};
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
 use tollgate_host::store::{Durability, PostgresStore, Store, Tenant};
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
 
 async fn all() {
     let cluster = Cluster::shared();
+    use_log(&cluster.database().await).await;
     let parts = std::env::var("TOLLGATE_BENCH_PARTS").unwrap_or_default();
     let wanted = |part: &str| parts.is_empty() || parts.split(',').any(|own| own == part);
     let mut figures = serde_json::Map::new();

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor};
 use tollgate_host::engine::Call;
 use tollgate_host::store::Tenant;
 use tollgate_policy_core::contract::{Dimension, Quantity};
@@ -47,6 +49,16 @@ pub fn quota_settings() -> String {
         })
         .collect();
     json!({ "limits": limits }).to_string()
+}
+
+/// Gives a Postgres a log whose files were used before, as it has once it ran for a while: the first
+/// time, each is filled with zeros beforehand, for which all that write wait some ten milliseconds.
+pub async fn use_log(database: &PgConnectOptions) {
+    let mut session = database.connect().await.unwrap();
+    let much = "SELECT count(pg_logical_emit_message(false, '', repeat('x', 1000000))) FROM generate_series(1, 900)";
+    session.execute(much).await.unwrap();
+    session.execute("CHECKPOINT").await.unwrap();
+    session.close().await.unwrap();
 }
 
 #[must_use]

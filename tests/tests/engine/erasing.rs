@@ -9,7 +9,9 @@ use tollgate_host::engine::{
     Random, Report, Retention, Setup, Subject, context_of, decisions, erase, follow, upkeep,
     verify,
 };
-use tollgate_host::store::{BatchKey, ChangeKey, LatestKey, Need, Place, Rewritten, Since, Store};
+use tollgate_host::store::{
+    BatchKey, ChangeKey, LatestKey, Need, Place, Rewritten, RunQuery, Since, Store,
+};
 use tollgate_policy_core::contract::Dimension;
 use tollgate_policy_core::window::Window;
 use uuid::Uuid;
@@ -129,7 +131,7 @@ async fn all<S: Store>(house: &House<S>) -> String {
     for (id, body) in store.expired(&acme, Uuid::nil(), 999).await.expect("closures") {
         tell(&id, Some(&body));
     }
-    for row in store.runs(&acme, None, i64::MIN..i64::MAX).await.expect("runs") {
+    for row in store.runs(&acme, &RunQuery::first(999)).await.expect("runs") {
         tell(&row.user, Some(&row.body));
     }
     for kept in store.notices_after(&acme, Uuid::nil(), 999).await.expect("notices") {

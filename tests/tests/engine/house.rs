@@ -148,6 +148,8 @@ impl<S: Store> House<S> {
         let now = Arc::clone(&self.now);
         let clock = Arc::new(move || now.load(Ordering::Relaxed));
         Host::builder(Arc::clone(&self.store), clock, Arc::new(random))
+            // What is forgotten must be found again.
+            .remembered(4)
             .tenant(acme(), Arc::clone(setup))
     }
 }

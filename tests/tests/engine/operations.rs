@@ -7,7 +7,7 @@ use tollgate_host::engine::{
     Call, Entry, EntryKind, Expiring, Host, HostError, Mode, Operation, Outcome, Recorded, Report,
     Reserved, Setup, Tariff, follow, metrics,
 };
-use tollgate_host::store::{Closure, Store};
+use tollgate_host::store::{Closure, RunQuery, Store};
 use tollgate_policy_core::contract::{Quantity, Status};
 use tollgate_policy_core::{Currency, Decimal, Money};
 use uuid::Uuid;
@@ -224,7 +224,9 @@ pub async fn a_run_counts_once_holds_many_calls_and_is_freed_by_time<S: Store>(h
     assert_eq!(ask(&other, finish(call)).await, Err(HostError::NotARun(call)));
     let settled = other.settle(&acme(), None, third, tokens(1)).await;
     assert_eq!(settled, Err(HostError::IsARun(third)));
-    let listed = house.store.runs(&acme(), Some("ana"), began..began + DAY_MS).await;
+    let began_then = began..began + DAY_MS;
+    let anas = RunQuery { user: Some("ana".into()), began: began_then, ..RunQuery::first(9) };
+    let listed = house.store.runs(&acme(), &anas).await;
     let listed: HashMap<_, _> = listed
         .expect("runs")
         .into_iter()

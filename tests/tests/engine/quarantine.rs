@@ -61,7 +61,7 @@ pub async fn a_policy_that_keeps_failing_is_asked_no_longer<S: Store>(house: &Ho
     assert_eq!((&*told[0].policy, told[0].layer), ("own", Layer::Tenant));
     // Wherever it is asked for from now on.
     for host in &hosts {
-        let Denied { denial, events, fault, consulted } = denied(host).await;
+        let Denied { denial, events, fault, consulted, .. } = denied(host).await;
         assert_eq!(denial.code, "policy_quarantined");
         assert!(quarantined(&events).is_empty());
         assert_eq!(fault, Some(("own".into(), Fault::Quarantined)));

@@ -354,6 +354,37 @@ fn amounts_that_are_none_are_refused_and_book_nothing() {
 }
 
 #[test]
+fn an_act_is_carried_out_and_written_down_though_its_caller_hangs_up() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, .. } = town(&server).await;
+        // One that nobody has compiled before.
+        let mut component = tollgate_plugins::standard("quota").expect("quota").to_vec();
+        let unique = house.path().display().to_string();
+        component.extend([0, u8::try_from(unique.len()).expect("short") + 1, 0]);
+        component.extend(unique.as_bytes());
+        let head = format!(
+            "POST /v1/components?policy=own HTTP/1.1\r\nhost: tollgate\r\nauthorization: Bearer {}\r\n\
+             content-type: application/wasm\r\ncontent-length: {}\r\n\r\n",
+            acme.token,
+            component.len()
+        );
+        let mut stream = server.connect();
+        stream.write_all(head.as_bytes()).expect("a head");
+        stream.write_all(&component).expect("a body");
+        let pushed = async || {
+            let acts = acme.done(Method::GET, "/v1/audit", None).await;
+            let acts = acts["acts"].as_array().expect("acts").clone();
+            acts.into_iter().find(|act| act["act"] == "policy.push")
+        };
+        while pushed().await.is_none() {}
+        drop(stream);
+        while pushed().await.expect("it was begun")["outcome"].is_null() {}
+    });
+}
+
+#[test]
 fn a_head_that_is_too_long_is_refused_and_one_that_never_ends_is_cut_off() {
     run(async {
         let house = House::sqlite();

@@ -461,6 +461,27 @@ fn waits_for<T>(server: &Server, held: T) {
 }
 
 #[test]
+fn a_tenant_reads_so_many_streams_and_hinders_no_other() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve_with(&["--streams-max", "2"]);
+        let Town { acme, rival, .. } = town(&server).await;
+        let first = Reader::open(&acme, "/v1/stream").await;
+        let _second = Reader::open(&acme, "/v1/stream").await;
+        let third = acme.request(Method::GET, "/v1/stream").send().await.unwrap();
+        assert_eq!(third.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(third.headers().contains_key("retry-after"));
+        let _other = Reader::open(&rival, "/v1/stream").await;
+        drop(first);
+        soon(async {
+            let open = || acme.request(Method::GET, "/v1/stream").send();
+            while open().await.unwrap().status() != StatusCode::OK {}
+        })
+        .await;
+    });
+}
+
+#[test]
 fn connections_beyond_the_most_wait_until_others_are_closed() {
     let house = House::sqlite();
     let server = house.serve_with(&["--connections-max", "2", "--arrival-seconds", "60"]);

@@ -2,8 +2,8 @@
 
 use tollgate_host::store::{
     AccountRow, BatchKey, BatchRow, Closure, ClosureRow, CounterRow, EntryRow, Found, Head,
-    HoldRow, HoldState, KeyRow, LatestKey, LatestRow, Locked, Need, Place, RecordRow, RunRow,
-    Since, Store, StoreError, Tenant, Total, UsageRow, Write, Written,
+    HoldRow, HoldState, KeyRow, LatestKey, LatestRow, Locked, Need, Place, RecordRow, RunQuery,
+    RunRow, Since, Store, StoreError, Tenant, Total, UsageRow, Write, Written, first_id_of,
 };
 use tollgate_policy_core::Decimal;
 use uuid::Uuid;
@@ -70,8 +70,15 @@ pub fn account(balance: &str, held: &str) -> AccountRow {
     AccountRow { account, currency, balance: amount(balance), held: amount(held) }
 }
 
-fn run(number: u128, user: &str, started_at: i64, ended_at: Option<i64>) -> RunRow {
-    RunRow { id: id(number), user: user.into(), started_at, ended_at, body: b"run".to_vec() }
+/// Its identifier begins with when it began.
+fn run(user: &str, started_at: i64, ended_at: Option<i64>) -> RunRow {
+    RunRow {
+        id: first_id_of(started_at),
+        user: user.into(),
+        started_at,
+        ended_at,
+        body: b"run".to_vec(),
+    }
 }
 
 /// Its identifier begins with when it was booked.
@@ -112,7 +119,7 @@ pub fn full(tenant: &Tenant) -> Write {
         new_holds: vec![hold(1), hold(2)],
         closures: vec![closure(3, Closure::Settled, false)],
         new_accounts: vec![account("-0.000000000001", "7")],
-        runs: vec![run(6, "ana", 40, None)],
+        runs: vec![run("ana", 40, None)],
         keys: vec![key("a key")],
         records: vec![record("sdr", Some("{}"))],
         allowed: vec![id(1), id(2)],
@@ -275,20 +282,37 @@ pub async fn history_is_read_in_order_page_by_page<S: Store>(store: &S) {
 
 pub async fn lists_hold_what_was_written_and_no_other_tenants<S: Store>(store: &S) {
     let (tenant, other) = (born(store, "acme").await, born(store, "zen").await);
-    let runs = vec![run(1, "ana", 10, None), run(2, "ben", 20, None), run(3, "ana", 30, None)];
+    let runs = vec![run("ana", 10, None), run("ben", 20, None), run("ana", 30, None)];
     let holds = vec![hold(5), hold(3), hold(4)];
     let head = committed(store, Write { runs, new_holds: holds, ..write(&tenant, BORN, 1) }).await;
-    let ended = vec![run(1, "ana", 10, Some(25))];
+    let ended = vec![run("ana", 10, Some(25))];
     committed(store, Write { runs: ended, ..write(&tenant, head, 2) }).await;
-    let ids = async |tenant, user, began| {
-        let runs = store.runs(tenant, user, began).await.expect("runs");
-        runs.iter().map(|run| (run.id, run.ended_at)).collect::<Vec<_>>()
+    let listed = async |tenant, query| {
+        let runs = store.runs(tenant, &query).await.expect("runs");
+        runs.iter().map(|run| (run.started_at, run.ended_at)).collect::<Vec<_>>()
     };
-    let ana = [(id(1), Some(25)), (id(3), None)];
-    assert_eq!(ids(&tenant, Some("ana"), 0..99).await, ana);
-    assert_eq!(ids(&tenant, Some("ana"), 10..30).await, ana[..1]);
-    assert_eq!(ids(&tenant, None, 0..99).await.len(), 3);
-    assert!(ids(&other, None, 0..99).await.is_empty());
+    let all = || RunQuery { began: 0..99, ..RunQuery::first(9) };
+    let of = |user: &str| RunQuery { user: Some(user.into()), ..all() };
+    let ana = [(10, Some(25)), (30, None)];
+    assert_eq!(listed(&tenant, of("ana")).await, ana);
+    assert_eq!(listed(&tenant, RunQuery { began: 10..30, ..of("ana") }).await, ana[..1]);
+    assert_eq!(listed(&tenant, RunQuery { is_active: true, ..of("ana") }).await, ana[1..]);
+    let everybody = [ana[0], (20, None), ana[1]];
+    assert_eq!(listed(&tenant, all()).await, everybody);
+    assert_eq!(listed(&tenant, RunQuery { began: 11..30, ..all() }).await, everybody[1..2]);
+    assert_eq!(listed(&tenant, RunQuery { is_active: true, ..all() }).await, everybody[1..]);
+    for query in [all(), of("ana"), RunQuery { is_active: true, ..all() }] {
+        let (mut read, mut after) = (Vec::new(), Uuid::nil());
+        loop {
+            let page = RunQuery { limit: 1, after, ..query.clone() };
+            let page = store.runs(&tenant, &page).await.expect("a page");
+            let [run] = &page[..] else { break assert!(page.is_empty()) };
+            after = run.id;
+            read.push((run.started_at, run.ended_at));
+        }
+        assert_eq!(read, listed(&tenant, query).await);
+    }
+    assert!(listed(&other, all()).await.is_empty());
     let holds = async |after, limit| {
         let holds = store.holds(&tenant, id(after), limit).await.expect("holds");
         holds.iter().map(|hold| hold.id).collect::<Vec<_>>()

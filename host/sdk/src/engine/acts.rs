@@ -91,7 +91,7 @@ impl Book {
         let events = self.take_out_failed(&judgement);
         let asks = match std::mem::replace(&mut judgement.outcome, Ok(Amounts::default())) {
             Ok(asks) => asks,
-            Err(denial) => return self.deny(judgement, &places, denial, events),
+            Err(denial) => return self.deny(id, judgement, &places, denial, events),
         };
         let now = self.judge.now;
         let parts = self.judge.tally.hold(now, &places, &asks)?;
@@ -126,6 +126,7 @@ impl Book {
 
     fn deny(
         &mut self,
+        decision: Uuid,
         judgement: Judgement,
         places: &Places,
         denial: Denial,
@@ -137,7 +138,7 @@ impl Book {
         let call = Arc::clone(&judgement.call);
         events.extend(self.judge.review(&call, places, &asks, &Occasion::Denied(&denial)));
         let (_, consulted) = judgement.told(&self.judge.setup);
-        Ok(Outcome::Denied(Denied { denial, consulted, events, fault }))
+        Ok(Outcome::Denied(Denied { decision, denial, consulted, events, fault }))
     }
 
     /// Takes out policies that failed too often by now.
@@ -248,7 +249,7 @@ impl Book {
         let events = self.take_out_failed(&judgement);
         let asks = match std::mem::replace(&mut judgement.outcome, Ok(Amounts::default())) {
             Ok(asks) => asks,
-            Err(denial) => return self.deny(judgement, &places, denial, events),
+            Err(denial) => return self.deny(decision, judgement, &places, denial, events),
         };
         let now = self.judge.now;
         let parts = self.judge.tally.hold(now, &places, &asks)?;
@@ -273,7 +274,7 @@ impl Book {
         let expires_at = held.expires_at;
         self.open.insert(id, held);
         let (quotes, consulted) = judgement.told(&self.judge.setup);
-        Ok(Outcome::Extended { expires_at, quotes, consulted, events })
+        Ok(Outcome::Extended { decision, expires_at, quotes, consulted, events })
     }
 
     fn set(&mut self, subject: &Subject, by: &Author) -> Result<Outcome, HostError> {

@@ -29,10 +29,6 @@ use crate::store::{Closure, Found, Head, HoldRow, KeyRow, Tenant, UsageRow, Writ
 /// Under this dimension calls name their run.
 pub const RUN: &str = "run";
 
-/// What a host remembers of a tenant, beyond which its books are closed and opened anew: some megabytes,
-/// since an answer under a key is a kilobyte.
-const REMEMBERED_MAX: usize = 10_000;
-
 /// What a host knows of a tenant.
 pub struct Book {
     pub tenant: Tenant,
@@ -291,16 +287,9 @@ impl Book {
         self.spoilt
     }
 
-    /// Whether so much is remembered that it is better to open the books anew.
-    pub fn is_full(&self) -> bool {
-        self.open.len()
-            + self.ended.len()
-            + self.keys.len()
-            + self.judge.tally.len()
-            + self.sought.len()
-            + self.sought_keys.len()
-            + self.usages.len()
-            > REMEMBERED_MAX
+    /// What the batch at hand writes so far.
+    pub fn writing(&self) -> Option<&Write> {
+        self.batch.as_ref().map(|batch| &batch.write)
     }
 
     /// Whether nothing is under way, and nothing was heard since an instant.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -69,6 +70,7 @@ impl<S> Desk<S> {
 pub struct Settings {
     pub shards: usize,
     pub batch_max: usize,
+    pub remembered_max: usize,
     pub locks_max: usize,
     pub sweep: Duration,
     pub roll_up: Duration,
@@ -100,8 +102,9 @@ impl Ahead {
 impl<S: Store> HostBuilder<S> {
     pub(super) fn new(store: Arc<S>, clock: Clock, random: Random) -> Self {
         let settings = Settings {
-            shards: 2,
+            shards: available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
             batch_max: 512,
+            remembered_max: 10_000,
             locks_max: 4,
             sweep: Duration::from_secs(5),
             roll_up: Duration::from_secs(1),
@@ -120,10 +123,19 @@ impl<S: Store> HostBuilder<S> {
         self
     }
 
-    /// Among how many tasks tenants are divided; 2 unless said otherwise.
+    /// Among how many tasks tenants are divided; half as many as there are processors unless said
+    /// otherwise. Each has a write under way, and fewer and larger ones cost less.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.settings.shards = shards.max(1);
+        self
+    }
+
+    /// So many reservations and answers of a tenant are remembered; 10,000 unless said otherwise: some
+    /// megabytes, since an answer under a key is a kilobyte. The store is asked for others.
+    #[must_use]
+    pub fn remembered(mut self, most: usize) -> Self {
+        self.settings.remembered_max = most;
         self
     }
 

@@ -23,7 +23,7 @@ use super::rollup::{GRAINS_MS, GROUPINGS, follow};
 use super::sums::PAGE;
 use crate::store::{
     BatchKey, ChangeKey, CounterRow, Found, LatestKey, Locked, Need, Place, RecordRow, Renamed,
-    Rewritten, Since, Store, StoreError, Tenant, Write, Written,
+    Rewritten, RunQuery, Since, Store, StoreError, Tenant, Write, Written,
 };
 
 /// How often it begins anew while history is carried forward beside it.
@@ -399,17 +399,22 @@ async fn expired<S: Store>(
 async fn runs<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Result<(), HostError> {
     let Dimension { name, value } = &erasure.dimension;
     let is_user = name == "user";
-    let user = is_user.then_some(value.as_str());
-    let mut rewritten = Rewritten::default();
-    for row in store.runs(tenant, user, Instant::MIN..Instant::MAX).await? {
-        let mut run: RunBody = body::read(&row.body)
-            .ok_or_else(|| HostError::Unreadable(format!("run {}", row.id)))?;
-        if erasure.dimensions(&mut run.dimensions) {
-            let user = if is_user { erasure.pseudonym.clone() } else { row.user };
-            rewritten.runs.push((row.id, user, body::write(&run)));
+    let mut query = RunQuery { user: is_user.then(|| value.clone()), ..RunQuery::first(PAGE) };
+    loop {
+        let page = store.runs(tenant, &query).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        query.after = last.id;
+        let mut rewritten = Rewritten::default();
+        for row in page {
+            let mut run: RunBody = body::read(&row.body)
+                .ok_or_else(|| HostError::Unreadable(format!("run {}", row.id)))?;
+            if erasure.dimensions(&mut run.dimensions) {
+                let user = if is_user { erasure.pseudonym.clone() } else { row.user };
+                rewritten.runs.push((row.id, user, body::write(&run)));
+            }
         }
+        write(store, tenant, erasure, &rewritten).await?;
     }
-    write(store, tenant, erasure, &rewritten).await
 }
 
 async fn changes<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Result<(), HostError> {

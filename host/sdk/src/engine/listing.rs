@@ -1,7 +1,6 @@
 //! What is kept of a tenant, to be looked at. Nothing is decided by it.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use tollgate_policy_core::contract::{Dimension, Quantity, Quote};
 use tollgate_policy_core::window::Instant;
@@ -14,7 +13,7 @@ use super::limit::{Limit, LimitKey};
 use super::operation::{Run, RunState};
 use super::records::{Agent, Disabled, Records};
 use super::tariff::ByTariff;
-use crate::store::{Need, Place, Store, StoreError, Tenant};
+use crate::store::{Need, Place, RunQuery, Store, StoreError, Tenant};
 
 /// A usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,10 +119,9 @@ pub async fn lines<S: Store>(
 pub async fn runs<S: Store>(
     store: &S,
     tenant: &Tenant,
-    user: Option<&str>,
-    began: Range<Instant>,
+    query: &RunQuery,
 ) -> Result<Vec<Run>, HostError> {
-    let rows = store.runs(tenant, user, began).await?;
+    let rows = store.runs(tenant, query).await?;
     let run = |row: crate::store::RunRow| {
         let RunBody { dimensions } = body::read(&row.body)?;
         let state = row.ended_at.map_or(RunState::Active, RunState::Ended);

@@ -138,6 +138,7 @@ impl<S: Store> Locked<S> {
         let error = match locked.write(&write).await {
             Ok(Written::Committed) => {
                 book.landed(sent_at);
+                book.forget(desk.settings.remembered_max);
                 answer(answers);
                 if !write.usages.is_empty() {
                     desk.booked(&self.tenant);

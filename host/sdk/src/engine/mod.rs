@@ -20,6 +20,7 @@ mod decided;
 mod erase;
 mod erasure;
 mod feed;
+mod forget;
 mod host;
 mod judge;
 mod limit;

@@ -195,6 +195,8 @@ pub enum Outcome {
     Released,
     /// More is held, or longer.
     Extended {
+        /// By which the decision is found.
+        decision: Uuid,
         /// Until then.
         expires_at: Instant,
         /// What the additional estimate costs.
@@ -319,6 +321,8 @@ impl LimitFinding {
 /// A call that may not go ahead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Denied {
+    /// By which the decision is found.
+    pub decision: Uuid,
     /// Why, for programs and in words.
     pub denial: Denial,
     /// Whose word counted.

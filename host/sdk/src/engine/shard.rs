@@ -305,12 +305,14 @@ impl<S: Store> Shard<S> {
     /// Answers those whose batch stands; returned are those that must be judged anew.
     fn land(&mut self, written: Vec<Result<Written, StoreError>>) -> Vec<Ask> {
         let Some(Flight { batches, sent_at, .. }) = self.flight.take() else { return Vec::new() };
+        let remembered_max = self.desk.settings.remembered_max;
         let mut again = std::mem::take(&mut self.later);
         for ((tenant, answers, books), written) in batches.into_iter().zip(written) {
             let served = self.desk.tenants.get(&tenant);
             let over = served.is_some_and(|served| {
                 served.book().as_mut().is_some_and(|book| {
                     book.landed(sent_at);
+                    book.forget(remembered_max);
                     book.is_full() || !served.is_current(book)
                 })
             });

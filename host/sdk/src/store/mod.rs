@@ -9,6 +9,7 @@ mod past;
 mod postgres;
 mod registry;
 mod rows;
+mod runs;
 mod sqlite;
 mod tenant;
 
@@ -34,6 +35,7 @@ pub use rows::{
     Found, Head, HoldRow, HoldState, KeyRow, LatestKey, LatestRow, Need, NoticeRow, Place,
     RecordRow, RollUp, RollUpRow, RunRow, Since, Total, UsageRow, Write, first_id_of, instant_of,
 };
+pub use runs::RunQuery;
 pub use sqlite::SqliteStore;
 pub use tenant::{ContextRow, Tenant, TenantError};
 
@@ -166,13 +168,11 @@ pub trait Store: NoticeStore + Send + Sync + 'static {
     /// All tenants there are.
     fn tenants(&self) -> impl Future<Output = Result<Vec<Tenant>, StoreError>> + Send;
 
-    /// A user's runs that began in a stretch of time, its end not among it; without a user
-    /// everybody's.
+    /// A page of runs.
     fn runs(
         &self,
         tenant: &Tenant,
-        user: Option<&str>,
-        began: Range<Instant>,
+        query: &RunQuery,
     ) -> impl Future<Output = Result<Vec<RunRow>, StoreError>> + Send;
 
     /// To where a tenant's usage is rolled up; none: nothing is yet.

@@ -31,6 +31,8 @@ pub enum Decision {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Decided {
     pub decision: Decision,
+    /// By which it is found under `/v1/decisions`.
+    pub decision_id: Uuid,
     /// Where it may go ahead: by which it is settled or released.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reservation: Option<Uuid>,
@@ -288,22 +290,22 @@ pub fn decided(outcome: Outcome, at: Instant) -> Result<Answer<Decided>, Problem
                 granted: Some(granted.into_iter().collect()),
                 cost: total(quotes.cost.as_ref())?,
                 price: total(quotes.price.as_ref())?,
-                ..Decided::plain(Decision::Allow)
+                ..Decided::plain(Decision::Allow, id)
             };
             (body, consulted)
         }
-        Outcome::Extended { expires_at, quotes, consulted, .. } => {
+        Outcome::Extended { decision, expires_at, quotes, consulted, .. } => {
             let body = Decided {
                 expires_at: Some(Time(expires_at)),
                 cost: total(quotes.cost.as_ref())?,
                 price: total(quotes.price.as_ref())?,
-                ..Decided::plain(Decision::Allow)
+                ..Decided::plain(Decision::Allow, decision)
             };
             (body, consulted)
         }
-        Outcome::Denied(Denied { denial, consulted, .. }) => {
+        Outcome::Denied(Denied { decision, denial, consulted, .. }) => {
             let denial = Some(denial.into());
-            (Decided { denial, ..Decided::plain(Decision::Deny) }, consulted)
+            (Decided { denial, ..Decided::plain(Decision::Deny, decision) }, consulted)
         }
         _ => return Err(Problem::unavailable("the host is going down")),
     };
@@ -322,9 +324,10 @@ pub fn decided(outcome: Outcome, at: Instant) -> Result<Answer<Decided>, Problem
 }
 
 impl Decided {
-    fn plain(decision: Decision) -> Self {
+    fn plain(decision: Decision, decision_id: Uuid) -> Self {
         Self {
             decision,
+            decision_id,
             reservation: None,
             expires_at: None,
             granted: None,

@@ -153,12 +153,15 @@ pub async fn reserve<S: Stores>(
     };
     let outcome = asked.service.host.ask(&tenant, Some(key), operation).await?;
     asked.service.metrics.decided(!matches!(outcome, Outcome::Denied(_)));
-    if let Outcome::Reserved(reserved) = &outcome {
-        let span = tracing::Span::current();
-        span.record("tollgate.tenant", tenant.as_str());
-        span.record("tollgate.decision", tracing::field::display(reserved.id));
-    }
-    decided(outcome, (asked.service.clock)())
+    told(decided(outcome, (asked.service.clock)())?, &tenant)
+}
+
+/// Says in the request's trace what was decided.
+pub fn told(answer: Answer<Decided>, tenant: &Tenant) -> Result<Answer<Decided>, Problem> {
+    let span = tracing::Span::current();
+    span.record("tollgate.tenant", tenant.as_str());
+    span.record("tollgate.decision", tracing::field::display(answer.body.decision_id));
+    Ok(answer)
 }
 
 /// `POST /v1/reservations/{id}/settle`
@@ -202,7 +205,7 @@ pub async fn extend<S: Stores>(
     let (id, more) = (asked.parameters.id, estimate.into_quantities()?);
     let operation = Operation::Extend { id, more, ttl_ms: ttl_ms(ttl_seconds) };
     let outcome = asked.service.host.ask(&tenant, Some(key), operation).await?;
-    decided(outcome, (asked.service.clock)())
+    told(decided(outcome, (asked.service.clock)())?, &tenant)
 }
 
 /// `POST /v1/check`

@@ -104,6 +104,9 @@ pub struct Limits {
     /// So many requests are answered at a time; others are told to come again
     #[arg(long, env = "TOLLGATE_REQUESTS_MAX", default_value_t = 1_024)]
     pub requests_max: usize,
+    /// So many streams of one tenant are open at a time; others are told to come again
+    #[arg(long, env = "TOLLGATE_STREAMS_MAX", default_value_t = 64)]
+    pub streams_max: usize,
     /// The longest body of a request
     #[arg(long, env = "TOLLGATE_BODY_BYTES", default_value_t = 1 << 20)]
     pub body_bytes: usize,

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
 use tollgate_host::engine::Author;
 use tollgate_host::store::Tenant;
+use tracing::Instrument;
 
 use super::Service;
 use super::problem::Problem;
@@ -275,9 +276,19 @@ impl<S: Send + Sync + 'static> Route<S> {
 
     /// Reads the request and answers it.
     pub async fn serve(&self, service: Arc<Service<S>>, taken: Taken) -> Response {
-        match (self.serve)(service, taken).await {
-            Ok(response) => response,
-            Err(problem) => problem.into_response(),
-        }
+        let serving = (self.serve)(service, taken);
+        let answer = if self.is_act() {
+            let carried_out = tokio::spawn(serving.in_current_span()).await;
+            carried_out.unwrap_or_else(|_| Err(Problem::unavailable("the act broke off")))
+        } else {
+            serving.await
+        };
+        answer.unwrap_or_else(Problem::into_response)
+    }
+
+    /// Whether it changes more than calls do: then it is carried out whoever hangs up, so that what
+    /// became of it is written down.
+    fn is_act(&self) -> bool {
+        self.method != Method::GET && !self.roles.contains(&Role::Ingest)
     }
 }

@@ -3,12 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tollgate_host::engine::{Operation, Run, RunState, metrics, runs};
-use tollgate_host::store::instant_of;
+use tollgate_host::store::{RunQuery, instant_of};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::answers::{Decided, decided};
-use super::calls::{OfId, Release, ttl_ms};
+use super::audit::page;
+use super::calls::{OfId, Release, told, ttl_ms};
 use super::problem::Problem;
 use super::route::{Answer, Asked, Json, Nothing};
 use super::shapes::{Amounts, Dimensions, Time, call, dimensions_of};
@@ -43,6 +44,11 @@ pub struct Which {
     pub from: Option<Time>,
     /// That began before then.
     pub to: Option<Time>,
+    /// Only those after this one: what the page before named as its `next`.
+    pub after: Option<Uuid>,
+    /// So many at the most; 100 unless said otherwise.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub limit: Option<u32>,
 }
 
 /// Whose runs.
@@ -51,6 +57,11 @@ pub struct Which {
 pub struct OfUser {
     /// Whose; none: everybody's.
     pub user: Option<String>,
+    /// Only those after this one: what the page before named as its `next`.
+    pub after: Option<Uuid>,
+    /// So many at the most; 100 unless said otherwise.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub limit: Option<u32>,
 }
 
 /// A run.
@@ -64,12 +75,15 @@ pub struct RunBody {
     pub ended_at: Option<Time>,
 }
 
-/// Runs, in the order in which they began.
+/// A page of runs, in the order in which they began.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Runs {
     pub runs: Vec<RunBody>,
     /// How many these are.
     pub count: usize,
+    /// After which one the next page begins; none: this is the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Uuid>,
 }
 
 /// A run, and what its calls came to.
@@ -101,7 +115,7 @@ pub async fn start<S: Stores>(
     let call = call(dimensions, estimate)?;
     let operation = Operation::Start { call, ttl_ms: ttl_ms(ttl_seconds) };
     let outcome = asked.service.host.ask(&tenant, Some(key), operation).await?;
-    decided(outcome, (asked.service.clock)())
+    told(decided(outcome, (asked.service.clock)())?, &tenant)
 }
 
 /// `POST /v1/runs/{id}/finish`
@@ -115,26 +129,38 @@ pub async fn finish<S: Stores>(asked: Asked<S, OfId, Json<Release>>) -> Result<(
 
 /// `GET /v1/runs`
 pub async fn list<S: Stores>(asked: Asked<S, Which>) -> Result<Answer<Runs>, Problem> {
-    let Which { user, from, to } = &asked.parameters;
-    let began = from.map_or(0, |Time(at)| at)..to.map_or(Instant::MAX, |Time(at)| at);
-    let store = asked.service.registry.store();
-    let all = runs(&**store, asked.tenant()?, user.as_deref(), began).await?;
-    Ok(Runs::of(all).into())
+    let Which { user, from, to, after, limit } = &asked.parameters;
+    let query = RunQuery {
+        user: user.clone(),
+        began: from.map_or(0, |Time(at)| at)..to.map_or(Instant::MAX, |Time(at)| at),
+        after: after.unwrap_or_default(),
+        ..RunQuery::first(page(*limit)?)
+    };
+    listed(&asked, query).await
 }
 
 /// `GET /v1/runs/active`
 pub async fn active<S: Stores>(asked: Asked<S, OfUser>) -> Result<Answer<Runs>, Problem> {
-    let (store, user) = (asked.service.registry.store(), asked.parameters.user.as_deref());
-    let mut all = runs(&**store, asked.tenant()?, user, 0..Instant::MAX).await?;
-    all.retain(|run| run.state == RunState::Active);
-    Ok(Runs::of(all).into())
+    let OfUser { user, after, limit } = &asked.parameters;
+    let query = RunQuery {
+        user: user.clone(),
+        is_active: true,
+        after: after.unwrap_or_default(),
+        ..RunQuery::first(page(*limit)?)
+    };
+    listed(&asked, query).await
 }
 
-impl Runs {
-    fn of(all: Vec<Run>) -> Self {
-        let runs: Vec<RunBody> = all.into_iter().map(RunBody::from).collect();
-        Self { count: runs.len(), runs }
-    }
+async fn listed<S: Stores, P>(
+    asked: &Asked<S, P>,
+    query: RunQuery,
+) -> Result<Answer<Runs>, Problem> {
+    let store = asked.service.registry.store();
+    let runs = runs(&**store, asked.tenant()?, &query).await?;
+    let is_full = u32::try_from(runs.len()).is_ok_and(|count| count >= query.limit);
+    let next = runs.last().map(|run| run.id).filter(|_| is_full);
+    let runs: Vec<RunBody> = runs.into_iter().map(RunBody::from).collect();
+    Ok(Runs { count: runs.len(), runs, next }.into())
 }
 
 /// `GET /v1/runs/{id}`
@@ -143,7 +169,8 @@ pub async fn get<S: Stores>(asked: Asked<S, OfId>) -> Result<Answer<RunMetrics>,
     let store = &**asked.service.registry.store();
     // It began when its identifier was made.
     let began = instant_of(id);
-    let found = runs(store, tenant, None, began..began.saturating_add(1)).await?;
+    let after = Uuid::from_u128(id.as_u128().saturating_sub(1));
+    let found = runs(store, tenant, &RunQuery { after, ..RunQuery::first(1) }).await?;
     let run = found.into_iter().find(|run| run.id == id);
     let run = run.ok_or_else(|| Problem::not_found(format!("there is no run `{id}`")))?;
     let grain = tollgate_host::engine::GRAINS_MS[1];

@@ -70,22 +70,28 @@ pub struct Wanted {
 pub struct Feeds(Mutex<HashMap<Tenant, broadcast::Sender<Arc<Happened>>>>);
 
 impl Feeds {
-    /// What happens to a tenant from now on.
+    /// What happens to a tenant from now on, while there is room for one more that reads it.
     fn subscribe<S: Stores>(
         &self,
         service: &Arc<Service<S>>,
         tenant: &Tenant,
         now: Cursor,
-    ) -> broadcast::Receiver<Arc<Happened>> {
+    ) -> Result<broadcast::Receiver<Arc<Happened>>, Problem> {
+        let most = service.limits.streams_max;
         let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = feeds.get(tenant).map_or(0, broadcast::Sender::receiver_count);
+        if open >= most {
+            let words = format!("`{tenant}` reads {most} streams already: close one of them");
+            return Err(Problem::unavailable(words));
+        }
         if let Some(feed) = feeds.get(tenant) {
-            return feed.subscribe();
+            return Ok(feed.subscribe());
         }
         let (feed, reader) = broadcast::channel(KEPT);
         feeds.insert(tenant.clone(), feed.clone());
         let follower = Follower::from(tenant.clone(), now.for_all());
         tokio::spawn(follow(Arc::downgrade(service), follower, feed));
-        reader
+        Ok(reader)
     }
 
     /// Ends a feed that nobody reads any more.
@@ -182,7 +188,7 @@ impl<S: Stores> Reader<S> {
         let after = after.as_deref().or_else(|| header.and_then(|id| id.to_str().ok()));
         let after: Option<Cursor> = after.map(str::parse).transpose().map_err(invalid)?;
         let now = Cursor::now(&service).await?;
-        let live = service.feeds.subscribe(&service, tenant, now);
+        let live = service.feeds.subscribe(&service, tenant, now)?;
         let past = after.map(|after| Follower::from(tenant.clone(), after));
         Ok(Self {
             kinds,

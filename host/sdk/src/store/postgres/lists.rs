@@ -1,18 +1,16 @@
 //! Lists, page by page, and no transaction longer than one of them.
 
-use std::ops::Range;
-
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::found::{amount, totals};
-use crate::store::Tenant;
 use crate::store::rows::{
     BatchKey, BatchRow, CounterRow, EntryRow, HoldRow, LatestKey, LatestRow, Place, RunRow, Since,
     Total, UsageRow,
 };
+use crate::store::{RunQuery, Tenant};
 
 pub async fn batches(
     pool: &PgPool,
@@ -100,20 +98,19 @@ pub async fn holds(
 pub async fn runs(
     pool: &PgPool,
     tenant: &Tenant,
-    user: Option<&str>,
-    began: Range<Instant>,
+    query: &RunQuery,
 ) -> Result<Vec<RunRow>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT id, user_value, started_at, ended_at, body FROM run \
-         WHERE tenant_id = $1 AND ($2::text IS NULL OR user_value = $2) AND started_at >= $3 AND started_at < $4 \
-         ORDER BY started_at, id",
-    )
-    .bind(tenant.as_str())
-    .bind(user)
-    .bind(began.start)
-    .bind(began.end)
-    .fetch_all(pool)
-    .await?;
+    let (ids, began) = query.bounds();
+    let rows = sqlx::query(query.sql())
+        .bind(tenant.as_str())
+        .bind(query.user.as_deref())
+        .bind(ids.start)
+        .bind(ids.end)
+        .bind(began.start)
+        .bind(began.end)
+        .bind(i64::from(query.limit))
+        .fetch_all(pool)
+        .await?;
     let row = |row: PgRow| {
         Ok(RunRow {
             id: row.try_get(0)?,

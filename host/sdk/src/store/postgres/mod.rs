@@ -29,7 +29,9 @@ use super::rows::{
     AccountRow, BatchKey, BatchRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey,
     LatestRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
 };
-use super::{Clock, ContextRow, Month, Past, Store, StoreError, Tenant, Written, migrator};
+use super::{
+    Clock, ContextRow, Month, Past, RunQuery, Store, StoreError, Tenant, Written, migrator,
+};
 use arrays::Writes;
 use locked::PostgresLocked;
 
@@ -71,9 +73,10 @@ impl std::fmt::Debug for PostgresStore {
 }
 
 impl PostgresStore {
-    /// What each connection is told first. Statements that decide reach all they touch by keys,
-    /// and must do so however few rows a generic plan expects.
+    /// What each connection is told first. Statements that decide reach all they touch by keys, and
+    /// must do so however few rows a generic plan expects; they are planned once.
     pub const SESSION: &str = "SET enable_seqscan = off; SET client_min_messages = error; SET lock_timeout = '1s'; \
+                               SET plan_cache_mode = force_generic_plan; \
                                SET idle_in_transaction_session_timeout = '1s'";
 
     /// Connects, checks that the database keeps what it acknowledges, and brings its tables up to
@@ -120,6 +123,7 @@ impl PostgresStore {
             ("access", include_str!("0003_access.sql")),
             ("readers", include_str!("0004_readers.sql")),
             ("notices", include_str!("0005_notices.sql")),
+            ("active runs", include_str!("0006_active_runs.sql")),
         ])
         .run(&mut session)
         .await
@@ -365,13 +369,8 @@ impl Store for PostgresStore {
         asked(lists::tenants(&self.pool)).await
     }
 
-    async fn runs(
-        &self,
-        tenant: &Tenant,
-        user: Option<&str>,
-        began: Range<Instant>,
-    ) -> Result<Vec<RunRow>, StoreError> {
-        asked(lists::runs(&self.pool, tenant, user, began)).await
+    async fn runs(&self, tenant: &Tenant, query: &RunQuery) -> Result<Vec<RunRow>, StoreError> {
+        asked(lists::runs(&self.pool, tenant, query)).await
     }
 
     async fn rolled_up(&self, tenant: &Tenant) -> Result<Option<Place>, StoreError> {

@@ -27,7 +27,9 @@ use super::rows::{
     AccountRow, BatchKey, BatchRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey,
     LatestRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
 };
-use super::{Clock, ContextRow, Locked, Month, Past, Store, StoreError, Tenant, Written, migrator};
+use super::{
+    Clock, ContextRow, Locked, Month, Past, RunQuery, Store, StoreError, Tenant, Written, migrator,
+};
 use found::read;
 
 /// How long a file that another process holds is waited for. Callers wait for at most a second, and
@@ -77,6 +79,7 @@ impl SqliteStore {
             ("registry", include_str!("0002_registry.sql")),
             ("access", include_str!("0003_access.sql")),
             ("notices", include_str!("0004_notices.sql")),
+            ("active runs", include_str!("0005_active_runs.sql")),
         ])
         .run(&pool)
         .await
@@ -203,13 +206,8 @@ impl Store for SqliteStore {
         lists::tenants(&self.readers).await.map_err(|error| failed(&error))
     }
 
-    async fn runs(
-        &self,
-        tenant: &Tenant,
-        user: Option<&str>,
-        began: Range<Instant>,
-    ) -> Result<Vec<RunRow>, StoreError> {
-        lists::runs(&self.readers, tenant, user, began).await.map_err(|error| failed(&error))
+    async fn runs(&self, tenant: &Tenant, query: &RunQuery) -> Result<Vec<RunRow>, StoreError> {
+        lists::runs(&self.readers, tenant, query).await.map_err(|error| failed(&error))
     }
 
     async fn rolled_up(&self, tenant: &Tenant) -> Result<Option<Place>, StoreError> {
