@@ -85,6 +85,7 @@ on_both! {
     what_is_released_is_given_back,
     a_reservation_ends_once,
     the_same_key_gives_the_same_answer_and_another_body_is_refused,
+    more_may_be_due_than_is_read_at_a_time,
     what_fails_writes_no_answer_under_its_key,
     a_key_asked_64_times_at_once_has_one_effect,
     what_stood_stands_for_the_next_host,

@@ -78,6 +78,23 @@ pub async fn the_same_key_gives_the_same_answer_and_another_body_is_refused<S: S
     assert!(host.ask(&acme(), key(), settle(id, 60)).await.is_ok());
 }
 
+pub async fn more_may_be_due_than_is_read_at_a_time<S: Store>(house: &House<S>) {
+    let setup = setup(600);
+    let host = house.host(&setup).await;
+    for _ in 0..3 {
+        let holds = (0..200).map(|_| reserved(&host, 1));
+        let held = futures_util::future::join_all(holds).await;
+        assert!(held.iter().all(Option::is_some));
+    }
+    assert_eq!(reserved(&host, 1).await, None, "600 of 600");
+    house.advance(60_000);
+    let host = house.host(&setup).await;
+    for _ in 0..3 {
+        reserved(&host, 1).await.expect("some are given back each time");
+    }
+    assert!(reserved(&host, 597).await.is_some(), "all were given back");
+}
+
 pub async fn what_fails_writes_no_answer_under_its_key<S: Store>(house: &House<S>) {
     let host = house.host(&setup(100)).await;
     let start = Operation::Start { call: call(&[("agent", "sdr")], &[]), ttl_ms: 60_000 };

@@ -227,7 +227,8 @@ impl Book {
         if self.spoilt {
             return ask.refuse(&HostError::Stopped);
         }
-        let is_assumed = ask.key().is_some_and(|key| self.is_unsought(&key));
+        let known_as = ask.key();
+        let is_assumed = known_as.as_ref().is_some_and(|key| self.is_unsought(key));
         let Ask { tenant, key, seeks_key, beforehand, work } = ask;
         let (operation, reply) = match work {
             Work::Look(look, reply) => {
@@ -239,6 +240,10 @@ impl Book {
         self.touched = false;
         let outcome = self.judge_once(key.as_deref(), &operation, beforehand);
         self.spoilt |= self.touched && outcome.is_err();
+        if let Some(key) = known_as.filter(|_| outcome.is_err()) {
+            // Nothing is written by which it would show that another host answers it meanwhile.
+            self.sought_keys.remove(&key);
+        }
         let work = Work::Do(operation, reply);
         let mut ask = Ask { tenant, key, seeks_key, beforehand: None, work };
         if is_assumed && outcome.is_err() {

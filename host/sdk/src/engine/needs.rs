@@ -78,7 +78,8 @@ impl Book {
             }
         }
         *asks = still;
-        if self.next_due <= at {
+        // More may be due than is brought at a time: what was brought is ended first.
+        if self.next_due <= at && self.due.is_empty() {
             need.due = Some(at);
         }
         for id in self.due.clone() {

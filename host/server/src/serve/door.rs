@@ -11,6 +11,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::OwnedSemaphorePermit;
 use tollgate_host::store::{AccessStore, Clock, Tenant};
 use tollgate_policy_core::window::Instant;
 
@@ -104,8 +105,9 @@ pub async fn enter<S: Stores>(
     service: Arc<Service<S>>,
     route: &Route<S>,
     request: Request,
+    place: OwnedSemaphorePermit,
 ) -> Response {
-    match take(&service, route, request).await {
+    match take(&service, route, request, place).await {
         Ok(taken) => route.serve(service, taken).await,
         Err(problem) => problem.into_response(),
     }
@@ -115,6 +117,7 @@ async fn take<S: Stores>(
     service: &Service<S>,
     route: &Route<S>,
     request: Request,
+    place: OwnedSemaphorePermit,
 ) -> Result<Taken, Problem> {
     let (store, headers) = (&**service.registry.store(), request.headers());
     let caller = service.tokens.caller(store, &service.clock, headers).await?;
@@ -141,7 +144,7 @@ async fn take<S: Stores>(
         let (status, words) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body unpacked");
         return Err(Problem::new(status, "unsupported_media_type", words));
     }
-    Ok(Taken { caller, tenant, parameters, parts, body, turn })
+    Ok(Taken { caller, tenant, parameters, parts, body, place, turn })
 }
 
 /// What the path says comes before the query, so that none of it is said twice.

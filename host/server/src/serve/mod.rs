@@ -135,7 +135,7 @@ pub struct Service<S> {
     /// Turns true when the service stops.
     pub stopping: watch::Receiver<bool>,
     /// Requests that may be answered at a time.
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// Those among them whose bodies are long.
     turns: Arc<Semaphore>,
 }
@@ -203,7 +203,7 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         feeds: Feeds::default(),
         metrics: Metrics::default(),
         stopping: stopping.clone(),
-        places: Semaphore::new(limits.requests_max),
+        places: Arc::new(Semaphore::new(limits.requests_max)),
         turns: Arc::new(Semaphore::new(LONG_AT_A_TIME)),
         limits,
     });
@@ -267,7 +267,7 @@ fn router<S: Stores>(service: Arc<Service<S>>) -> Router {
             let route = Arc::clone(&route);
             async move {
                 let waiting = Arc::clone(&service);
-                let Ok(_place) = waiting.places.try_acquire() else {
+                let Ok(place) = Arc::clone(&waiting.places).try_acquire_owned() else {
                     waiting.metrics.refused();
                     let words = "too much is asked just now: come again";
                     return Problem::unavailable(words).into_response();
@@ -283,7 +283,8 @@ fn router<S: Stores>(service: Arc<Service<S>>) -> Router {
                     tollgate.tenant = tracing::field::Empty,
                     tollgate.decision = tracing::field::Empty,
                 );
-                let response = door::enter(service, &route, request).instrument(span.clone()).await;
+                let entered = door::enter(service, &route, request, place);
+                let response = entered.instrument(span.clone()).await;
                 let status = response.status();
                 span.record("http.response.status_code", status.as_u16());
                 waiting.metrics.answered(method, route.path, status, began.elapsed());

@@ -70,6 +70,8 @@ pub struct Taken {
     pub parameters: String,
     pub parts: Parts,
     pub body: Bytes,
+    /// Among those that are answered at a time.
+    pub place: OwnedSemaphorePermit,
     /// Among requests of which few are taken in at a time.
     pub turn: Option<OwnedSemaphorePermit>,
 }
@@ -248,7 +250,9 @@ impl<S: Send + Sync + 'static> Route<S> {
         let serve: Serve<S> = Box::new(move |service, taken| {
             let handler = handler.clone();
             async move {
-                let Taken { caller, tenant, parameters, parts, body, turn: _turn } = taken;
+                // They are given back once it is carried out, also where nobody waits for that.
+                let Taken { caller, tenant, parameters, parts, body, place: _place, turn: _turn } =
+                    taken;
                 let parameters = serde_html_form::from_str(&parameters).map_err(|error| {
                     Problem::bad_request(format!("the address does not fit: {error}"))
                 })?;
