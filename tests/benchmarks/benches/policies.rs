@@ -29,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const TTL: Duration = Duration::from_secs(600);
 const CALLERS: usize = 64;
 const SWAPS: usize = 40;
-const REPLAYED: usize = 60_000;
+const REPLAYED: usize = 240_000;
 const TENANTS: usize = 1_000;
 const COMPONENTS: usize = 100;
 

@@ -1,6 +1,7 @@
 //! Goes through what was decided, page by page, on all processors.
 
 use std::collections::HashMap;
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -16,14 +17,36 @@ use crate::engine::{
 };
 use crate::store::{BatchKey, BatchRow, Owner, RegistryStore, Store, Tenant, instant_of};
 
-/// So many batches at a time.
+/// So many batches are read at a time.
 const PAGE: u32 = 64;
+
+/// What is looked at in one go ends with the batch that brings it to so many bytes: some ten
+/// milliseconds' worth, so that no processor waits long for another one at the end.
+const PAGE_BYTES: usize = 32 << 10;
 
 /// Batches of a tenant, each with what it was judged with; none: a later engine wrote it, or one of
 /// the components is kept nowhere.
 pub struct Page {
     pub tenant: Tenant,
     pub batches: Vec<(BatchRow, Option<Arc<Setup>>)>,
+}
+
+impl Page {
+    fn split(self) -> Vec<Self> {
+        let Self { tenant, batches } = self;
+        let mut pages: Vec<Self> = Vec::new();
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for batch in batches {
+            bytes += batch.0.body.len();
+            page.push(batch);
+            if bytes >= PAGE_BYTES {
+                pages.push(Self { tenant: tenant.clone(), batches: mem::take(&mut page) });
+                bytes = 0;
+            }
+        }
+        pages.push(Self { tenant, batches: page });
+        pages
+    }
 }
 
 /// What tenants were judged with, as far as it was asked before.
@@ -64,18 +87,20 @@ impl<S: Store + RegistryStore> Registry<S> {
             }
             let next = after.map(|after| {
                 on(after.at);
-                (Page { tenant: tenant.clone(), batches }, (after, setups))
+                let pages = Page { tenant: tenant.clone(), batches }.split();
+                (stream::iter(pages.into_iter().map(Ok)), (after, setups))
             });
             Ok::<_, RegistryError>(next)
         });
         let lanes = available_parallelism().map_or(1, usize::from);
-        let looks = pages.map_ok(|page| {
+        let looks = pages.try_flatten().map_ok(|page| {
             let look = look.clone();
             let task = tokio::task::spawn_blocking(move || look(&page));
             async move { task.await.map_err(|error| RegistryError::Unreadable(error.to_string()))? }
         });
         let add = |sum, more| std::future::ready(merge(sum, more));
-        looks.try_buffer_unordered(lanes).try_fold(R::default(), add).await
+        // Twice as many, so that none waits while the next ones are read.
+        looks.try_buffer_unordered(2 * lanes).try_fold(R::default(), add).await
     }
 
     /// What was decided in the batches after one of them: a page, each with what it was judged with.
