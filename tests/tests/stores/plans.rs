@@ -7,6 +7,7 @@ use tollgate_tests::postgres::Cluster;
 
 const WRITE: &str = include_str!("../../../host/sdk/src/store/postgres/write.sql");
 const READ: &str = include_str!("../../../host/sdk/src/store/postgres/read.sql");
+const OVERDUE: &str = include_str!("../../../host/sdk/src/store/postgres/overdue.sql");
 
 /// Enough that a plan is made for tables with something in them.
 const FILL: &str = "
@@ -53,10 +54,29 @@ fn statements_that_decide_scan_no_table() {
         assert!(!scanned(&all).is_empty(), "{}", all.join("\n"));
         let session = sqlx::raw_sql(PostgresStore::SESSION);
         session.execute(&mut connection).await.expect("set");
-        for (statement, parameters) in [(WRITE, 77), (READ, 16)] {
+        for (statement, parameters) in [(WRITE, 77), (READ, 16), (OVERDUE, 2)] {
             let plan = plan(&mut connection, statement, parameters).await;
             assert!(scanned(&plan).is_empty(), "{}", plan.join("\n"));
         }
+    });
+}
+
+/// Each second, of each tenant, whatever it holds: nothing that is not due is looked at.
+#[test]
+fn what_is_due_is_found_by_when_it_is() {
+    super::run(async {
+        let options = Cluster::shared().database().await;
+        let store = PostgresStore::connect(options.clone(), 1, Durability::Required).await;
+        store.expect("the store");
+        let mut connection = PgConnection::connect_with(&options).await.expect("a connection");
+        sqlx::raw_sql(FILL).execute(&mut connection).await.expect("filled");
+        let session = sqlx::raw_sql(PostgresStore::SESSION);
+        session.execute(&mut connection).await.expect("set");
+        let plan = plan(&mut connection, OVERDUE, 2).await.join("\n");
+        let found = plan.lines().any(|line| {
+            line.contains("Index Cond: ((tenant_id = asked.tenant_id) AND (expires_at <=")
+        });
+        assert!(found && !plan.contains("Filter:"), "{plan}");
     });
 }
 

@@ -12,6 +12,8 @@ use crate::store::rows::{
 };
 use crate::store::{RunQuery, Tenant};
 
+const OVERDUE: &str = include_str!("overdue.sql");
+
 pub async fn batches(
     pool: &PgPool,
     tenant: &Tenant,
@@ -123,22 +125,14 @@ pub async fn runs(
     rows.into_iter().map(row).collect()
 }
 
-/// Each tenant is looked up by its key, so that it costs the tenants asked for and not all holds.
 pub async fn overdue(
     pool: &PgPool,
     tenants: &[Tenant],
     now: Option<Instant>,
 ) -> Result<Vec<Tenant>, sqlx::Error> {
     let names: Vec<&str> = tenants.iter().map(Tenant::as_str).collect();
-    let places: Vec<i64> = sqlx::query_scalar(
-        "SELECT asked.place FROM unnest($1::text[]) WITH ORDINALITY AS asked (tenant_id, place), LATERAL ( \
-             SELECT 1 FROM hold WHERE hold.tenant_id = asked.tenant_id AND hold.expires_at <= \
-                 coalesce($2, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) LIMIT 1) AS due",
-    )
-    .bind(names)
-    .bind(now)
-    .fetch_all(pool)
-    .await?;
+    let places: Vec<i64> =
+        sqlx::query_scalar(OVERDUE).bind(names).bind(now).fetch_all(pool).await?;
     let tenant = |place: i64| tenants.get(usize::try_from(place - 1).ok()?).cloned();
     Ok(places.into_iter().filter_map(tenant).collect())
 }

@@ -135,7 +135,7 @@ pub async fn overdue(
     let mut overdue = Vec::new();
     for tenant in tenants {
         let due: Option<i64> = sqlx::query_scalar(
-            "SELECT expires_at FROM hold WHERE tenant_id = ? AND expires_at <= ? LIMIT 1",
+            "SELECT expires_at FROM hold WHERE tenant_id = ? AND expires_at <= ? ORDER BY expires_at LIMIT 1",
         )
         .bind(tenant.as_str().to_owned())
         .bind(now)
