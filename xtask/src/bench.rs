@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
@@ -16,6 +17,14 @@ pub enum Bench {
     Decision(Output),
     /// Durable reservations on Postgres, beside a transaction for each
     Reserve(Output),
+    /// How many reservations a second as their tables grow
+    Growth {
+        /// So many in all, for one tenant; none of them ends
+        #[arg(long, default_value_t = 10_000_000)]
+        reservations: u64,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Decisions judged again, changes that hosts see, and many tenants made ready
     Policies(Output),
     /// The service over HTTP, at 5,000 requests a second and as fast as it goes, beside a transaction
@@ -41,6 +50,10 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Reserve(arguments) => {
             setup::postgres()?;
             reserve(arguments.json)
+        }
+        Bench::Growth { reservations, output } => {
+            setup::postgres()?;
+            growth(*reservations, output.json)
         }
         Bench::Policies(arguments) => {
             setup::postgres()?;
@@ -106,18 +119,40 @@ fn policies(json: bool) -> Result<()> {
     tell("policies", &MOVES, json).map(drop)
 }
 
-/// Runs a benchmark that prints one JSON object, and tells its figures.
-fn tell(bench: &str, told: &[(&str, &str)], json: bool) -> Result<Option<Json>> {
-    let mut bench = cargo(&["bench", "--package", "tollgate-benchmarks", "--bench", bench]);
-    bench.current_dir(workspace()).stderr(std::process::Stdio::inherit());
+fn growth(reservations: u64, json: bool) -> Result<()> {
+    let mut bench = bench("reserve");
+    bench.env("TOLLGATE_BENCH_RESERVATIONS", reservations.to_string());
+    let figures = printed(&mut bench)?;
+    if json {
+        println!("{figures}");
+        return Ok(());
+    }
+    println!("\n{:>12}  reservations a second, after", "");
+    let tenths = figures["per_s_by_tenth"].as_array().context("no figures")?;
+    for (tenth, per_s) in (1..).zip(tenths) {
+        println!("{:>12}  {}", per_s.to_string(), reservations * tenth / 10);
+    }
+    Ok(())
+}
+
+fn bench(name: &str) -> Command {
+    let mut bench = cargo(&["bench", "--package", "tollgate-benchmarks", "--bench", name]);
+    bench.current_dir(workspace()).stderr(Stdio::inherit());
+    bench
+}
+
+/// Runs a benchmark that prints one JSON object.
+fn printed(bench: &mut Command) -> Result<Json> {
     let output = bench.output().context("cannot start the benchmark")?;
     ensure!(output.status.success(), "the benchmark failed with {}", output.status);
     let text = String::from_utf8(output.stdout)?;
-    let figures: Json = text
-        .lines()
-        .rev()
-        .find_map(|line| serde_json::from_str(line).ok())
-        .context("the benchmark printed no figures")?;
+    let last = text.lines().rev().find_map(|line| serde_json::from_str(line).ok());
+    last.context("the benchmark printed no figures")
+}
+
+/// Runs a benchmark, and tells its figures.
+fn tell(name: &str, told: &[(&str, &str)], json: bool) -> Result<Option<Json>> {
+    let figures = printed(&mut bench(name))?;
     if json {
         println!("{figures}");
         return Ok(None);

@@ -4,7 +4,8 @@
 //! counters.
 //!
 //! Prints one JSON object. `TOLLGATE_BENCH_SECONDS` says how long each part runs;
-//! `TOLLGATE_BENCH_PARTS` which parts, by name.
+//! `TOLLGATE_BENCH_PARTS` which parts, by name. With `TOLLGATE_BENCH_RESERVATIONS` it makes so many
+//! instead, for one tenant, none of which ends, and tells how fast it was as they became more.
 
 #![allow(missing_docs, reason = "a benchmark")]
 #![allow(clippy::disallowed_methods, reason = "it measures")]
@@ -12,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
@@ -34,6 +36,8 @@ const TENANTS: usize = 10_000;
 /// Those of [`quota_settings`].
 const COUNTERS: i64 = 12;
 const TTL: Duration = Duration::from_secs(600);
+/// Longer than it takes to make them.
+const TTL_OF_MANY: Duration = Duration::from_secs(86_400);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
             let options =
                 PgConnectOptions::new().socket(sockets).username("postgres").database(database);
             println!("{}", reserve(&options, 1, What::Reserve, None).await.per_s);
+        } else if let Ok(reservations) = std::env::var("TOLLGATE_BENCH_RESERVATIONS") {
+            grown(reservations.parse().unwrap()).await;
         } else {
             all().await;
         }
@@ -166,17 +172,8 @@ enum What {
 
 /// What one host answers over so many tenants; as fast as it can, or so many a second.
 async fn reserve(options: &PgConnectOptions, tenants: usize, what: What, pace: Option<f64>) -> Run {
-    let setup = setup();
     let names: Vec<Tenant> = (0..tenants).map(tenant).collect();
-    let began = Instant::now();
-    let clock = move || i64::try_from(began.elapsed().as_millis()).unwrap();
-    let store = Arc::new(store(options).await);
-    let mut builder = Host::builder(store, Arc::new(clock), Arc::new(random))
-        .shards(if tenants == 1 { 1 } else { 4 });
-    for name in &names {
-        builder = builder.tenant(name.clone(), Arc::clone(&setup));
-    }
-    let host = builder.start().await.unwrap();
+    let host = host(options, &names).await;
     let (names, host_too): (Arc<[Tenant]>, Host) = (names.into(), host.clone());
     let asked = move |_| {
         let (host, names) = (host.clone(), Arc::clone(&names));
@@ -204,6 +201,50 @@ async fn reserve(options: &PgConnectOptions, tenants: usize, what: What, pace: O
         Some(per_s) => paced(per_s, asked).await,
         None => measure(CALLERS, asked).await,
     }
+}
+
+async fn host(options: &PgConnectOptions, names: &[Tenant]) -> Host {
+    let setup = setup();
+    let began = Instant::now();
+    let clock = move || i64::try_from(began.elapsed().as_millis()).unwrap();
+    let store = Arc::new(store(options).await);
+    let mut builder = Host::builder(store, Arc::new(clock), Arc::new(random))
+        .shards(if names.len() == 1 { 1 } else { 4 });
+    for name in names {
+        builder = builder.tenant(name.clone(), Arc::clone(&setup));
+    }
+    builder.start().await.unwrap()
+}
+
+/// How many a second, of each tenth.
+async fn grown(reservations: u64) {
+    let cluster = Cluster::shared();
+    let database = cluster.database().await;
+    use_log(&database).await;
+    let host = host(&database, &[tenant(0)]).await;
+    meet(host.clone(), tenant(0)).await;
+    let made = Arc::new(AtomicU64::new(0));
+    let mut tenths = Vec::new();
+    for tenth in 1..=10 {
+        let begun = Instant::now();
+        let (before, until) = (made.load(Ordering::Relaxed), reservations * tenth / 10);
+        let callers = (0..CALLERS).map(|_| {
+            let (host, made) = (host.clone(), Arc::clone(&made));
+            tokio::spawn(async move {
+                while made.fetch_add(1, Ordering::Relaxed) < until {
+                    host.reserve(&tenant(0), None, call(), TTL_OF_MANY).await.unwrap().unwrap();
+                }
+                made.fetch_sub(1, Ordering::Relaxed);
+            })
+        });
+        for caller in callers.collect::<Vec<_>>() {
+            caller.await.unwrap();
+        }
+        let per_s = (until - before) as f64 / begun.elapsed().as_secs_f64();
+        eprintln!("{until} reservations: the last tenth at {per_s:.0} a second");
+        tenths.push(per_s.round());
+    }
+    println!("{}", json!({ "reservations": reservations, "per_s_by_tenth": tenths }));
 }
 
 async fn meet(host: Host, tenant: Tenant) {

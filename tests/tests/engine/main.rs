@@ -108,6 +108,7 @@ on_both! {
     what_can_be_had_is_granted_where_that_is_enough,
     a_check_answers_like_a_reservation_and_holds_nothing,
     what_makes_no_sense_is_refused_and_nothing_is_written,
+    what_is_refused_by_now_is_answered_as_it_was,
     usage_is_rolled_up_once_however_many_hosts_follow_it;
 
     binding:

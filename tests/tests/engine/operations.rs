@@ -1,6 +1,7 @@
 //! What each operation does, on every store.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_host::engine::{
@@ -356,6 +357,29 @@ pub async fn what_makes_no_sense_is_refused_and_nothing_is_written<S: Store>(hou
     let refused = ask(&host, reserve(too_much)).await;
     assert!(matches!(refused, Err(HostError::Engine(_))), "{refused:?}");
     assert!(fits(&host, anas(99)).await && !fits(&host, anas(100)).await);
+}
+
+/// Rules may have changed since a request was answered; its answer has not.
+pub async fn what_is_refused_by_now_is_answered_as_it_was<S: Store>(house: &House<S>) {
+    let host = house.host(&month(100).into()).await;
+    let nobodys = call(&[("model", "gpt-4o")], &[("llm_tokens", 1)]);
+    let keyed = |host: &Host, key: &'static str, call: &Call| {
+        let (host, call) = (host.clone(), call.clone());
+        async move { host.reserve(&acme(), Some(key), call, MINUTE).await }
+    };
+    let reserved = keyed(&host, "old", &nobodys).await.expect("an answer");
+    let strict: Arc<_> = Setup { required_dimensions: vec!["user".into()], ..month(100) }.into();
+    host.serve(&acme(), Arc::clone(&strict)).await.expect("served");
+    let missing = HostError::MissingDimension("user".into());
+    for host in [host, house.host(&strict).await] {
+        assert_eq!(keyed(&host, "old", &nobodys).await, Ok(reserved.clone()));
+        assert_eq!(keyed(&host, "new", &nobodys).await, Err(missing.clone()));
+        assert_eq!(keyed(&host, "old", &anas(1)).await, Err(HostError::KeyReused("old".into())));
+        // What was refused took no key.
+        assert_eq!(keyed(&host, "new", &nobodys).await, Err(missing.clone()));
+        let nul = call(&[("user", "a\0b")], &[]);
+        assert!(matches!(keyed(&host, "nul", &nul).await, Err(HostError::Malformed(_))));
+    }
 }
 
 pub async fn usage_is_rolled_up_once_however_many_hosts_follow_it<S: Store>(house: &House<S>) {

@@ -270,6 +270,107 @@ fn an_event_is_booked_once_however_it_is_delivered() {
 }
 
 #[test]
+fn of_events_that_come_together_each_stands_by_itself() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, .. } = town(&server).await;
+        let event = |id: &str, amount: &str| {
+            let data = json!({
+                "dimensions": { "user": "ana", "model": "gpt-4o" },
+                "amounts": { "llm_requests": amount },
+            });
+            json!({ "specversion": "1.0", "id": id, "source": "/a", "type": "call", "data": data })
+        };
+        let send = async |events: &[Json]| {
+            let request = acme
+                .request(Method::POST, "/v1/usage")
+                .header("content-type", "application/cloudevents-batch+json")
+                .body(json!(events).to_string());
+            crate::house::read(request.send().await.unwrap()).await
+        };
+        // Under an identifier that stands for something else already.
+        let (status, answer) = send(&[event("1", "5")]).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        for _ in 0..2 {
+            let (status, problem) =
+                send(&[event("0", "1"), event("1", "2"), event("2", "3")]).await;
+            assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+            let errors = problem["errors"].as_array().unwrap();
+            assert_eq!(errors.len(), 1, "{problem}");
+            assert_eq!(
+                (&errors[0]["pointer"], &errors[0]["code"]),
+                (&json!("/1"), &json!("key_reused"))
+            );
+            let quotas = seen(&acme, "/v1/quotas?user=ana").await;
+            assert_eq!(quota(&quotas, "llm_requests")["used"], "9");
+        }
+    });
+}
+
+/// Whoever asks for a tenant that another one makes just then asks for one that is there.
+#[test]
+fn a_tenant_is_made_once_however_many_ask_for_it() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let admin = server.client(server.first_token());
+        let tenant = json!({ "name": "acme", "time_zone": "America/Sao_Paulo" });
+        let ask = |_| admin.post("/v1/tenants", tenant.clone());
+        for (status, answer) in futures_util::future::join_all((0..8).map(ask)).await {
+            assert_eq!(status, StatusCode::OK, "{answer}");
+        }
+        let other = json!({ "name": "acme", "time_zone": "Asia/Kolkata" });
+        let (status, answer) = admin.post("/v1/tenants", other).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    });
+}
+
+async fn needs(caller: &Caller) -> Json {
+    let task = json!({ "description": "search the web" });
+    caller.done(Method::POST, "/v1/tasks/estimate", Some(task)).await
+}
+
+/// It is the task that is the same, and not what a revision makes of it.
+#[test]
+fn a_task_that_is_reserved_again_is_answered_as_it_was() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, .. } = town(&server).await;
+        let task = |words: &str| {
+            json!({
+                "key": "k",
+                "dimensions": { "user": "ana", "model": "gpt-4o" },
+                "task": { "description": words },
+            })
+        };
+        let reserve = async |words| acme.post("/v1/reservations", task(words)).await;
+        let (status, first) = reserve("search the web").await;
+        assert_eq!((status, &first["decision"]), (StatusCode::OK, &json!("allow")), "{first}");
+        let before = needs(&acme).await;
+        let file = house.path().join("estimate.json");
+        std::fs::write(&file, r#"{"base":{"llm_requests":"7"}}"#).unwrap();
+        let file = file.display().to_string();
+        house.run(&[
+            "policy",
+            "push",
+            "estimate",
+            "estimate",
+            "--settings",
+            &file,
+            "--store",
+            &house.store,
+        ]);
+        house.run(&["policy", "bind", "estimate", "--store", &house.store]);
+        while needs(&acme).await == before {}
+        assert_eq!(reserve("search the web").await, (StatusCode::OK, first));
+        let (status, problem) = reserve("write a report").await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    });
+}
+
+#[test]
 fn a_task_is_checked_by_what_it_will_need() {
     run(async {
         let house = House::sqlite();
@@ -298,6 +399,7 @@ fn a_task_is_checked_by_what_it_will_need() {
         };
         assert_eq!(checked["resources"]["network_requests"]["allowed"], false, "{checked}");
         assert_eq!(checked["resources"]["llm_requests"]["allowed"], true, "{checked}");
+        assert_eq!(checked["resources"]["cost.usd"]["limit"], "100", "{checked}");
     });
 }
 

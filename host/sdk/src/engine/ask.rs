@@ -15,12 +15,22 @@ use crate::store::Tenant;
 pub struct Ask {
     pub tenant: Tenant,
     /// Under which it is done once, however often it is asked.
-    pub key: Option<String>,
+    pub key: Option<Key>,
     /// Whether its key is looked for in the store before it is judged.
     pub seeks_key: bool,
     /// What was found before its turn came.
     pub beforehand: Option<Beforehand>,
+    /// Why it cannot be done as things are now: that is its answer, unless its key has one.
+    pub refused: Option<HostError>,
     pub work: Work,
+}
+
+/// An idempotency key.
+pub struct Key {
+    /// Of which operation, and what the caller calls it.
+    pub name: (String, String),
+    /// What is asked for under it.
+    pub hash: [u8; 32],
 }
 
 /// What is asked for, and where the answer goes.
@@ -56,11 +66,14 @@ impl Look {
 }
 
 impl Ask {
-    /// The key with its operation.
-    pub fn key(&self) -> Option<(String, String)> {
-        match &self.work {
-            Work::Do(operation, _) => Some((operation.name().to_owned(), self.key.clone()?)),
-            Work::Look(..) => None,
+    pub fn new(tenant: Tenant, work: Work) -> Self {
+        Self { tenant, key: None, seeks_key: false, beforehand: None, refused: None, work }
+    }
+
+    /// Answers a question.
+    pub fn seen(self, seen: Result<Seen, HostError>) {
+        if let Work::Look(_, reply) = self.work {
+            drop(reply.send(seen));
         }
     }
 

@@ -10,15 +10,13 @@ use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::amounts::Amounts;
-use super::ask::{Answers, Ask, Work, answer};
+use super::ask::{Answers, Ask, Key, Work, answer};
 use super::backfill::History;
 use super::body::{self, ExpiredBody, HoldBody};
 use super::decided::Decided;
 use super::host::HostError;
 use super::judge::Judge;
-use super::operation::Operation;
 use super::part::{KeptParts, Part};
-use super::price::Beforehand;
 use super::records::KeptCounter;
 use super::served::Current;
 use super::tally::{Moved, Places, id_of};
@@ -221,31 +219,35 @@ impl Book {
         self.judge.now = self.judge.now.max(batch.write.next.at);
     }
 
-    fn judge_one(&mut self, ask: Ask, at: Instant, random: &Random) {
+    fn judge_one(&mut self, mut ask: Ask, at: Instant, random: &Random) {
         self.begin(at, random);
         self.expire_due();
         if self.spoilt {
             return ask.refuse(&HostError::Stopped);
         }
-        let known_as = ask.key();
-        let is_assumed = known_as.as_ref().is_some_and(|key| self.is_unsought(key));
-        let Ask { tenant, key, seeks_key, beforehand, work } = ask;
-        let (operation, reply) = match work {
-            Work::Look(look, reply) => {
-                let _ = reply.send(self.look(&look, beforehand));
-                return;
+        let beforehand = ask.beforehand.take();
+        let operation = match &ask.work {
+            Work::Do(operation, _) => operation,
+            Work::Look(look, _) => {
+                let seen = self.look(look, beforehand);
+                return ask.seen(seen);
             }
-            Work::Do(operation, reply) => (operation, reply),
         };
+        let is_assumed = ask.key.as_ref().is_some_and(|key| self.is_unsought(&key.name));
         self.touched = false;
-        let outcome = self.judge_once(key.as_deref(), &operation, beforehand);
+        let judge = |book: &mut Self| match &ask.refused {
+            Some(error) => Err(error.clone()),
+            None => book.carry_out(operation, beforehand),
+        };
+        let outcome = match &ask.key {
+            Some(key) => self.once(key, judge),
+            None => judge(self),
+        };
         self.spoilt |= self.touched && outcome.is_err();
-        if let Some(key) = known_as.filter(|_| outcome.is_err()) {
+        if let (Some(key), Err(_)) = (&ask.key, &outcome) {
             // Nothing is written by which it would show that another host answers it meanwhile.
-            self.sought_keys.remove(&key);
+            self.sought_keys.remove(&key.name);
         }
-        let work = Work::Do(operation, reply);
-        let mut ask = Ask { tenant, key, seeks_key, beforehand: None, work };
         if is_assumed && outcome.is_err() {
             ask.seeks_key = true;
             self.doubted.push(ask);
@@ -254,25 +256,20 @@ impl Book {
         }
     }
 
-    fn judge_once(
+    /// What was answered under a key, or is from now on.
+    fn once(
         &mut self,
-        key: Option<&str>,
-        operation: &Operation,
-        beforehand: Option<Beforehand>,
+        Key { name, hash }: &Key,
+        judge: impl FnOnce(&mut Self) -> Result<super::Outcome, HostError>,
     ) -> Result<super::Outcome, HostError> {
-        let Some(key) = key else {
-            return self.carry_out(operation, beforehand);
-        };
-        let name = operation.name().to_owned();
-        let hash = body::hash(operation);
-        if let Some(row) = self.keys.get(&(name.clone(), key.to_owned())) {
-            let answer = body::read(&row.answer).filter(|_| row.hash == hash);
-            return answer.ok_or_else(|| HostError::KeyReused(key.to_owned()));
+        if let Some(row) = self.keys.get(name) {
+            let answer = body::read(&row.answer).filter(|_| row.hash == *hash);
+            return answer.ok_or_else(|| HostError::KeyReused(name.1.clone()));
         }
-        let outcome = self.carry_out(operation, beforehand)?;
-        let row =
-            KeyRow { operation: name, key: key.to_owned(), hash, answer: body::write(&outcome) };
-        self.keys.insert((row.operation.clone(), row.key.clone()), row.clone());
+        let outcome = judge(self)?;
+        let ((operation, key), answer) = (name.clone(), body::write(&outcome));
+        let row = KeyRow { operation, key, hash: *hash, answer };
+        self.keys.insert(name.clone(), row.clone());
         self.batch_mut()?.write.keys.push(row);
         Ok(outcome)
     }

@@ -266,10 +266,7 @@ async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
             let Some(host) = host.upgrade() else { return };
             for tenant in overdue {
                 let (reply, _) = tokio::sync::oneshot::channel();
-                let work = Work::Do(Operation::Expire, reply);
-                let _ = host
-                    .send(Ask { tenant, key: None, seeks_key: false, beforehand: None, work })
-                    .await;
+                let _ = host.send(Ask::new(tenant, Work::Do(Operation::Expire, reply))).await;
             }
         }
         if host.upgrade().is_none() {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tollgate_policy_core::contract::{Quantity, Task};
 use tollgate_policy_core::decimal::DecimalError;
@@ -15,7 +16,8 @@ use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Decimal, Meter};
 use uuid::Uuid;
 
-use super::ask::{Ask, Look, Seen, Work};
+use super::ask::{Ask, Key, Look, Seen, Work};
+use super::body;
 use super::builder::{Ahead, HostBuilder, Random};
 use super::look::{Account, Checked};
 use super::operation::{Denied, Mode, Operation, Outcome, Recorded, Reserved, check_call};
@@ -298,8 +300,30 @@ impl Host {
         key: Option<String>,
         operation: Operation,
     ) -> Result<Outcome, HostError> {
+        let key = key.map(|key| (key, body::hash(&operation)));
+        self.ask_under(tenant, key, operation).await
+    }
+
+    /// The same where the operation follows from what the caller asked for, and may follow otherwise
+    /// the next time: it is what was asked for that has to be the same.
+    pub async fn ask_for(
+        &self,
+        tenant: &Tenant,
+        key: String,
+        asked: &impl Serialize,
+        operation: Operation,
+    ) -> Result<Outcome, HostError> {
+        self.ask_under(tenant, Some((key, body::hash(asked))), operation).await
+    }
+
+    async fn ask_under(
+        &self,
+        tenant: &Tenant,
+        key: Option<(String, [u8; 32])>,
+        operation: Operation,
+    ) -> Result<Outcome, HostError> {
         let served = self.served(tenant)?;
-        if key.as_ref().is_some_and(|key| key.contains('\0') || key.len() > KEY_MAX) {
+        if key.as_ref().is_some_and(|(key, _)| key.contains('\0') || key.len() > KEY_MAX) {
             let words = format!("a key is of {KEY_MAX} bytes at the most, and holds no NUL");
             return Err(HostError::Malformed(words));
         }
@@ -308,10 +332,17 @@ impl Host {
             _ => None,
         };
         let check = |setup: &Setup| operation.check(setup);
-        let beforehand = Some(served.beforehand(check, call, self.now())?);
+        let (beforehand, refused) = match served.beforehand(check, call, self.now()) {
+            Ok(beforehand) => (Some(beforehand), None),
+            Err(error) if key.is_none() => return Err(error),
+            Err(error) => (None, Some(error)),
+        };
+        let name = operation.name().to_owned();
+        let key = key.map(|(key, hash)| Key { name: (name, key), hash });
+        let seeks_key = refused.is_some();
         let (reply, answer) = oneshot::channel();
-        let work = Work::Do(operation, reply);
-        self.send(Ask { tenant: tenant.clone(), key, seeks_key: false, beforehand, work }).await?;
+        let ask = Ask::new(tenant.clone(), Work::Do(operation, reply));
+        self.send(Ask { key, seeks_key, beforehand, refused, ..ask }).await?;
         answer.await.map_err(|_| HostError::Stopped)?
     }
 
@@ -327,9 +358,8 @@ impl Host {
             return seen;
         }
         let (reply, answer) = oneshot::channel();
-        let work = Work::Look(look, reply);
-        self.send(Ask { tenant: tenant.clone(), key: None, seeks_key: false, beforehand, work })
-            .await?;
+        let ask = Ask::new(tenant.clone(), Work::Look(look, reply));
+        self.send(Ask { beforehand, ..ask }).await?;
         answer.await.map_err(|_| HostError::Stopped)?
     }
 

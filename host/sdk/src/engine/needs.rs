@@ -7,7 +7,7 @@ use tollgate_policy_core::contract::{Counter, Dimension};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use super::ask::{Ask, Work};
+use super::ask::{Ask, Key, Work};
 use super::body::{self, HoldBody};
 use super::book::{Book, Ended, Held, run_of};
 use super::operation::{Operation, Subject};
@@ -35,8 +35,8 @@ impl Book {
     pub fn unkept(&self, asks: &[Ask]) -> Vec<Counter> {
         let kept = self.judge.records.counters();
         let own = self.judge.tally.counters().map(|(_, counter)| counter.clone());
-        let of_limits = asks.iter().filter_map(|ask| match &ask.work {
-            Work::Do(Operation::Set { subject: Subject::Limit(key, Some(_)), .. }, _) => {
+        let of_limits = asks.iter().filter_map(|ask| match (&ask.work, &ask.refused) {
+            (Work::Do(Operation::Set { subject: Subject::Limit(key, Some(_)), .. }, _), None) => {
                 Some(key.clone().sorted().counter())
             }
             _ => None,
@@ -57,11 +57,15 @@ impl Book {
         let mut stale = false;
         let mut still = Vec::with_capacity(asks.len());
         for ask in asks.drain(..) {
-            if (ask.seeks_key || !self.assumes_new(&ask))
-                && let Some(key) = ask.key()
-                && self.is_unsought(&key)
+            if let Some(Key { name, .. }) = &ask.key
+                && (ask.seeks_key || !self.assumes_new(&ask))
+                && self.is_unsought(name)
             {
-                keys.insert(key);
+                keys.insert(name.clone());
+            }
+            if ask.refused.is_some() {
+                still.push(ask);
+                continue;
             }
             let missing = match &ask.work {
                 Work::Look(look, _) => {

@@ -135,23 +135,29 @@ pub async fn reserve<S: Stores>(
     asked: Asked<S, Nothing, Json<Reserve>>,
 ) -> Result<Answer<Decided>, Problem> {
     let tenant = asked.tenant()?.clone();
-    let Json(Reserve { key, dimensions, run, estimate, task, mode, ttl_seconds }) = asked.body;
-    let about = in_run(dimensions, run)?;
-    let amounts = match (estimate, task) {
-        (Some(amounts), None) => amounts,
-        (None, Some(task)) => asked.service.estimate(&tenant, &about, task)?.with_classes()?,
-        (None, None) => Amounts::default(),
+    let Json(Reserve { key, dimensions: whose, run, estimate, task, mode, ttl_seconds }) =
+        asked.body;
+    let about = in_run(whose, run)?;
+    let (ttl_ms, mode) = (ttl_ms(ttl_seconds), mode.into());
+    let host = &asked.service.host;
+    let outcome = match (estimate, task) {
         (Some(_), Some(_)) => {
             let words = "an `estimate` and a `task` say the same: send one of them";
             return Err(Problem::invalid(words));
         }
+        (estimate, None) => {
+            let call = call(about, estimate.unwrap_or_default())?;
+            host.ask(&tenant, Some(key), Operation::Reserve { call, ttl_ms, mode }).await?
+        }
+        (None, Some(task)) => {
+            // Another revision may tell that it needs something else.
+            let request = ("task", &task.description, dimensions(about.clone()), ttl_ms, mode);
+            let amounts = asked.service.estimate(&tenant, &about, &task)?.with_classes()?;
+            let call = call(about, amounts)?;
+            let operation = Operation::Reserve { call, ttl_ms, mode };
+            host.ask_for(&tenant, key, &request, operation).await?
+        }
     };
-    let operation = Operation::Reserve {
-        call: call(about, amounts)?,
-        ttl_ms: ttl_ms(ttl_seconds),
-        mode: mode.into(),
-    };
-    let outcome = asked.service.host.ask(&tenant, Some(key), operation).await?;
     asked.service.metrics.decided(!matches!(outcome, Outcome::Denied(_)));
     told(decided(outcome, (asked.service.clock)())?, &tenant)
 }
@@ -245,10 +251,10 @@ impl<S: Stores> Service<S> {
         &self,
         tenant: &Tenant,
         about: &Dimensions,
-        task: TaskBody,
+        task: &TaskBody,
     ) -> Result<Amounts, Problem> {
-        let dimensions = dimensions(about.clone());
-        let task = Task { description: task.description, dimensions, facts: Vec::new() };
+        let (description, dimensions) = (task.description.clone(), dimensions(about.clone()));
+        let task = Task { description, dimensions, facts: Vec::new() };
         match self.host.estimate(tenant, task)? {
             Ok(amounts) => Ok(amounts.into_iter().collect()),
             Err(words) => Err(Problem::invalid(words)),

@@ -21,6 +21,19 @@ pub struct Problem {
     pub detail: String,
     /// When it may be worth asking again.
     pub retry_after_seconds: Option<u32>,
+    /// Of what was sent together and stands by itself, what is refused; the rest is done.
+    pub errors: Vec<Refused>,
+}
+
+/// One of several things that were sent together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Refused {
+    /// Which, as a JSON pointer: `/3`.
+    pointer: String,
+    /// The last part of its `type`.
+    code: &'static str,
+    /// What is wrong, and what to do.
+    detail: String,
 }
 
 /// As it is sent.
@@ -36,6 +49,9 @@ pub struct ProblemBody<'a> {
     status: u16,
     /// What is wrong, and what to do.
     detail: &'a str,
+    /// Of what was sent together and stands by itself, what is refused; the rest is done.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [Refused],
 }
 
 /// The media type of problem details.
@@ -44,7 +60,28 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 impl Problem {
     /// A problem in words.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after_seconds: None }
+        let detail = detail.into();
+        Self { status, code, detail, retry_after_seconds: None, errors: Vec::new() }
+    }
+
+    /// Some of what was sent together is refused, by its place, and the rest is done. What was not
+    /// heard of counts for more than what makes no sense: all of it is sent again.
+    pub fn of_some(refused: Vec<(usize, Self)>, of: usize) -> Self {
+        let detail = format!(
+            "{} of {of} are refused, and the others are booked: send these again, once they are right",
+            refused.len()
+        );
+        let is_unheard = |(_, own): &&(usize, Self)| own.retry_after_seconds.is_some();
+        let first = refused.iter().find(is_unheard).or(refused.first());
+        let (status, code, retry_after_seconds) = match first {
+            Some((_, own)) => (own.status, own.code, own.retry_after_seconds),
+            None => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", None),
+        };
+        let refused = refused.into_iter().map(|(place, own)| {
+            let (pointer, Self { code, detail, .. }) = (format!("/{place}"), own);
+            Refused { pointer, code, detail }
+        });
+        Self { status, code, detail, retry_after_seconds, errors: refused.collect() }
     }
 
     /// The request cannot be read.
@@ -101,6 +138,7 @@ impl IntoResponse for Problem {
             title: self.status.canonical_reason().unwrap_or_default(),
             status: self.status.as_u16(),
             detail: &self.detail,
+            errors: &self.errors,
         };
         // Of strings and a number: there is nothing in it that JSON could not hold.
         let body = serde_json::to_vec(&body).unwrap_or_default();

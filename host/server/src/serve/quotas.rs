@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tollgate_host::engine::{Limit, LimitKey, Subject, directory};
+use tollgate_host::engine::{Limit, LimitKey, Subject, Tariff, directory};
 use tollgate_host::store::Owner;
 use tollgate_policy_core::window::Window;
 use tollgate_policy_core::{Decimal, Meter};
@@ -247,7 +247,7 @@ pub async fn estimate<S: Stores>(
 ) -> Result<Answer<Estimated>, Problem> {
     let tenant = asked.tenant()?.clone();
     let Json(TaskOf { description, dimensions }) = asked.body;
-    let estimate = asked.service.estimate(&tenant, &dimensions, TaskBody { description })?;
+    let estimate = asked.service.estimate(&tenant, &dimensions, &TaskBody { description })?;
     Ok(Estimated { estimate }.into())
 }
 
@@ -257,7 +257,7 @@ pub async fn check_task<S: Stores>(
 ) -> Result<Answer<TaskChecked>, Problem> {
     let tenant = asked.tenant()?.clone();
     let Json(TaskOf { description, dimensions: whose }) = asked.body;
-    let estimate = asked.service.estimate(&tenant, &whose, TaskBody { description })?;
+    let estimate = asked.service.estimate(&tenant, &whose, &TaskBody { description })?;
     let call = call(whose, estimate.clone().with_classes()?)?;
     let checked = CheckedBody::of(asked.service.host.check(&tenant, call).await?)?;
     let mut resources: BTreeMap<String, Resource> = BTreeMap::new();
@@ -267,7 +267,9 @@ pub async fn check_task<S: Stores>(
         else {
             continue;
         };
-        if !estimate.names(&meter) {
+        // What a task costs follows from what it needs.
+        let is_money = Tariff::ALL.iter().any(|tariff| tariff.has(meter.as_str()));
+        if !(estimate.names(&meter) || is_money) {
             continue;
         }
         let resource = Resource { allowed, status, limit, used, remaining, message };

@@ -92,7 +92,7 @@ pub async fn create<S: Stores>(
     let time_zone = time_zone.map_err(|_| Problem::invalid("`time_zone` is not a zone's name"))?;
     let registry = &asked.service.registry;
     let scope = Scope { owner: Owner::Tenant(tenant.clone()), plan: String::new() };
-    let (version, bindings) = registry.bound(&scope).await?;
+    let (mut version, mut bindings) = registry.bound(&scope).await?;
     if version == 0 {
         let prices = Prices::Current;
         let settings =
@@ -107,9 +107,17 @@ pub async fn create<S: Stores>(
         };
         let change = Change::Settings(Box::new(settings));
         let created = async { Ok(registry.change(&scope, Some(0), change, &by).await?) };
-        asked.act(act, created).await?;
-    } else if (plan.is_some() && *plan != bindings.tenant.plan)
-        || (time_zone.is_some() && time_zone != bindings.tenant.time_zone)
+        match asked.act(act, created).await {
+            // Somebody else asked for it just then, and maybe for the same.
+            Err(problem) if problem.code == "moved" => {
+                (version, bindings) = registry.bound(&scope).await?;
+            }
+            created => drop(created?),
+        }
+    }
+    if version > 0
+        && ((plan.is_some() && *plan != bindings.tenant.plan)
+            || (time_zone.is_some() && time_zone != bindings.tenant.time_zone))
     {
         return Err(Problem::conflict(
             "exists",

@@ -100,14 +100,24 @@ pub async fn record<S: Stores>(
     // What cannot be read at all is found before anything is booked.
     let operations = operations.collect::<Result<Vec<_>, Problem>>()?;
     let ask = |(key, operation)| asked.service.host.ask(&tenant, Some(key), operation);
-    let mut usage = Vec::with_capacity(told);
-    for outcome in futures_util::future::join_all(operations.into_iter().map(ask)).await {
-        match outcome? {
-            Outcome::Recorded(recorded) => usage.extend(recorded.into_iter().map(Booked::from)),
-            _ => return Err(Problem::unavailable("the host is going down")),
+    let (mut usage, mut refused) = (Vec::with_capacity(told), Vec::new());
+    let outcomes = futures_util::future::join_all(operations.into_iter().map(ask)).await;
+    let several = outcomes.len();
+    for (place, outcome) in outcomes.into_iter().enumerate() {
+        match outcome {
+            Ok(Outcome::Recorded(recorded)) => usage.extend(recorded.into_iter().map(Booked::from)),
+            Ok(_) => refused.push((place, Problem::unavailable("the host is going down"))),
+            Err(error) => refused.push((place, error.into())),
         }
     }
-    Ok(BookedAll { usage }.into())
+    match refused.pop() {
+        None => Ok(BookedAll { usage }.into()),
+        Some((_, problem)) if several == 1 => Err(problem),
+        Some(last) => {
+            refused.push(last);
+            Err(Problem::of_some(refused, several))
+        }
+    }
 }
 
 /// `POST /v1/usage/{id}/void`
