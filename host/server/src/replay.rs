@@ -129,7 +129,8 @@ pub async fn judge<S: Store + RegistryStore>(
     bar.finish_and_clear();
     let told = told.context("what was decided cannot be judged again")?;
     let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    if told.decisions == 0 && told.unasked == 0 && told.unrecorded.is_empty() {
+    let unjudged = told.unasked + told.forced + told.unreadable;
+    if told.decisions + unjudged == 0 && told.unrecorded.is_empty() {
         bail!("nothing was decided then: look at `--since`, `--until` and `--tenant`");
     }
     Ok(Report { told, elapsed_ms })

@@ -124,7 +124,7 @@ where
     }
     // Back to 50, and back from that.
     for allowed in [50, 100] {
-        registry.roll_back(&of(&acme()), None, &by()).await.expect("bound");
+        registry.roll_back(&of(&acme()), None, None, false, &by()).await.expect("bound");
         bring(house, &registry, &host).await;
         assert!(fits(&host, &acme(), allowed).await && !fits(&host, &acme(), allowed + 1).await);
     }
@@ -207,7 +207,7 @@ where
     let refused = registry.change(&scope, Some(7), unbind("nothing"), &by()).await;
     assert_eq!(refused, Err(RegistryError::Moved { expected: 7, found: 1 }));
     for to in [Some(0), Some(1), Some(2), None] {
-        let refused = registry.roll_back(&scope, to, &by()).await;
+        let refused = registry.roll_back(&scope, to, None, false, &by()).await;
         assert_eq!(refused, Err(RegistryError::NoVersion(to.unwrap_or(0))), "{to:?}");
     }
     // A cost is limited only where something tells it.
@@ -282,16 +282,53 @@ where
         body: body.into(),
     };
     let gone = r#"{"policies":[{"policy":"gone","of":"platform","revision":1}]}"#;
-    for (version, body) in [(2, gone), (3, r#"{"of a later version":1}"#)] {
-        assert_eq!(house.store.put_bindings(&row(version, body)).await, Ok(true));
+    assert_eq!(house.store.put_bindings(&row(2, gone)).await, Ok(true));
+    registry.bring(&host).await.expect("brought");
+    let unknown = Trouble::Registry(RegistryError::UnknownRevision(nothing));
+    assert_eq!(registry.troubles(), [(acme(), unknown)]);
+    assert!(fits(&host, &acme(), 100).await && !fits(&host, &acme(), 101).await);
+    // Once it can be loaded again it serves.
+    assert_eq!(house.store.put_bindings(&row(3, "{}")).await, Ok(true));
+    bring(house, &registry, &host).await;
+}
+
+/// A host of an earlier version beside one that knows more: what it cannot read it must not leave out.
+pub async fn what_cannot_be_read_is_not_left_out<S>(house: &House<S>)
+where
+    S: Store + RegistryStore,
+{
+    let (registry, host) = start(house).await;
+    bring(house, &registry, &host).await;
+    for scope in [of(&acme()), platform()] {
+        let (version, _) = registry.bound(&scope).await.expect("bound");
+        let later = BindingSetRow {
+            scope: scope.clone(),
+            version: version + 1,
+            moved: 0,
+            signed: Signed { at: 1, author: "ops".into(), message: String::new() },
+            body: r#"{"of a later version":1}"#.into(),
+        };
+        assert_eq!(house.store.put_bindings(&later).await, Ok(true));
         registry.bring(&host).await.expect("brought");
-        let unknown = Trouble::Registry(RegistryError::UnknownRevision(nothing.clone()));
-        assert_eq!(registry.troubles(), [(acme(), unknown)], "{version}");
+        let troubles = registry.troubles();
+        let is_unreadable =
+            |trouble: &Trouble| matches!(trouble, Trouble::Registry(RegistryError::Unreadable(_)));
+        assert!(troubles.len() == 1 && is_unreadable(&troubles[0].1), "{troubles:?}");
+        assert!(fits(&host, &acme(), 100).await && !fits(&host, &acme(), 101).await);
+        // One that starts has nothing that served before.
+        let fresh = crate::binding::registry(house).setup(&acme()).await;
+        assert!(matches!(fresh, Err(RegistryError::Unreadable(_))), "{:?}", fresh.err());
+        // There is a way back, for who saw what stands.
+        let by = by();
+        let back = |expected| registry.roll_back(&scope, None, expected, false, &by);
+        let moved = RegistryError::Moved { expected: version, found: version + 1 };
+        assert_eq!(back(Some(version)).await, Err(moved));
+        assert_eq!(back(Some(version + 1)).await, Ok(version + 2));
+        bring(house, &registry, &host).await;
         assert!(fits(&host, &acme(), 100).await && !fits(&host, &acme(), 101).await);
     }
-    // Once it can be loaded again it serves.
-    assert_eq!(house.store.put_bindings(&row(4, "{}")).await, Ok(true));
-    bring(house, &registry, &host).await;
+    let nobodys = registry.roll_back(&plan("none"), None, None, false, &by()).await;
+    assert_eq!(nobodys, Err(RegistryError::NothingBound));
 }
 
 pub async fn hosts_follow_what_is_bound<S>(house: &House<S>)

@@ -244,10 +244,13 @@ pub async fn what_is_open_is_not_erased<S: Store>(house: &House<S>) {
 
 pub async fn an_agent_that_is_erased_leaves_no_record<S: Store>(house: &House<S>) {
     let host = house.host(&Arc::new(setup())).await;
-    let agent = Agent { name: None, settings: serde_json::json!({"note": "hers"}), enabled: true };
-    let subject = Subject::Agent("maria-s-agent".into(), Some(AgentText::from(&agent)));
-    let by = Author::Person("ops".into());
-    ask(&host, Operation::Set { subject, by }).await.expect("set");
+    for name in ["Agente Maria", "Maria's"] {
+        let settings = serde_json::json!({ "note": "what Agente Maria wants" });
+        let agent = Agent { name: Some(name.into()), settings, enabled: true };
+        let subject = Subject::Agent("maria-s-agent".into(), Some(AgentText::from(&agent)));
+        let by = Author::Person("ops".into());
+        ask(&host, Operation::Set { subject, by }).await.expect("set");
+    }
     let of_it = call(
         &[("agent", "maria-s-agent"), ("model", "gpt-4o")],
         &[("llm_tokens", 5), ("llm_tokens.input", 5)],
@@ -259,5 +262,5 @@ pub async fn an_agent_that_is_erased_leaves_no_record<S: Store>(house: &House<S>
     assert!(all(house).await.contains("maria-s-agent"));
     erase(&*house.store, &acme(), &dimension, &random()).await.expect("erased");
     let text = all(house).await;
-    assert!(!text.contains("maria-s-agent"), "{text}");
+    assert!(!text.contains("maria-s-agent") && !text.contains("Maria"), "{text}");
 }

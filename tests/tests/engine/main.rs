@@ -116,6 +116,7 @@ on_both! {
     what_cannot_be_bound_is_refused_and_nothing_changes,
     a_plan_reaches_those_who_are_on_it,
     what_does_not_load_leaves_what_served_before,
+    what_cannot_be_read_is_not_left_out,
     hosts_follow_what_is_bound,
     components_are_vouched_for_where_that_is_required,
     a_component_that_is_not_of_its_digest_is_not_loaded;

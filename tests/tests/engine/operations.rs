@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tollgate_host::engine::{
     Call, Entry, EntryKind, Expiring, Host, HostError, Mode, Operation, Outcome, Recorded, Report,
     Reserved, Setup, Tariff, follow, metrics,
@@ -375,11 +376,24 @@ pub async fn what_is_refused_by_now_is_answered_as_it_was<S: Store>(house: &Hous
         assert_eq!(keyed(&host, "old", &nobodys).await, Ok(reserved.clone()));
         assert_eq!(keyed(&host, "new", &nobodys).await, Err(missing.clone()));
         assert_eq!(keyed(&host, "old", &anas(1)).await, Err(HostError::KeyReused("old".into())));
-        // What was refused took no key.
-        assert_eq!(keyed(&host, "new", &nobodys).await, Err(missing.clone()));
+        // At once, where each looks for the key.
+        let refused = join_all((0..8).map(|_| keyed(&host, "new", &nobodys))).await;
+        assert!(refused.iter().all(|one| *one == Err(missing.clone())), "{refused:?}");
         let nul = call(&[("user", "a\0b")], &[]);
         assert!(matches!(keyed(&host, "nul", &nul).await, Err(HostError::Malformed(_))));
+        // Beside others, whom that does no harm.
+        let (one, other, third) = tokio::join!(
+            keyed(&host, "nul", &nul),
+            hold(&host, anas(1)),
+            keyed(&host, "new", &nobodys)
+        );
+        assert!(matches!(one, Err(HostError::Malformed(_))), "{one:?}");
+        host.release(&acme(), None, other).await.expect("released");
+        assert_eq!(third, Err(missing.clone()));
     }
+    // What was refused took no key.
+    let host = house.host(&strict).await;
+    keyed(&host, "new", &anas(1)).await.expect("an answer").expect("allowed");
 }
 
 pub async fn usage_is_rolled_up_once_however_many_hosts_follow_it<S: Store>(house: &House<S>) {
@@ -401,7 +415,7 @@ pub async fn usage_is_rolled_up_once_however_many_hosts_follow_it<S: Store>(hous
     ask(&host, Operation::Void { usage: wrong[0].usage, reason }).await.expect("undone");
     let tenant = acme();
     let followers = (0..4).map(|_| follow(&*house.store, &tenant));
-    for followed in futures_util::future::join_all(followers).await {
+    for followed in join_all(followers).await {
         followed.expect("followed");
     }
     follow(&*house.store, &acme()).await.expect("followed");

@@ -278,6 +278,43 @@ fn a_tenants_token_does_nothing_for_another_tenant() {
 }
 
 #[test]
+fn nobody_hears_of_anothers_policies_and_what_cannot_be_bound_is_told() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, rival, .. } = town(&server).await;
+        let own = json!({ "policy": "own", "component": "quota", "settings": {} });
+        rival.done(Method::POST, "/v1/revisions", Some(own)).await;
+        let change = async |caller: &Caller, mut change: Json, expect: Option<i64>| {
+            change["expect"] = json!(expect);
+            caller.post("/v1/policies", change).await
+        };
+        let bind = |name: &str, mode: Json| json!({ "do": "bind", "revision": name, "mode": mode });
+        let mut told = Vec::new();
+        for name in ["rival/own", "rival/own@1", "rival/none", "rival/own@7", "nobody/own"] {
+            let (status, problem) = change(&acme, bind(name, json!("enforce")), None).await;
+            assert_eq!(status, StatusCode::NOT_FOUND, "{name}: {problem}");
+            told.push(problem["detail"].as_str().unwrap().replace(name, "it"));
+        }
+        told.dedup();
+        assert_eq!(told.len(), 1, "{told:?}");
+        // Its own.
+        let canary = json!({ "canary": { "percent": 101, "by": "user" } });
+        let (status, problem) = change(&rival, bind("own", canary), None).await;
+        assert!(status.is_client_error() && problem.to_string().contains("101"), "{problem}");
+        let (status, bound) = change(&rival, bind("own", json!("enforce")), None).await;
+        assert_eq!(status, StatusCode::OK, "{bound}");
+        let version = bound["version"].as_i64().unwrap();
+        let back = json!({ "do": "roll_back" });
+        let (status, problem) = change(&rival, back.clone(), Some(version - 1)).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+        let (status, bound) = change(&rival, back, Some(version)).await;
+        assert_eq!(status, StatusCode::OK, "{bound}");
+        assert_eq!(bound["bound"]["policies"], json!([]), "{bound}");
+    });
+}
+
+#[test]
 fn what_is_another_tenants_is_not_there() {
     run(async {
         let house = House::sqlite();

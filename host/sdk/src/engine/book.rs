@@ -233,7 +233,8 @@ impl Book {
                 return ask.seen(seen);
             }
         };
-        let is_assumed = ask.key.as_ref().is_some_and(|key| self.is_unsought(&key.name));
+        let key = ask.key.as_ref().filter(|_| !ask.seeks_key);
+        let is_assumed = key.is_some_and(|key| self.is_unsought(&key.name));
         self.touched = false;
         let judge = |book: &mut Self| match &ask.refused {
             Some(error) => Err(error.clone()),

@@ -6,6 +6,8 @@
 //! pseudonym. Then history is written anew, page by page, without a lock. What stood still in
 //! between goes on the next time.
 
+use std::collections::BTreeSet;
+
 use tollgate_policy_core::contract::Dimension;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
@@ -18,7 +20,7 @@ use super::decided;
 use super::erasure::Erasure;
 use super::host::HostError;
 use super::notices::NoticeBody;
-use super::records::{REPAIR, Records};
+use super::records::{AGENT, Agent, REPAIR, Records};
 use super::rollup::{GRAINS_MS, GROUPINGS, follow};
 use super::sums::PAGE;
 use crate::store::{
@@ -77,6 +79,7 @@ async fn begin<S: Store>(
     dimension: &Dimension,
     random: &Random,
 ) -> Result<Erasure, HostError> {
+    let names = names(store, tenant, dimension).await?;
     for _ in 0..ATTEMPTS {
         // Nobody carries the value forward once this is done.
         let announced = records(&head(store, tenant).await?).carried();
@@ -85,7 +88,7 @@ async fn begin<S: Store>(
             carry(store, tenant, announced, random).await?;
         }
         let mut locked = store.lock(tenant).await?;
-        let prepared = match prepare(store, &mut locked, tenant, dimension, random).await {
+        let prepared = match prepare(store, &mut locked, tenant, dimension, &names, random).await {
             Ok(Prepared::New(prepared)) => *prepared,
             other => {
                 locked.release().await;
@@ -108,6 +111,27 @@ async fn begin<S: Store>(
     Err(StoreError::Unavailable(words.into()).into())
 }
 
+/// What people called an agent at any time.
+async fn names<S: Store>(
+    store: &S,
+    tenant: &Tenant,
+    Dimension { name, value }: &Dimension,
+) -> Result<BTreeSet<String>, HostError> {
+    let (mut names, mut after) = (BTreeSet::new(), ChangeKey::default());
+    if name != AGENT {
+        return Ok(names);
+    }
+    loop {
+        let page = store.changes(tenant, &after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(names) };
+        after = last.key.clone();
+        let of_it = page.iter().filter(|row| row.key.kind == AGENT && row.key.name == *value);
+        let agents =
+            of_it.filter_map(|row| serde_json::from_slice::<Agent>(row.body.as_ref()?).ok());
+        names.extend(agents.filter_map(|agent| agent.name));
+    }
+}
+
 /// How an erasure begins.
 enum Prepared {
     /// History is being carried forward: it must wait.
@@ -123,6 +147,7 @@ async fn prepare<S: Store>(
     locked: &mut S::Locked<'_>,
     tenant: &Tenant,
     dimension: &Dimension,
+    names: &BTreeSet<String>,
     random: &Random,
 ) -> Result<Prepared, HostError> {
     locked.patient().await?;
@@ -139,7 +164,11 @@ async fn prepare<S: Store>(
         return Ok(Prepared::Carried);
     }
     let pseudonym = format!("erased-{:016x}", random() >> 64);
-    let erasure = Erasure { dimension: dimension.clone(), pseudonym };
+    let mut names = names.clone();
+    if dimension.name == AGENT {
+        names.extend(records.agent(&dimension.value).and_then(|agent| agent.name.clone()));
+    }
+    let erasure = Erasure { dimension: dimension.clone(), pseudonym, names };
     let mut open = 0;
     for row in holds(store, tenant).await? {
         let hold: HoldBody = body::read(&row.body)

@@ -1,6 +1,6 @@
 //! A value of a dimension that is erased, and the pseudonym that takes its place wherever it stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -20,6 +20,9 @@ use crate::sandbox::Fault;
 pub struct Erasure {
     pub dimension: Dimension,
     pub pseudonym: String,
+    /// What people called it: an agent, which has a name.
+    #[serde(default)]
+    pub names: BTreeSet<String>,
 }
 
 /// What is being erased from a tenant's records, and how often something was before.
@@ -160,9 +163,17 @@ impl Erasure {
         }
     }
 
-    /// Wherever it stands as a word of its own.
+    /// Wherever it, or what people called it, stands as a word of its own.
     fn text(&self, text: &mut String) {
-        let value = self.dimension.value.as_str();
+        let names = self.names.iter().filter(|name| !name.is_empty());
+        let mut values: Vec<&str> = names.map(String::as_str).collect();
+        values.push(&self.dimension.value);
+        // One may be part of another.
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        values.into_iter().for_each(|value| self.word(value, text));
+    }
+
+    fn word(&self, value: &str, text: &mut String) {
         let is_part = |edge: Option<char>| edge.is_some_and(|edge| edge.is_alphanumeric());
         let (mut told, mut rest, mut before) = (String::new(), text.as_str(), None);
         while let Some(place) = rest.find(value) {
@@ -185,16 +196,37 @@ impl Erasure {
         body: Option<&[u8]>,
     ) -> Option<(String, Option<Vec<u8>>)> {
         let is_agent = kind == super::records::AGENT && self.dimension.name == "agent";
-        let new_name = match is_agent && name == self.dimension.value {
+        let is_its = is_agent && name == self.dimension.value;
+        let new_name = match is_its {
             true => Some(self.pseudonym.clone()),
             false => self.json(name.as_bytes()),
         };
-        let new_body = body.and_then(|body| self.json(body));
+        // That it was erased stays known, but not what.
+        let is_own = kind == super::records::ERASURE && name == self.pseudonym;
+        let new_body = match is_its || is_own {
+            true => body.and_then(|body| self.texts(body)),
+            false => body.and_then(|body| self.json(body)),
+        };
         if new_name.is_none() && new_body.is_none() {
             return None;
         }
         let body = new_body.map(String::into_bytes).or_else(|| body.map(<[u8]>::to_vec));
         Some((new_name.unwrap_or_else(|| name.to_owned()), body))
+    }
+
+    /// In a JSON text, wherever it stands in words.
+    fn texts(&self, text: &[u8]) -> Option<String> {
+        fn walk(json: &mut Json, with: &impl Fn(&mut String)) {
+            match json {
+                Json::String(text) => with(text),
+                Json::Array(all) => all.iter_mut().for_each(|own| walk(own, with)),
+                Json::Object(fields) => fields.values_mut().for_each(|own| walk(own, with)),
+                Json::Null | Json::Bool(_) | Json::Number(_) => {}
+            }
+        }
+        let mut json: Json = serde_json::from_slice(text).ok()?;
+        walk(&mut json, &|text| self.text(text));
+        Some(json.to_string())
     }
 
     /// In a JSON text, wherever it stands as a dimension. None: nowhere.
@@ -234,7 +266,22 @@ mod tests {
 
     fn erasure() -> Erasure {
         let dimension = Dimension { name: "user".into(), value: "ana".into() };
-        Erasure { dimension, pseudonym: "erased-1".into() }
+        Erasure { dimension, pseudonym: "erased-1".into(), names: BTreeSet::new() }
+    }
+
+    #[test]
+    fn what_people_called_an_agent_gives_way_with_it() {
+        let dimension = Dimension { name: "agent".into(), value: "ana".into() };
+        let names = ["Agente Ana", "Assistant of ana", ""].map(String::from).into();
+        let erasure = Erasure { dimension, pseudonym: "erased-1".into(), names };
+        let mut told = "'Agente Ana' (ana), once Assistant of ana; Agente Anabela".to_owned();
+        erasure.text(&mut told);
+        assert_eq!(told, "'erased-1' (erased-1), once erased-1; Agente Anabela");
+        let body = br#"{"name":"Agente Ana","settings":{"cost":2,"note":"Agente Ana's"}}"#;
+        let (name, body) = erasure.record("agent", "ana", Some(body)).unwrap();
+        let wanted = r#"{"name":"erased-1","settings":{"cost":2,"note":"erased-1's"}}"#;
+        assert_eq!((name.as_str(), body.as_deref()), ("erased-1", Some(wanted.as_bytes())));
+        assert_eq!(erasure.record("agent", "eva", Some(b"{}")), None);
     }
 
     #[test]

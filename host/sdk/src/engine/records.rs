@@ -25,7 +25,7 @@ const LIMIT: &str = "limit";
 const DISABLEMENT: &str = "disablement";
 const COUNTERS: &str = "counters";
 const CARRIED: &str = "carried";
-const ERASURE: &str = "erasure";
+pub const ERASURE: &str = "erasure";
 /// What `verify` put right.
 pub const REPAIR: &str = "repair";
 const QUARANTINE: &str = "quarantine";

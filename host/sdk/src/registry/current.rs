@@ -17,11 +17,12 @@ pub struct Current {
     moved: i64,
     /// For whom something is bound that was not brought to a host yet.
     changed: BTreeSet<Tenant>,
-    scopes: BTreeMap<Scope, Bindings>,
+    /// An error: a later version wrote it, so that nobody can tell who is judged by what.
+    scopes: BTreeMap<Scope, Result<Bindings, RegistryError>>,
 }
 
 /// What is bound for a tenant, layer by layer.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Layers {
     platform: Bindings,
     plan: Bindings,
@@ -29,14 +30,12 @@ pub struct Layers {
 }
 
 impl Current {
-    /// Looks at the store. What cannot be read stays as it was.
+    /// Looks at the store.
     pub async fn refresh<S: RegistryStore>(&mut self, store: &S) -> Result<(), StoreError> {
         for row in store.bound_since(self.moved).await? {
             self.moved = row.moved;
             let before = self.touched(&row.scope);
-            if let Ok(bindings) = Bindings::read(&row.body) {
-                self.scopes.insert(row.scope.clone(), bindings);
-            }
+            self.scopes.insert(row.scope.clone(), Bindings::read(&row.body));
             self.changed.extend(before);
             self.changed.extend(self.touched(&row.scope));
         }
@@ -54,23 +53,27 @@ impl Current {
 
     /// For whom it matters what is bound in a scope.
     fn touched(&self, scope: &Scope) -> Vec<Tenant> {
-        let matters = |tenant: &Tenant, bindings: &Bindings| match &scope.owner {
-            Owner::Tenant(own) => own == tenant,
-            Owner::Platform => {
-                scope.plan.is_empty() || bindings.tenant.plan.as_ref() == Some(&scope.plan)
-            }
+        let is_on = |bound: &Result<Bindings, _>| {
+            bound.as_ref().is_ok_and(|own: &Bindings| own.tenant.plan.as_ref() == Some(&scope.plan))
         };
-        let tenants = self.scopes.iter().filter_map(|(scope, bindings)| match &scope.owner {
-            Owner::Tenant(tenant) => matters(tenant, bindings).then(|| tenant.clone()),
-            Owner::Platform => None,
-        });
+        let tenants =
+            self.scopes.iter().filter_map(|(own, bound)| match (&own.owner, &scope.owner) {
+                (Owner::Tenant(tenant), Owner::Tenant(other)) => {
+                    (tenant == other).then_some(tenant)
+                }
+                (Owner::Tenant(tenant), Owner::Platform) => {
+                    (scope.plan.is_empty() || is_on(bound)).then_some(tenant)
+                }
+                (Owner::Platform, _) => None,
+            });
+        let tenants = tenants.cloned();
         tenants.collect()
     }
 
     /// Whatever is bound for all matters to this tenant, also where it has nothing of its own.
     pub fn know(&mut self, tenant: &Tenant) {
         let (owner, plan) = (Owner::Tenant(tenant.clone()), String::new());
-        self.scopes.entry(Scope { owner, plan }).or_default();
+        self.scopes.entry(Scope { owner, plan }).or_insert_with(|| Ok(Bindings::default()));
     }
 
     /// The same, and it is to be brought.
@@ -80,39 +83,39 @@ impl Current {
     }
 
     /// What is bound for a tenant.
-    pub fn of(&self, tenant: &Tenant) -> Layers {
-        let tenant = self.bound(Owner::Tenant(tenant.clone()), "");
-        let plan = tenant.tenant.plan.as_deref().filter(|plan| !plan.is_empty());
-        Layers {
-            platform: self.bound(Owner::Platform, ""),
-            plan: plan.map(|plan| self.bound(Owner::Platform, plan)).unwrap_or_default(),
-            tenant,
+    pub fn of(&self, tenant: &Tenant) -> Result<Layers, RegistryError> {
+        let tenant = self.bound(Owner::Tenant(tenant.clone()), "")?;
+        let (platform, plan) = (self.bound(Owner::Platform, "")?, self.plan(&tenant)?);
+        Ok(Layers { platform, plan, tenant })
+    }
+
+    /// What the plan binds that a tenant is on.
+    fn plan(&self, tenant: &Bindings) -> Result<Bindings, RegistryError> {
+        match tenant.tenant.plan.as_deref() {
+            None | Some("") => Ok(Bindings::default()),
+            Some(plan) => self.bound(Owner::Platform, plan),
         }
     }
 
     /// The same, were this bound in a scope: for the scope's tenant, or for one that has nothing of
     /// its own.
-    pub fn with(&self, scope: &Scope, bindings: &Bindings) -> Layers {
+    pub fn with(&self, scope: &Scope, bindings: &Bindings) -> Result<Layers, RegistryError> {
         let bindings = bindings.clone();
-        match &scope.owner {
-            Owner::Tenant(tenant) => {
-                let plan = bindings.tenant.plan.as_deref().filter(|plan| !plan.is_empty());
-                let plan = plan.map(|plan| self.bound(Owner::Platform, plan)).unwrap_or_default();
-                Layers { plan, tenant: bindings, ..self.of(tenant) }
+        let platform = || self.bound(Owner::Platform, "");
+        Ok(match (&scope.owner, scope.plan.is_empty()) {
+            (Owner::Tenant(_), _) => {
+                Layers { platform: platform()?, plan: self.plan(&bindings)?, tenant: bindings }
             }
-            Owner::Platform => {
-                let (platform, plan) = match scope.plan.is_empty() {
-                    true => (bindings, Bindings::default()),
-                    false => (self.bound(Owner::Platform, ""), bindings),
-                };
-                Layers { platform, plan, tenant: Bindings::default() }
+            (Owner::Platform, true) => Layers { platform: bindings, ..Layers::default() },
+            (Owner::Platform, false) => {
+                Layers { platform: platform()?, plan: bindings, ..Layers::default() }
             }
-        }
+        })
     }
 
-    fn bound(&self, owner: Owner, plan: &str) -> Bindings {
+    fn bound(&self, owner: Owner, plan: &str) -> Result<Bindings, RegistryError> {
         let scope = Scope { owner, plan: plan.to_owned() };
-        self.scopes.get(&scope).cloned().unwrap_or_default()
+        self.scopes.get(&scope).cloned().unwrap_or_else(|| Ok(Bindings::default()))
     }
 }
 

@@ -48,8 +48,13 @@ impl<S: Store + RegistryStore> Registry<S> {
         current.refresh(&*self.0.store).await?;
         let mut changed = current.take_changed();
         changed.extend(self.troubles().into_iter().map(|(tenant, _)| tenant));
-        let layers: Vec<(Tenant, Layers)> =
-            changed.into_iter().map(|tenant| (tenant.clone(), current.of(&tenant))).collect();
+        let mut layers: Vec<(Tenant, Layers)> = Vec::with_capacity(changed.len());
+        for tenant in changed {
+            match current.of(&tenant) {
+                Ok(own) => layers.push((tenant, own)),
+                Err(error) => self.trouble(tenant, error.into()),
+            }
+        }
         drop(current);
         let ids: BTreeSet<_> = layers.iter().flat_map(|(_, layers)| layers.revisions()).collect();
         if let Err(error) = self.learn(&Vec::from_iter(ids)).await {

@@ -95,6 +95,9 @@ pub enum RegistryError {
         /// What stands.
         found: i64,
     },
+    /// There is no version to go back to.
+    #[error("nothing was ever bound there")]
+    NothingBound,
     /// There is nothing before the first version.
     #[error("there is no version {0} to go back to")]
     NoVersion(i64),
@@ -317,31 +320,33 @@ impl<S: Store + RegistryStore> Registry<S> {
         self.bind(scope, version, bindings.with(change)?, by).await
     }
 
-    /// Goes back to what was bound in a scope as of a version; without one, before the last. What
-    /// is gone back to is bound anew.
+    /// Goes back to what was bound in a scope as of a version, without one before the last, if the
+    /// scope stands at the expected version. What is gone back to is bound anew. Who vouches for
+    /// components stays as it is, so that no key comes back; and so does, where `policies_only`, what
+    /// the platform set for a tenant.
     pub async fn roll_back(
         &self,
         scope: &Scope,
         to: Option<i64>,
+        expected: Option<i64>,
+        policies_only: bool,
         by: &By,
     ) -> Result<i64, RegistryError> {
-        let (version, _) = self.bound(scope).await?;
+        let now = self.0.store.bindings(scope, 1).await?.pop();
+        let version = now.as_ref().map_or(0, |row| row.version);
+        if let Some(expected) = expected.filter(|expected| *expected != version) {
+            return Err(RegistryError::Moved { expected, found: version });
+        }
         let then = self.version(scope, version, to).await?;
-        self.bind(scope, version, then, by).await
-    }
-
-    /// The same of a tenant's policies alone: what the platform set for it, and who vouches for its
-    /// components, stays as it is.
-    pub async fn roll_back_policies(
-        &self,
-        scope: &Scope,
-        to: Option<i64>,
-        by: &By,
-    ) -> Result<i64, RegistryError> {
-        let (version, now) = self.bound(scope).await?;
-        let then = self.version(scope, version, to).await?;
-        let policies = then.policies;
-        self.bind(scope, version, Bindings { policies, ..now }, by).await
+        let bindings = match now.map(|row| Bindings::read(&row.body)) {
+            Some(Ok(now)) if policies_only => Bindings { policies: then.policies, ..now },
+            Some(Ok(now)) => Bindings { signing: now.signing, ..then },
+            // A later version wrote it: what can be read is better than that.
+            Some(Err(_)) if !policies_only => then,
+            Some(Err(error)) => return Err(error),
+            None => return Err(RegistryError::NothingBound),
+        };
+        self.bind(scope, version, bindings, by).await
     }
 
     /// Binds these where nothing ever was bound; false: something was.
@@ -368,6 +373,9 @@ impl<S: Store + RegistryStore> Registry<S> {
         version: i64,
         to: Option<i64>,
     ) -> Result<Bindings, RegistryError> {
+        if version == 0 {
+            return Err(RegistryError::NothingBound);
+        }
         let to = to.unwrap_or(version - 1);
         let back = u32::try_from(version - to).ok().filter(|back| *back > 0 && to > 0);
         let back = back.ok_or(RegistryError::NoVersion(to))?;
@@ -404,9 +412,9 @@ impl<S: Store + RegistryStore> Registry<S> {
         }
         let mut current = self.0.current.lock().await;
         current.refresh(&*self.0.store).await?;
-        let setup = current.with(scope, bindings);
+        let layers = current.with(scope, bindings);
         drop(current);
-        self.assemble(&setup).await?.check()?;
+        self.assemble(&layers?).await?.check()?;
         Ok(())
     }
 
@@ -417,7 +425,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         current.know(tenant);
         let layers = current.of(tenant);
         drop(current);
-        self.assemble(&layers).await
+        self.assemble(&layers?).await
     }
 
     async fn signed(&self, by: &By) -> Result<Signed, RegistryError> {

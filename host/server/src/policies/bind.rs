@@ -76,12 +76,17 @@ pub struct Rollback {
     /// To this version; none: to the one before the last
     #[arg(long, value_name = "VERSION")]
     pub to: Option<i64>,
+    /// Only if this version is bound
+    #[arg(long, value_name = "VERSION")]
+    pub expect: Option<i64>,
 }
 
 impl Rollback {
     pub async fn run<S: Store + RegistryStore>(&self, registry: &Registry<S>) -> Result<()> {
         let scope = self.scoped.scope();
-        let version = registry.roll_back(&scope, self.to, &self.signature.by()).await?;
+        let Self { to, expect, .. } = self;
+        let by = self.signature.by();
+        let version = registry.roll_back(&scope, *to, *expect, false, &by).await?;
         print(&self.scoped.place, version, &registry.bound(&scope).await?.1);
         Ok(())
     }

@@ -41,11 +41,12 @@ impl Diff {
                 .map(|(path, before, after)| json!({ "path": path, "from": before, "to": after }))
                 .collect();
             let component = from.digest != to.digest;
-            let replay = report.ok();
-            println!(
-                "{}",
-                json!({ "component_differs": component, "settings": changes, "replay": replay })
-            );
+            let mut told = json!({ "component_differs": component, "settings": changes });
+            match report {
+                Ok(report) => told["replay"] = json!(report),
+                Err(error) => told["replay_error"] = json!(format!("{error:#}")),
+            }
+            println!("{told}");
             return Ok(());
         }
         if from.digest != to.digest {

@@ -147,7 +147,18 @@ fn parameters<S>(route: &Route<S>, generator: &mut SchemaGenerator) -> Vec<Value
             "schema": schema,
         })
     });
-    named.chain([tenant]).collect()
+    // What is asked by any name stands in the query under that name.
+    let others = schema.get("additionalProperties").filter(|own| own.is_object()).map(|own| {
+        json!({
+            "name": "dimensions",
+            "in": "query",
+            "description": "values of dimensions, each under the dimension's name: `user=ana&agent=sdr`",
+            "style": "form",
+            "explode": true,
+            "schema": { "type": "object", "additionalProperties": own },
+        })
+    });
+    named.chain(others).chain([tenant]).collect()
 }
 
 /// A page that shows the document.

@@ -314,16 +314,22 @@ pub async fn rebind<S: Stores>(
             let change = match change {
                 ChangeBody::RollBack { to } => {
                     // What else is bound for a tenant is the platform's word.
-                    return Ok(match asked.caller.role {
-                        Role::Tenant => registry.roll_back_policies(&scope, *to, &by).await?,
-                        _ => registry.roll_back(&scope, *to, &by).await?,
-                    });
+                    let policies_only = asked.caller.role == Role::Tenant;
+                    let back = registry.roll_back(&scope, *to, *expect, policies_only, &by);
+                    return Ok(back.await?);
                 }
                 ChangeBody::Promote { policy } => Change::Promote(policy.clone()),
                 ChangeBody::Withdraw { policy } => Change::Withdraw(policy.clone()),
                 ChangeBody::Unbind { policy } => Change::Unbind(policy.clone()),
                 ChangeBody::Bind { revision, failing_open, mode } => {
                     let named: Named = revision.parse().map_err(invalid)?;
+                    let own = named.owner.as_ref().unwrap_or(&scope.owner);
+                    // Whether there is such a one is nobody else's business.
+                    if *own != Owner::Platform && *own != scope.owner {
+                        let words =
+                            format!("there is no policy `{revision}` that can be bound here");
+                        return Err(Problem::not_found(words));
+                    }
                     let id = named.of(registry, scope.owner.clone()).await;
                     let RevisionId { owner: of, policy, number: revision } =
                         id.map_err(|error| Problem::not_found(format!("{error:#}")))?;

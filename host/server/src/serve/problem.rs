@@ -21,7 +21,7 @@ pub struct Problem {
     pub detail: String,
     /// When it may be worth asking again.
     pub retry_after_seconds: Option<u32>,
-    /// Of what was sent together and stands by itself, what is refused; the rest is done.
+    /// Of what was sent together and stands by itself, what was not done; the rest is.
     pub errors: Vec<Refused>,
 }
 
@@ -49,9 +49,9 @@ pub struct ProblemBody<'a> {
     status: u16,
     /// What is wrong, and what to do.
     detail: &'a str,
-    /// Of what was sent together and stands by itself, what is refused; the rest is done.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [Refused],
+    /// Of what was sent together and stands by itself, what was not done; the rest is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a [Refused]>,
 }
 
 /// The media type of problem details.
@@ -64,15 +64,15 @@ impl Problem {
         Self { status, code, detail, retry_after_seconds: None, errors: Vec::new() }
     }
 
-    /// Some of what was sent together is refused, by its place, and the rest is done. What was not
-    /// heard of counts for more than what makes no sense: all of it is sent again.
+    /// Some of what was sent together was not done, by its place, and the rest is. What may go well
+    /// the next time counts for more than what makes no sense: so all is sent again.
     pub fn of_some(refused: Vec<(usize, Self)>, of: usize) -> Self {
         let detail = format!(
-            "{} of {of} are refused, and the others are booked: send these again, once they are right",
+            "{} of {of} are not booked, for the reasons under `errors`: send them again as these say",
             refused.len()
         );
-        let is_unheard = |(_, own): &&(usize, Self)| own.retry_after_seconds.is_some();
-        let first = refused.iter().find(is_unheard).or(refused.first());
+        let is_servers = |(_, own): &&(usize, Self)| own.status.is_server_error();
+        let first = refused.iter().find(is_servers).or(refused.first());
         let (status, code, retry_after_seconds) = match first {
             Some((_, own)) => (own.status, own.code, own.retry_after_seconds),
             None => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", None),
@@ -138,7 +138,7 @@ impl IntoResponse for Problem {
             title: self.status.canonical_reason().unwrap_or_default(),
             status: self.status.as_u16(),
             detail: &self.detail,
-            errors: &self.errors,
+            errors: Some(self.errors.as_slice()).filter(|errors| !errors.is_empty()),
         };
         // Of strings and a number: there is nothing in it that JSON could not hold.
         let body = serde_json::to_vec(&body).unwrap_or_default();
@@ -224,6 +224,7 @@ impl From<RegistryError> for Problem {
             | RegistryError::Amount(_) => Self::invalid(words),
             RegistryError::UnknownRevision(_)
             | RegistryError::NoVersion(_)
+            | RegistryError::NothingBound
             | RegistryError::NotBound(_)
             | RegistryError::NoCandidate(_)
             | RegistryError::UnknownComponent(_) => Self::not_found(words),
