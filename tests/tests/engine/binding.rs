@@ -16,7 +16,9 @@ use tollgate_host::store::{
     Store, Tenant,
 };
 
-use crate::house::{House, acme, ask, call, reserve_of, sandbox};
+use crate::house::{
+    House, acme, ask, call, reserve_of, sandbox, sandbox_that_hangs, sandbox_that_knows_nothing,
+};
 
 fn by() -> By {
     By { author: "ops".into(), message: "as agreed".into() }
@@ -362,6 +364,58 @@ where
     for follower in followers {
         follower.await.expect("it ends with its host");
     }
+}
+
+/// What one tenant binds may take a minute to compile, and come to nothing.
+pub async fn what_takes_long_to_compile_holds_up_nobody_else<S>(house: &House<S>)
+where
+    S: Store + RegistryStore,
+{
+    let (registry, _) = start(house).await;
+    let rival: Tenant = "rival".parse().expect("a name");
+    settle_in(&registry, &rival, TenantSettings::default()).await;
+    let know = async || {
+        house.know(&Arc::new(registry.setup(&rival).await.expect("a setup")));
+    };
+    know().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let until = directory.path().join("until");
+    let slow = Registry::new(Arc::clone(&house.store), sandbox_that_hangs(&until));
+    let host = house.host(&Arc::new(Setup::default())).await;
+    slow.bring(&host).await.expect("brought");
+    assert_eq!(slow.troubles(), []);
+    let follower = tokio::spawn(slow.clone().follow(host.clone(), Duration::from_millis(20)));
+    // A component that nobody has compiled: the standard one with a section of its own.
+    let mut bytes = tollgate_plugins::standard("quota").expect("a standard component").to_vec();
+    bytes.extend(b"\x00\x05\x04slow");
+    let elsewhere = Registry::new(Arc::clone(&house.store), sandbox_that_knows_nothing());
+    let settings = tokens_a_month(50);
+    let upload = Upload::new("own", &bytes, &settings);
+    let pushed = elsewhere.push(&of(&acme()).owner, &upload, &by()).await.expect("pushed");
+    bind_revision(&elsewhere, &of(&acme()), pushed.id.clone()).await.expect("bound");
+    let compiling = Trouble::Registry(RegistryError::Compiling(pushed.id.to_string()));
+    while slow.troubles() != [(acme(), compiling.clone())] {
+        tokio::task::yield_now().await;
+    }
+    // Meanwhile others are judged by what is bound, and who asks for that does not wait.
+    bind(&registry, &platform(), "house", "quota", &tokens_a_month(40)).await.expect("bound");
+    know().await;
+    slow.bring_to(&host, None).await.expect("brought");
+    slow.bring_to(&host, Some(&rival)).await.expect("brought");
+    assert!(fits(&host, &rival, 40).await && !fits(&host, &rival, 41).await);
+    bind(&registry, &platform(), "house", "quota", &tokens_a_month(30)).await.expect("bound");
+    know().await;
+    while fits(&host, &rival, 31).await {}
+    assert!(fits(&host, &acme(), 100).await && !fits(&host, &acme(), 101).await);
+    std::fs::write(&until, "").expect("a file");
+    while !matches!(
+        &slow.troubles()[..],
+        [(tenant, Trouble::Registry(RegistryError::Refused { .. }))] if *tenant == acme()
+    ) {
+        tokio::task::yield_now().await;
+    }
+    drop(host);
+    follower.await.expect("it ends with its host");
 }
 
 pub async fn components_are_vouched_for_where_that_is_required<S>(house: &House<S>)

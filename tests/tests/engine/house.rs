@@ -1,7 +1,7 @@
 //! A store, a clock that a test sets, and hosts on both.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -60,20 +60,30 @@ fn clock() -> (Arc<AtomicI64>, Clock) {
 /// The one in which all policies of these tests run.
 pub fn sandbox() -> Arc<Sandbox> {
     static SANDBOX: OnceLock<Arc<Sandbox>> = OnceLock::new();
-    let sandbox = SANDBOX.get_or_init(|| {
-        sandbox_with(Some(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")))
-    });
+    let sandbox = SANDBOX.get_or_init(|| sandbox_with(Some(compiled()), Compiler::InProcess));
     Arc::clone(sandbox)
 }
 
 /// One that loaded nothing before.
 pub fn sandbox_that_knows_nothing() -> Arc<Sandbox> {
-    sandbox_with(None)
+    sandbox_with(None, Compiler::InProcess)
 }
 
-fn sandbox_with(cache: Option<PathBuf>) -> Arc<Sandbox> {
+/// One that knows what the one for all knows, and compiles nothing: until there is this file, it does
+/// not even give up.
+pub fn sandbox_that_hangs(until: &Path) -> Arc<Sandbox> {
+    let script = format!("while [ ! -e '{}' ]; do /bin/sleep 0.02; done", until.display());
+    let (program, arguments) = ("/bin/sh".into(), vec!["-c".into(), script]);
+    sandbox_with(Some(compiled()), Compiler::Child { program, arguments })
+}
+
+fn compiled() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
+}
+
+fn sandbox_with(cache: Option<PathBuf>, compiler: Compiler) -> Arc<Sandbox> {
     let (limits, instances) = (Limits::default(), Instances::Pooled(32));
-    let settings = Settings { limits, instances, compiler: Compiler::InProcess, cache };
+    let settings = Settings { limits, instances, compiler, cache };
     Arc::new(Sandbox::new(settings).expect("the sandbox"))
 }
 

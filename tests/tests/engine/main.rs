@@ -118,6 +118,7 @@ on_both! {
     what_does_not_load_leaves_what_served_before,
     what_cannot_be_read_is_not_left_out,
     hosts_follow_what_is_bound,
+    what_takes_long_to_compile_holds_up_nobody_else,
     components_are_vouched_for_where_that_is_required,
     a_component_that_is_not_of_its_digest_is_not_loaded;
 

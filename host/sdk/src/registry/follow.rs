@@ -1,17 +1,27 @@
 //! Brings what is bound to a host that runs, soon after it is bound.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
+use std::thread::available_parallelism;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::current::Layers;
 use super::{Registry, RegistryError};
 use crate::engine::{Host, HostError, Setup};
-use crate::store::{RegistryStore, Store, Tenant};
+use crate::store::{Owner, RegistryStore, RevisionId, Store, Tenant};
 
 /// So many tenants are made known to the store in one go.
 const SERVED_AT_ONCE: usize = 512;
+
+/// So many components are compiled at a time for those who follow.
+pub const COMPILED_AT_ONCE: usize = 8;
+
+/// What must be compiled before a tenant can be judged by it.
+type Uncompiled = BTreeMap<Tenant, BTreeSet<RevisionId>>;
 
 /// Why a tenant is still judged with what was bound before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +53,58 @@ impl<S: Store + RegistryStore> Registry<S> {
     /// Serves every tenant for which something was bound since the last time with what is bound
     /// now. One whose policies do not load is judged as before, and named among the troubles.
     pub async fn bring(&self, host: &Host) -> Result<(), RegistryError> {
+        self.bring_where(host, |_, _| true).await
+    }
+
+    /// The same, but that others' components are left to who follows, where they are to be compiled:
+    /// for a tenant what it is judged by is waited for, and for all what is the platform's.
+    pub async fn bring_to(
+        &self,
+        host: &Host,
+        tenant: Option<&Tenant>,
+    ) -> Result<(), RegistryError> {
+        self.bring_where(host, |own, revision| match tenant {
+            Some(tenant) => own == tenant,
+            None => revision.owner == Owner::Platform,
+        })
+        .await
+    }
+
+    async fn bring_where(
+        &self,
+        host: &Host,
+        is_waited_for: impl Fn(&Tenant, &RevisionId) -> bool,
+    ) -> Result<(), RegistryError> {
+        let uncompiled = self.bring_compiled(host, &BTreeSet::new()).await?;
+        let mut wanted = BTreeSet::new();
+        for (tenant, revisions) in uncompiled {
+            wanted.extend(revisions.into_iter().filter(|own| is_waited_for(&tenant, own)));
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let lanes = available_parallelism().map_or(1, usize::from);
+        let turns = Arc::new(Semaphore::new(lanes));
+        let mut loads = JoinSet::new();
+        for revision in wanted.clone() {
+            let (own, turns) = (self.clone(), Arc::clone(&turns));
+            loads.spawn(async move {
+                let _turn = turns.acquire().await;
+                // What becomes of it is told of whom it matters to.
+                let _ = own.load(&revision).await;
+            });
+        }
+        while loads.join_next().await.is_some() {}
+        self.bring_compiled(host, &wanted).await.map(drop)
+    }
+
+    /// Serves those for whom nothing has to be compiled, or only what was `tried`: to compile takes
+    /// long, for which nobody else may wait.
+    async fn bring_compiled(
+        &self,
+        host: &Host,
+        tried: &BTreeSet<RevisionId>,
+    ) -> Result<Uncompiled, RegistryError> {
         let _alone = self.0.bringing.lock().await;
         let mut current = self.0.current.lock().await;
         current.refresh(&*self.0.store).await?;
@@ -64,7 +126,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             }
             return Err(error);
         }
-        let ready = self.ready(layers).await;
+        let (ready, uncompiled) = self.ready(layers, tried).await;
         for some in ready.chunks(SERVED_AT_ONCE) {
             match host.serve_all(some.to_vec()).await {
                 Ok(()) => some.iter().for_each(|(tenant, _)| self.no_trouble(tenant)),
@@ -75,29 +137,53 @@ impl<S: Store + RegistryStore> Registry<S> {
                 }
             }
         }
-        Ok(())
+        Ok(uncompiled)
     }
 
-    /// What each is judged with from now on; those for whom the same is bound share it.
-    async fn ready(&self, layers: Vec<(Tenant, Layers)>) -> Vec<(Tenant, Arc<Setup>)> {
-        let mut shared: HashMap<String, Result<Arc<Setup>, RegistryError>> = HashMap::new();
-        let mut ready = Vec::with_capacity(layers.len());
+    /// What each is judged with from now on, where nothing has to be compiled for that; those for whom
+    /// the same is bound share it.
+    async fn ready(
+        &self,
+        layers: Vec<(Tenant, Layers)>,
+        tried: &BTreeSet<RevisionId>,
+    ) -> (Vec<(Tenant, Arc<Setup>)>, Uncompiled) {
+        let mut shared: HashMap<String, Result<Arc<Setup>, Unready>> = HashMap::new();
+        let (mut ready, mut uncompiled) = (Vec::with_capacity(layers.len()), Uncompiled::new());
         for (tenant, layers) in layers {
             let setup = match shared.entry(layers.name()) {
                 Entry::Occupied(shared) => shared.get().clone(),
-                Entry::Vacant(place) => place.insert(self.sound(&layers).await).clone(),
+                Entry::Vacant(place) => place.insert(self.sound(&layers, tried).await).clone(),
             };
             match setup {
                 Ok(setup) => ready.push((tenant, setup)),
-                Err(error) => self.trouble(tenant, error.into()),
+                Err(Unready::Trouble(error)) => self.trouble(tenant, error.into()),
+                Err(Unready::Uncompiled(revisions)) => {
+                    let all = revisions.iter().map(RevisionId::to_string).collect::<Vec<_>>();
+                    let error = RegistryError::Compiling(all.join("`, `"));
+                    self.trouble(tenant.clone(), error.into());
+                    uncompiled.insert(tenant, revisions);
+                }
             }
         }
-        ready
+        (ready, uncompiled)
     }
 
-    async fn sound(&self, layers: &Layers) -> Result<Arc<Setup>, RegistryError> {
+    async fn sound(
+        &self,
+        layers: &Layers,
+        tried: &BTreeSet<RevisionId>,
+    ) -> Result<Arc<Setup>, Unready> {
+        let mut uncompiled = BTreeSet::new();
+        for revision in layers.revisions() {
+            if !(tried.contains(&revision) || self.is_compiled(&revision).await) {
+                uncompiled.insert(revision);
+            }
+        }
+        if !uncompiled.is_empty() {
+            return Err(Unready::Uncompiled(uncompiled));
+        }
         let setup = self.assemble(layers).await?;
-        setup.check()?;
+        setup.check().map_err(RegistryError::from)?;
         Ok(Arc::new(setup))
     }
 
@@ -128,8 +214,27 @@ impl<S: Store + RegistryStore> Registry<S> {
             }
             let Some(host) = host.upgrade() else { return };
             // What cannot be had now is had at the next tick.
-            let _ = self.bring(&host).await;
+            let uncompiled = self.bring_compiled(&host, &BTreeSet::new()).await;
+            for revision in uncompiled.into_iter().flatten().flat_map(|(_, own)| own) {
+                self.compile_beside(&host, revision);
+            }
         }
+    }
+
+    /// Compiles what nobody compiles yet, and serves by it.
+    fn compile_beside(&self, host: &Host, revision: RevisionId) {
+        if !self.0.loaded.begin(&revision) {
+            return;
+        }
+        let (own, host) = (self.clone(), host.downgrade());
+        tokio::spawn(async move {
+            let Ok(_turn) = own.0.turns.acquire().await else { return };
+            let _ = own.load(&revision).await;
+            own.0.loaded.end(&revision);
+            if let Some(host) = host.upgrade() {
+                let _ = own.bring_compiled(&host, &BTreeSet::from([revision])).await;
+            }
+        });
     }
 
     /// Tenants that this host judges with what was bound before, and why.
@@ -140,5 +245,18 @@ impl<S: Store + RegistryStore> Registry<S> {
             troubles.iter().map(|(tenant, trouble)| (tenant.clone(), trouble.clone())).collect();
         all.sort_by(|one, other| one.0.cmp(&other.0));
         all
+    }
+}
+
+/// Why what is bound for a tenant does not serve yet.
+#[derive(Clone)]
+enum Unready {
+    Trouble(RegistryError),
+    Uncompiled(BTreeSet<RevisionId>),
+}
+
+impl From<RegistryError> for Unready {
+    fn from(error: RegistryError) -> Self {
+        Self::Trouble(error)
     }
 }

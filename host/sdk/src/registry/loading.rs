@@ -1,7 +1,10 @@
 //! Policies, ready to be asked: what is loaded is shared by all who are judged with the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{Registry, RegistryError};
 use crate::sandbox::{Policy, Refused, digest};
@@ -13,11 +16,21 @@ const LOADED_MAX: usize = 4_096;
 /// Of so many revisions it is remembered what they are.
 const REVISIONS_MAX: usize = 65_536;
 
+/// So long a component that was refused is not compiled again for those for whom it is bound.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
+
+/// So many refusals are remembered.
+const REFUSED_MAX: usize = 4_096;
+
 /// What is loaded, and what is known of it.
 #[derive(Default)]
 pub struct Loaded {
     /// By component and settings.
     policies: Mutex<HashMap<(String, String), Policy>>,
+    /// The same of what was refused, and until when that counts.
+    refused: Mutex<HashMap<(String, String), (RegistryError, Instant)>>,
+    /// What is being compiled for those who follow.
+    compiling: Mutex<HashSet<RevisionId>>,
     /// What revisions are: components and settings.
     revisions: Mutex<HashMap<RevisionId, (String, String)>>,
     /// Components that hosts are embedded with, by digest: they are kept in no store.
@@ -37,6 +50,31 @@ impl Loaded {
             policies.clear();
         }
         policies.insert((policy.admitted().digest.clone(), settings.to_owned()), policy.clone());
+    }
+
+    fn refusal(&self, digest: &str, settings: &str) -> Option<RegistryError> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let (error, until) = refused.get(&(digest.to_owned(), settings.to_owned()))?;
+        (Instant::now() < *until).then(|| error.clone())
+    }
+
+    fn refuse(&self, digest: &str, settings: &str, error: &RegistryError) {
+        let (now, mut refused) =
+            (Instant::now(), self.refused.lock().unwrap_or_else(PoisonError::into_inner));
+        if refused.len() >= REFUSED_MAX {
+            refused.clear();
+        }
+        let name = (digest.to_owned(), settings.to_owned());
+        refused.insert(name, (error.clone(), now + REFUSED_FOR));
+    }
+
+    /// Whether nobody else compiles it for those who follow: whoever does has to say when it is over.
+    pub fn begin(&self, id: &RevisionId) -> bool {
+        self.compiling.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone())
+    }
+
+    pub fn end(&self, id: &RevisionId) {
+        self.compiling.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     fn revision(&self, id: &RevisionId) -> Option<(String, String)> {
@@ -68,6 +106,15 @@ impl<S: Store + RegistryStore> Registry<S> {
         policy.ok_or_else(unknown)
     }
 
+    /// Whether a revision that was learnt of is ready, or is known never to be, without compiling it.
+    pub(super) async fn is_compiled(&self, id: &RevisionId) -> bool {
+        let loaded = &self.0.loaded;
+        let Some((component, settings)) = loaded.revision(id) else { return true };
+        loaded.policy(&component, &settings).is_some()
+            || loaded.refusal(&component, &settings).is_some()
+            || self.load_known(&component, &settings).await.is_some()
+    }
+
     /// Looks revisions up that are not known yet, all at once: they never change.
     pub(super) async fn learn(&self, ids: &[RevisionId]) -> Result<(), RegistryError> {
         let unknown = |id: &&RevisionId| self.0.loaded.revision(id).is_none();
@@ -96,11 +143,27 @@ impl<S: Store + RegistryStore> Registry<S> {
         if let Some(policy) = self.0.loaded.policy(component, settings) {
             return Ok(Some(policy));
         }
+        if let Some(refusal) = self.0.loaded.refusal(component, settings) {
+            return Err(refusal);
+        }
         if let Some(policy) = self.load_known(component, settings).await {
             return Ok(Some(policy));
         }
+        let Some(bytes) = self.bytes(component, owners).await? else { return Ok(None) };
+        let loaded = self.load_bytes(policy, bytes, settings).await;
+        if let Err(error) = &loaded {
+            self.0.loaded.refuse(component, settings, error);
+        }
+        loaded.map(Some)
+    }
+
+    async fn bytes(
+        &self,
+        component: &str,
+        owners: &[Owner],
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
         if let Some(bytes) = self.0.loaded.embedded(component) {
-            return self.load_bytes(policy, bytes.to_vec(), settings).await.map(Some);
+            return Ok(Some(bytes.to_vec()));
         }
         for owner in owners {
             let Some(bytes) = self.0.store.component(owner, component).await? else { continue };
@@ -108,7 +171,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             if found != component {
                 return Err(RegistryError::Digest { expected: component.to_owned(), found });
             }
-            return self.load_bytes(policy, bytes, settings).await.map(Some);
+            return Ok(Some(bytes));
         }
         Ok(None)
     }

@@ -129,6 +129,9 @@ pub enum RegistryError {
     /// A sum does not fit.
     #[error("a sum of money does not fit: {0}")]
     Amount(#[from] DecimalError),
+    /// It is not ready yet.
+    #[error("`{0}` is being compiled")]
+    Compiling(String),
     /// What is bound cannot be read.
     #[error("what is bound cannot be read, a later version wrote it: {0}")]
     Unreadable(String),
@@ -194,6 +197,8 @@ struct Inner<S> {
     troubles: Mutex<HashMap<Tenant, Trouble>>,
     /// One at a time brings what is bound, so that the last is what is left.
     bringing: tokio::sync::Mutex<()>,
+    /// Those who compile beside that.
+    turns: tokio::sync::Semaphore,
 }
 
 impl<S: Store + RegistryStore> Registry<S> {
@@ -206,6 +211,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             current: tokio::sync::Mutex::default(),
             troubles: Mutex::default(),
             bringing: tokio::sync::Mutex::default(),
+            turns: tokio::sync::Semaphore::new(follow::COMPILED_AT_ONCE),
         }))
     }
 

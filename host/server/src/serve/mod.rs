@@ -143,7 +143,7 @@ pub struct Service<S> {
 impl<S: Stores> Service<S> {
     /// Judges by what is bound now; an error: this tenant cannot be judged by that here.
     pub async fn bring(&self, tenant: Option<&Tenant>) -> Result<(), Problem> {
-        self.registry.bring(&self.host).await?;
+        self.registry.bring_to(&self.host, tenant).await?;
         let troubles = self.registry.troubles();
         match troubles.into_iter().find(|(own, _)| Some(own) == tenant) {
             Some((_, trouble)) => Err(Problem::unavailable(format!(

@@ -228,6 +228,7 @@ impl From<RegistryError> for Problem {
             | RegistryError::NotBound(_)
             | RegistryError::NoCandidate(_)
             | RegistryError::UnknownComponent(_) => Self::not_found(words),
+            RegistryError::Compiling(_) => Self::unavailable(words),
             RegistryError::NotYours { .. } => Self::forbidden(words),
             RegistryError::Moved { .. } => Self::conflict("moved", words),
             RegistryError::Setup(_) => Self::conflict("setup", words),
