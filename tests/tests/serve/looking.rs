@@ -320,6 +320,9 @@ fn a_tenant_is_made_once_however_many_ask_for_it() {
         for (status, answer) in futures_util::future::join_all((0..8).map(ask)).await {
             assert_eq!(status, StatusCode::OK, "{answer}");
         }
+        let bound = admin.request(Method::GET, "/v1/policies").header("tollgate-tenant", "acme");
+        let (_, bound) = crate::house::read(bound.send().await.unwrap()).await;
+        assert_eq!(bound["version"], 1, "{bound}");
         let other = json!({ "name": "acme", "time_zone": "Asia/Kolkata" });
         let (status, answer) = admin.post("/v1/tenants", other).await;
         assert_eq!(status, StatusCode::CONFLICT, "{answer}");

@@ -4,6 +4,7 @@ mod access;
 mod apart;
 mod conformance;
 mod keeping;
+mod lists;
 mod months;
 mod notices;
 mod plans;
@@ -69,10 +70,7 @@ on_both! {
     a_second_write_of_a_counter_replaces_the_first,
     decisions_alone_leave_the_head_where_it_stands,
     what_is_new_and_what_is_known_are_not_taken_for_each_other,
-    what_is_due_is_found_in_the_order_of_its_time,
     what_expired_may_still_be_settled_and_nothing_else,
-    history_is_read_in_order_page_by_page,
-    lists_hold_what_was_written_and_no_other_tenants,
     what_ends_is_no_longer_open_and_ends_once,
     a_key_is_answered_once,
     a_record_is_replaced_and_removed,
@@ -84,6 +82,11 @@ on_both! {
     many_writers_lose_nothing,
     many_lockers_lose_nothing,
     the_least_and_the_greatest_are_kept;
+
+    lists:
+    what_is_due_is_found_in_the_order_of_its_time,
+    history_is_read_in_order_page_by_page,
+    lists_hold_what_was_written_and_no_other_tenants;
 
     keeping:
     history_is_carried_forward_once_from_where_it_was_carried_to,

@@ -26,6 +26,21 @@ const FILL: &str = "
     ANALYZE;
     SET plan_cache_mode = force_generic_plan;";
 
+/// To a database with something in its tables.
+async fn filled() -> PgConnection {
+    let options = Cluster::shared().database().await;
+    let store = PostgresStore::connect(options.clone(), 1, Durability::Required).await;
+    store.expect("the store");
+    let mut connection = PgConnection::connect_with(&options).await.expect("a connection");
+    sqlx::raw_sql(FILL).execute(&mut connection).await.expect("filled");
+    connection
+}
+
+/// As a host asks.
+async fn as_host(connection: &mut PgConnection) {
+    sqlx::raw_sql(PostgresStore::SESSION).execute(connection).await.expect("set");
+}
+
 async fn plan(connection: &mut PgConnection, statement: &str, parameters: usize) -> Vec<String> {
     let prepare = AssertSqlSafe(format!("PREPARE deciding AS {statement}"));
     sqlx::raw_sql(prepare).execute(&mut *connection).await.expect("prepared");
@@ -44,16 +59,11 @@ fn scanned(plan: &[String]) -> Vec<&String> {
 #[test]
 fn statements_that_decide_scan_no_table() {
     super::run(async {
-        let options = Cluster::shared().database().await;
-        let store = PostgresStore::connect(options.clone(), 1, Durability::Required).await;
-        store.expect("the store");
-        let mut connection = PgConnection::connect_with(&options).await.expect("a connection");
-        sqlx::raw_sql(FILL).execute(&mut connection).await.expect("filled");
+        let mut connection = filled().await;
         // What a scan looks like.
         let all = plan(&mut connection, "SELECT count(*) FROM counter WHERE used > 5", 0).await;
         assert!(!scanned(&all).is_empty(), "{}", all.join("\n"));
-        let session = sqlx::raw_sql(PostgresStore::SESSION);
-        session.execute(&mut connection).await.expect("set");
+        as_host(&mut connection).await;
         for (statement, parameters) in [(WRITE, 77), (READ, 16), (OVERDUE, 2)] {
             let plan = plan(&mut connection, statement, parameters).await;
             assert!(scanned(&plan).is_empty(), "{}", plan.join("\n"));
@@ -65,13 +75,8 @@ fn statements_that_decide_scan_no_table() {
 #[test]
 fn what_is_due_is_found_by_when_it_is() {
     super::run(async {
-        let options = Cluster::shared().database().await;
-        let store = PostgresStore::connect(options.clone(), 1, Durability::Required).await;
-        store.expect("the store");
-        let mut connection = PgConnection::connect_with(&options).await.expect("a connection");
-        sqlx::raw_sql(FILL).execute(&mut connection).await.expect("filled");
-        let session = sqlx::raw_sql(PostgresStore::SESSION);
-        session.execute(&mut connection).await.expect("set");
+        let mut connection = filled().await;
+        as_host(&mut connection).await;
         let plan = plan(&mut connection, OVERDUE, 2).await.join("\n");
         let found = plan.lines().any(|line| {
             line.contains("Index Cond: ((tenant_id = asked.tenant_id) AND (expires_at <=")

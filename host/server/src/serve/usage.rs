@@ -110,13 +110,10 @@ pub async fn record<S: Stores>(
             Err(error) => refused.push((place, error.into())),
         }
     }
-    match refused.pop() {
-        None => Ok(BookedAll { usage }.into()),
-        Some((_, problem)) if several == 1 => Err(problem),
-        Some(last) => {
-            refused.push(last);
-            Err(Problem::of_some(refused, several))
-        }
+    match (refused.len(), several) {
+        (0, _) => Ok(BookedAll { usage }.into()),
+        (_, 1) => Err(refused.swap_remove(0).1),
+        _ => Err(Problem::of_some(refused, several)),
     }
 }
 
