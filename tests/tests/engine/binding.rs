@@ -20,15 +20,15 @@ use crate::house::{
     House, acme, ask, call, reserve_of, sandbox, sandbox_that_hangs, sandbox_that_knows_nothing,
 };
 
-fn by() -> By {
+pub fn by() -> By {
     By { author: "ops".into(), message: "as agreed".into() }
 }
 
-fn registry<S: Store + RegistryStore>(house: &House<S>) -> Registry<S> {
+pub fn registry<S: Store + RegistryStore>(house: &House<S>) -> Registry<S> {
     Registry::new(Arc::clone(&house.store), sandbox())
 }
 
-fn platform() -> Scope {
+pub fn platform() -> Scope {
     Scope { owner: Owner::Platform, plan: String::new() }
 }
 
@@ -36,16 +36,16 @@ fn plan(plan: &str) -> Scope {
     Scope { owner: Owner::Platform, plan: plan.into() }
 }
 
-fn of(tenant: &Tenant) -> Scope {
+pub fn of(tenant: &Tenant) -> Scope {
     Scope { owner: Owner::Tenant(tenant.clone()), plan: String::new() }
 }
 
-fn tokens_a_month(limit: u32) -> String {
+pub fn tokens_a_month(limit: u32) -> String {
     format!(r#"{{"limits":[{{"meter":"llm_tokens","period":"month","limit":{limit}}}]}}"#)
 }
 
 /// Pushes a standard component and binds it where its owner is, or on a plan of the platform's.
-async fn bind<S: Store + RegistryStore>(
+pub async fn bind<S: Store + RegistryStore>(
     registry: &Registry<S>,
     scope: &Scope,
     policy: &str,
@@ -69,7 +69,7 @@ async fn bind_revision<S: Store + RegistryStore>(
 }
 
 /// A tenant that is known, with what is bound for everybody: prices, and 100 tokens a month.
-async fn start<S: Store + RegistryStore>(house: &House<S>) -> (Registry<S>, Host) {
+pub async fn start<S: Store + RegistryStore>(house: &House<S>) -> (Registry<S>, Host) {
     let registry = registry(house);
     bind(&registry, &platform(), "prices", "pricing", "{}").await.expect("bound");
     let limit = tokens_a_month(100);
@@ -79,7 +79,7 @@ async fn start<S: Store + RegistryStore>(house: &House<S>) -> (Registry<S>, Host
     (registry, host)
 }
 
-async fn settle_in<S: Store + RegistryStore>(
+pub async fn settle_in<S: Store + RegistryStore>(
     registry: &Registry<S>,
     tenant: &Tenant,
     settings: TenantSettings,
@@ -88,14 +88,18 @@ async fn settle_in<S: Store + RegistryStore>(
     registry.change(&of(tenant), None, change, &by()).await.expect("bound");
 }
 
-async fn bring<S: Store + RegistryStore>(house: &House<S>, registry: &Registry<S>, host: &Host) {
+pub async fn bring<S: Store + RegistryStore>(
+    house: &House<S>,
+    registry: &Registry<S>,
+    host: &Host,
+) {
     registry.bring(host).await.expect("brought");
     assert_eq!(registry.troubles(), []);
     house.know(&Arc::new(registry.setup(&acme()).await.expect("a setup")));
 }
 
 /// Whether so many tokens are allowed; what is, is given back.
-async fn fits(host: &Host, tenant: &Tenant, tokens: u32) -> bool {
+pub async fn fits(host: &Host, tenant: &Tenant, tokens: u32) -> bool {
     let dimensions = [("user", "ana"), ("model", "gpt-4o")];
     let call = call(&dimensions, &[("llm_tokens", tokens), ("llm_tokens.input", tokens)]);
     match host.ask(tenant, None, reserve_of(call, 60_000)).await.expect("an answer") {

@@ -9,6 +9,7 @@ mod guest;
 mod hosts;
 mod house;
 mod keeping;
+mod layers;
 mod model;
 mod notices;
 mod operations;
@@ -121,6 +122,10 @@ on_both! {
     what_takes_long_to_compile_holds_up_nobody_else,
     components_are_vouched_for_where_that_is_required,
     a_component_that_is_not_of_its_digest_is_not_loaded;
+
+    layers:
+    what_the_platform_binds_holds_whatever_a_tenant_has_bound,
+    each_layer_is_the_last_of_it_that_loads;
 
     swapping:
     no_call_is_lost_or_judged_by_a_mixture_while_policies_change,

@@ -280,7 +280,8 @@ impl Judge {
         places: &Places,
         partial: bool,
     ) -> Result<Judgement, TallyError> {
-        if let Some(denial) = self.disablement(&call.dimensions) {
+        let denial = self.disablement(&call.dimensions);
+        if let Some(denial) = denial.or_else(|| self.setup.closed.clone()) {
             return Ok(Judgement::denied(denial, call));
         }
         for _ in 0..GRANTS_MAX {

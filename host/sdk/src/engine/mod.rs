@@ -80,7 +80,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::calendar::TenantCalendar;
-use tollgate_policy_core::contract::{Dimension, Notice, Quantity, Read};
+use tollgate_policy_core::contract::{Denial, Dimension, Notice, Quantity, Read};
 use tollgate_policy_core::decimal::DecimalError;
 use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::meter::MeterError;
@@ -197,6 +197,8 @@ pub struct Bounds {
 pub struct Setup {
     /// Asked in this order; one of the platform's at most may price, and one of the tenant's own.
     pub bindings: Vec<Binding>,
+    /// Whatever is asked is denied with this.
+    pub closed: Option<Denial>,
     /// The tenant's zone and week.
     pub calendar: TenantCalendar,
     /// Whose rates are handed to the pricing policy.

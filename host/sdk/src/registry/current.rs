@@ -1,15 +1,19 @@
-//! What is bound now, in all scopes, and what that comes to for a tenant.
+//! What is bound now, in all scopes, and so for a tenant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tollgate_policy_core::calendar::TenantCalendar;
-use tollgate_policy_core::prices::PriceList;
+use super::RegistryError;
+use super::bindings::{Bindings, Bound, TenantSettings};
+use super::layers::Layers;
+use crate::engine::Layer;
+use crate::store::{Owner, RegistryStore, RevisionId, Scope, StoreError, Tenant};
 
-use super::bindings::{Bindings, Bound, Prices, TenantSettings};
-use super::{Registry, RegistryError};
-use crate::engine::{Binding, Layer, Setup, Tariff};
-use crate::sandbox::Ability;
-use crate::store::{Owner, RegistryStore, RevisionId, Scope, Store, StoreError, Tenant};
+impl Wanted {
+    /// All revisions that are bound.
+    pub fn revisions(&self) -> impl Iterator<Item = RevisionId> {
+        self.policies.iter().flat_map(|(_, bound)| bound.iter().flatten().map(Bound::id))
+    }
+}
 
 /// As of the last look at the store.
 #[derive(Default)]
@@ -21,12 +25,10 @@ pub struct Current {
     scopes: BTreeMap<Scope, Result<Bindings, RegistryError>>,
 }
 
-/// What is bound for a tenant, layer by layer.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Layers {
-    platform: Bindings,
-    plan: Bindings,
-    tenant: Bindings,
+/// What is to judge a tenant, layer by layer, as far as it can be read.
+pub struct Wanted {
+    pub policies: [(Layer, Result<Vec<Bound>, RegistryError>); 3],
+    pub settings: TenantSettings,
 }
 
 impl Current {
@@ -82,16 +84,40 @@ impl Current {
         self.changed.insert(tenant.clone());
     }
 
-    /// What is bound for a tenant.
+    /// What is bound for a tenant. Where what it is itself cannot be read it is what it was before.
+    pub fn wanted(
+        &self,
+        tenant: &Tenant,
+        before: Option<&Layers>,
+    ) -> Result<Wanted, RegistryError> {
+        let own = self.bound(Owner::Tenant(tenant.clone()), "");
+        let settings = match (&own, before) {
+            (Ok(own), _) => own.tenant.clone(),
+            (Err(_), Some(before)) => before.settings.clone(),
+            (Err(error), None) => return Err(error.clone()),
+        };
+        let policies = [
+            (Layer::Platform, self.bound(Owner::Platform, "")),
+            (Layer::Plan, self.plan(&settings)),
+            (Layer::Tenant, own),
+        ];
+        let policies = policies.map(|(layer, bound)| (layer, bound.map(|own| own.policies)));
+        Ok(Wanted { policies, settings })
+    }
+
+    /// The same; an error where any of it cannot be read.
     pub fn of(&self, tenant: &Tenant) -> Result<Layers, RegistryError> {
-        let tenant = self.bound(Owner::Tenant(tenant.clone()), "")?;
-        let (platform, plan) = (self.bound(Owner::Platform, "")?, self.plan(&tenant)?);
-        Ok(Layers { platform, plan, tenant })
+        let Wanted { policies, settings } = self.wanted(tenant, None)?;
+        let mut layers = Layers { settings, ..Layers::default() };
+        for (layer, policies) in policies {
+            *layers.place(layer) = policies?;
+        }
+        Ok(layers)
     }
 
     /// What the plan binds that a tenant is on.
-    fn plan(&self, tenant: &Bindings) -> Result<Bindings, RegistryError> {
-        match tenant.tenant.plan.as_deref() {
+    fn plan(&self, settings: &TenantSettings) -> Result<Bindings, RegistryError> {
+        match settings.plan.as_deref() {
             None | Some("") => Ok(Bindings::default()),
             Some(plan) => self.bound(Owner::Platform, plan),
         }
@@ -100,15 +126,16 @@ impl Current {
     /// The same, were this bound in a scope: for the scope's tenant, or for one that has nothing of
     /// its own.
     pub fn with(&self, scope: &Scope, bindings: &Bindings) -> Result<Layers, RegistryError> {
-        let bindings = bindings.clone();
-        let platform = || self.bound(Owner::Platform, "");
+        let Bindings { policies, tenant: settings, .. } = bindings.clone();
+        let platform = || self.bound(Owner::Platform, "").map(|own| own.policies);
         Ok(match (&scope.owner, scope.plan.is_empty()) {
             (Owner::Tenant(_), _) => {
-                Layers { platform: platform()?, plan: self.plan(&bindings)?, tenant: bindings }
+                let (platform, plan) = (platform()?, self.plan(&settings)?.policies);
+                Layers { platform, plan, own: policies, settings, own_is_out: false }
             }
-            (Owner::Platform, true) => Layers { platform: bindings, ..Layers::default() },
+            (Owner::Platform, true) => Layers { platform: policies, ..Layers::default() },
             (Owner::Platform, false) => {
-                Layers { platform: platform()?, plan: bindings, ..Layers::default() }
+                Layers { platform: platform()?, plan: policies, ..Layers::default() }
             }
         })
     }
@@ -117,92 +144,4 @@ impl Current {
         let scope = Scope { owner, plan: plan.to_owned() };
         self.scopes.get(&scope).cloned().unwrap_or_else(|| Ok(Bindings::default()))
     }
-}
-
-impl Layers {
-    /// All revisions that are bound.
-    pub fn revisions(&self) -> impl Iterator<Item = RevisionId> {
-        let Self { platform, plan, tenant } = self;
-        [platform, plan, tenant].into_iter().flat_map(|own| own.policies.iter().map(Bound::id))
-    }
-
-    /// The same for all whose layers are alike.
-    pub fn name(&self) -> String {
-        let Self { platform, plan, tenant } = self;
-        format!("{platform}{plan}{tenant}")
-    }
-}
-
-impl<S: Store + RegistryStore> Registry<S> {
-    /// The platform's policies are asked first, then the plan's, then the tenant's own. Where a plan
-    /// prices, the platform's prices give way.
-    pub(super) async fn assemble(&self, layers: &Layers) -> Result<Setup, RegistryError> {
-        let Layers { platform, plan, tenant } = layers;
-        let mut bindings: Vec<Binding> = Vec::new();
-        for (layer, bound) in
-            [(Layer::Platform, platform), (Layer::Plan, plan), (Layer::Tenant, tenant)]
-        {
-            for bound in &bound.policies {
-                let policy = self.load(&bound.id()).await?;
-                let prices = policy.can(Ability::Pricing);
-                let (name, failing) = (bound.policy.clone(), bound.failing);
-                let (revision, mode) = (Some(bound.id()), bound.mode.clone());
-                let binding = Binding { name, policy, failing, layer, revision, mode };
-                if prices && layer == Layer::Plan && !binding.is_candidate() {
-                    bindings.retain(|own| {
-                        own.layer == Layer::Plan || !own.policy.can(Ability::Pricing)
-                    });
-                }
-                bindings.push(binding);
-            }
-        }
-        priced(&bindings)?;
-        let TenantSettings { time_zone, first_day_of_week, prices, .. } = &tenant.tenant;
-        let calendar = TenantCalendar {
-            zone: time_zone.unwrap_or_default(),
-            first_day_of_week: *first_day_of_week,
-        };
-        let unreadable = |error: tollgate_policy_core::prices::PriceListError| {
-            RegistryError::Unreadable(error.to_string())
-        };
-        let catalog = match prices {
-            Prices::None => None,
-            Prices::Current => Some(PriceList::catalog().map_err(unreadable)?),
-            Prices::Seed => Some(PriceList::seed().map_err(unreadable)?),
-        };
-        let TenantSettings { expiring, required_dimensions, meters, proposals, language, .. } =
-            tenant.tenant.clone();
-        Ok(Setup {
-            bindings,
-            calendar,
-            catalog,
-            expiring,
-            required_dimensions,
-            meters,
-            proposals,
-            language,
-        })
-    }
-}
-
-/// A cost or a price can be limited only where something tells it.
-fn priced(bindings: &[Binding]) -> Result<(), RegistryError> {
-    for tariff in Tariff::ALL {
-        let prices = |own: &Binding| {
-            own.tariff() == tariff && !own.is_candidate() && own.policy.can(Ability::Pricing)
-        };
-        if bindings.iter().any(prices) {
-            continue;
-        }
-        // Whoever has no price of its own is at no limit on it.
-        let is_theirs = |own: &&Binding| tariff == Tariff::Cost || own.tariff() == tariff;
-        for binding in bindings.iter().filter(is_theirs) {
-            let mut counters = binding.policy.manifest().counters.iter();
-            if let Some(counter) = counters.find(|own| tariff.has(own.meter.as_str())) {
-                let (policy, meter) = (binding.name.clone(), counter.meter.clone());
-                return Err(RegistryError::Unpriced { policy, meter });
-            }
-        }
-    }
-    Ok(())
 }

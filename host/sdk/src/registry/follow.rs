@@ -1,7 +1,6 @@
 //! Brings what is bound to a host that runs, soon after it is bound.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -9,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::current::Layers;
+use super::layers::Layers;
+use super::ready::{Ready, Round, Unready};
 use super::{Registry, RegistryError};
-use crate::engine::{Host, HostError, Setup};
+use crate::engine::{Host, HostError};
 use crate::store::{Owner, RegistryStore, RevisionId, Store, Tenant};
 
 /// So many tenants are made known to the store in one go.
@@ -108,92 +108,81 @@ impl<S: Store + RegistryStore> Registry<S> {
         let _alone = self.0.bringing.lock().await;
         let mut current = self.0.current.lock().await;
         current.refresh(&*self.0.store).await?;
-        let mut changed = current.take_changed();
-        changed.extend(self.troubles().into_iter().map(|(tenant, _)| tenant));
-        let mut layers: Vec<(Tenant, Layers)> = Vec::with_capacity(changed.len());
-        for tenant in changed {
-            match current.of(&tenant) {
-                Ok(own) => layers.push((tenant, own)),
-                Err(error) => self.trouble(tenant, error.into()),
+        let changed = current.take_changed();
+        let again = self.troubles().into_iter().map(|(tenant, _)| tenant);
+        let mut all = Vec::with_capacity(changed.len());
+        for tenant in changed.iter().cloned().chain(again.filter(|own| !changed.contains(own))) {
+            let before = self.served(&tenant);
+            match current.wanted(&tenant, before.as_deref()) {
+                Ok(wanted) => all.push((tenant, wanted, before)),
+                Err(error) => self.told(tenant, Some(error.into())),
             }
         }
         drop(current);
-        let ids: BTreeSet<_> = layers.iter().flat_map(|(_, layers)| layers.revisions()).collect();
+        let ids: BTreeSet<_> = all.iter().flat_map(|(_, wanted, _)| wanted.revisions()).collect();
         if let Err(error) = self.learn(&Vec::from_iter(ids)).await {
             // They are brought the next time.
-            for (tenant, _) in layers {
-                self.trouble(tenant, error.clone().into());
+            for (tenant, ..) in all {
+                self.told(tenant, Some(error.clone().into()));
             }
             return Err(error);
         }
-        let (ready, uncompiled) = self.ready(layers, tried).await;
-        for some in ready.chunks(SERVED_AT_ONCE) {
-            match host.serve_all(some.to_vec()).await {
-                Ok(()) => some.iter().for_each(|(tenant, _)| self.no_trouble(tenant)),
-                Err(error) => {
-                    some.iter().for_each(|(tenant, _)| {
-                        self.trouble(tenant.clone(), error.clone().into());
-                    });
-                }
+        let (mut brought, mut uncompiled) = (Vec::with_capacity(all.len()), Uncompiled::new());
+        let mut round = Round::new(self, tried);
+        for (tenant, wanted, before) in all {
+            let (ready, unready) = match round.ready(wanted, before.as_deref()).await {
+                Ok((ready, unready)) => (Some(ready), unready),
+                Err(unready) => (None, Some(unready)),
+            };
+            let trouble = unready.map(|Unready { why, uncompiled: own }| {
+                uncompiled.insert(tenant.clone(), own);
+                Trouble::from(why)
+            });
+            let serves = |own: &Ready| before.as_ref() == Some(&own.layers);
+            match ready.filter(|own| changed.contains(&tenant) || !serves(own)) {
+                Some(ready) => brought.push((tenant, ready, trouble)),
+                None => self.told(tenant, trouble),
             }
         }
+        self.serve(host, brought).await;
         Ok(uncompiled)
     }
 
-    /// What each is judged with from now on, where nothing has to be compiled for that; those for whom
-    /// the same is bound share it.
-    async fn ready(
-        &self,
-        layers: Vec<(Tenant, Layers)>,
-        tried: &BTreeSet<RevisionId>,
-    ) -> (Vec<(Tenant, Arc<Setup>)>, Uncompiled) {
-        let mut shared: HashMap<String, Result<Arc<Setup>, Unready>> = HashMap::new();
-        let (mut ready, mut uncompiled) = (Vec::with_capacity(layers.len()), Uncompiled::new());
-        for (tenant, layers) in layers {
-            let setup = match shared.entry(layers.name()) {
-                Entry::Occupied(shared) => shared.get().clone(),
-                Entry::Vacant(place) => place.insert(self.sound(&layers, tried).await).clone(),
-            };
-            match setup {
-                Ok(setup) => ready.push((tenant, setup)),
-                Err(Unready::Trouble(error)) => self.trouble(tenant, error.into()),
-                Err(Unready::Uncompiled(revisions)) => {
-                    let all = revisions.iter().map(RevisionId::to_string).collect::<Vec<_>>();
-                    let error = RegistryError::Compiling(all.join("`, `"));
-                    self.trouble(tenant.clone(), error.into());
-                    uncompiled.insert(tenant, revisions);
+    async fn serve(&self, host: &Host, brought: Vec<(Tenant, Ready, Option<Trouble>)>) {
+        for some in brought.chunks(SERVED_AT_ONCE) {
+            let setups =
+                some.iter().map(|(tenant, ready, _)| (tenant.clone(), Arc::clone(&ready.setup)));
+            let served = host.serve_all(setups.collect()).await;
+            for (tenant, ready, trouble) in some {
+                if served.is_ok() {
+                    let mut all = self.0.served.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.insert(tenant.clone(), Arc::clone(&ready.layers));
+                }
+                let trouble = served.clone().err().map(Trouble::from).or_else(|| trouble.clone());
+                self.told(tenant.clone(), trouble);
+            }
+        }
+    }
+
+    /// What serves a tenant.
+    fn served(&self, tenant: &Tenant) -> Option<Arc<Layers>> {
+        self.0.served.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
+    }
+
+    fn told(&self, tenant: Tenant, trouble: Option<Trouble>) {
+        let mut troubles = self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(trouble) if troubles.get(&tenant) != Some(&trouble) => {
+                tracing::warn!(%tenant, %trouble, "not judged by all that is bound for it");
+                troubles.insert(tenant, trouble);
+            }
+            Some(_) => {}
+            None => {
+                if troubles.remove(&tenant).is_some() {
+                    tracing::info!(%tenant, "judged by all that is bound for it");
                 }
             }
         }
-        (ready, uncompiled)
-    }
-
-    async fn sound(
-        &self,
-        layers: &Layers,
-        tried: &BTreeSet<RevisionId>,
-    ) -> Result<Arc<Setup>, Unready> {
-        let mut uncompiled = BTreeSet::new();
-        for revision in layers.revisions() {
-            if !(tried.contains(&revision) || self.is_compiled(&revision).await) {
-                uncompiled.insert(revision);
-            }
-        }
-        if !uncompiled.is_empty() {
-            return Err(Unready::Uncompiled(uncompiled));
-        }
-        let setup = self.assemble(layers).await?;
-        setup.check().map_err(RegistryError::from)?;
-        Ok(Arc::new(setup))
-    }
-
-    fn trouble(&self, tenant: Tenant, trouble: Trouble) {
-        let mut troubles = self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        troubles.insert(tenant, trouble);
-    }
-
-    fn no_trouble(&self, tenant: &Tenant) {
-        self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(tenant);
     }
 
     /// Does so whenever the store tells that something was bound, and every so often, since what it
@@ -245,18 +234,5 @@ impl<S: Store + RegistryStore> Registry<S> {
             troubles.iter().map(|(tenant, trouble)| (tenant.clone(), trouble.clone())).collect();
         all.sort_by(|one, other| one.0.cmp(&other.0));
         all
-    }
-}
-
-/// Why what is bound for a tenant does not serve yet.
-#[derive(Clone)]
-enum Unready {
-    Trouble(RegistryError),
-    Uncompiled(BTreeSet<RevisionId>),
-}
-
-impl From<RegistryError> for Unready {
-    fn from(error: RegistryError) -> Self {
-        Self::Trouble(error)
     }
 }

@@ -5,7 +5,9 @@ mod bindings;
 mod current;
 mod flips;
 mod follow;
+mod layers;
 mod loading;
+mod ready;
 mod replay;
 mod shadow;
 mod signing;
@@ -24,11 +26,13 @@ use crate::store::{
     Tenant,
 };
 use current::Current;
+use layers::Layers;
 use loading::Loaded;
 
 pub use bindings::{Bindings, Bound, Change, Prices, TenantSettings};
 pub use flips::{Example, Flip, Hit, Sums};
 pub use follow::Trouble;
+pub use layers::POLICIES_UNFIT;
 pub use replay::ReplayReport;
 pub use shadow::{Compared, Evidence};
 pub use signing::{Key, NotAKey, NotVouched, PublicKey, Signing};
@@ -137,6 +141,13 @@ pub enum RegistryError {
     Unreadable(String),
 }
 
+impl RegistryError {
+    /// Whether policies that are all ready cannot be asked side by side.
+    fn is_unfit(&self) -> bool {
+        matches!(self, Self::Setup(_) | Self::Unpriced { .. })
+    }
+}
+
 /// Who does something, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct By {
@@ -194,6 +205,8 @@ struct Inner<S> {
     sandbox: Arc<Sandbox>,
     loaded: Loaded,
     current: tokio::sync::Mutex<Current>,
+    /// Whom it served last, with what.
+    served: Mutex<HashMap<Tenant, Arc<Layers>>>,
     troubles: Mutex<HashMap<Tenant, Trouble>>,
     /// One at a time brings what is bound, so that the last is what is left.
     bringing: tokio::sync::Mutex<()>,
@@ -209,6 +222,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             sandbox,
             loaded: Loaded::default(),
             current: tokio::sync::Mutex::default(),
+            served: Mutex::default(),
             troubles: Mutex::default(),
             bringing: tokio::sync::Mutex::default(),
             turns: tokio::sync::Semaphore::new(follow::COMPILED_AT_ONCE),
@@ -420,8 +434,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         current.refresh(&*self.0.store).await?;
         let layers = current.with(scope, bindings);
         drop(current);
-        self.assemble(&layers?).await?.check()?;
-        Ok(())
+        self.assemble(&layers?).await.map(drop)
     }
 
     /// What a tenant is judged with as of what is bound now. From then on this tenant is followed.
