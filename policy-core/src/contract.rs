@@ -93,6 +93,20 @@ pub struct Manifest {
     pub about: Vec<Fact>,
 }
 
+/// The fact by which a policy that prices says in which currency, where it is always the same one.
+pub const CURRENCY: &str = "currency";
+
+impl Manifest {
+    /// In which currency it always prices, where it says so.
+    #[must_use]
+    pub fn currency(&self) -> Option<Currency> {
+        match &self.about.iter().find(|fact| fact.name == CURRENCY)?.value {
+            Value::Text(currency) => currency.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
 /// What a counter stands at for the call in hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {

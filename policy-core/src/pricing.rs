@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::Value as Json;
 
 use crate::contract::{
-    Fact, Manifest, Quantity, Quote, Rate, Read, Refusal, Usage, Value, dimension,
+    CURRENCY, Fact, Manifest, Quantity, Quote, Rate, Read, Refusal, Usage, Value, dimension,
 };
 use crate::decimal::Decimal;
 use crate::limits::SettingsError;
@@ -148,8 +148,16 @@ impl PricingPolicy {
             Prices::List(_) | Prices::Host => Read::Dimension("model".into()),
             Prices::Cost(_) => Read::Fact("cost.*".into()),
         };
-        let reads = vec![read];
-        Manifest { reads, ..Manifest::default() }
+        let listed = match &self.prices {
+            Prices::List(list) => Some(list.currency),
+            Prices::Host | Prices::Cost(_) => None,
+        };
+        let currency = |own: Currency| {
+            let value = Value::Text(own.code().into());
+            Fact { name: CURRENCY.into(), value }
+        };
+        let about = self.currency.or(listed).map(currency).into_iter().collect();
+        Manifest { reads: vec![read], about, ..Manifest::default() }
     }
 
     /// Prices a usage, in the wanted currency.

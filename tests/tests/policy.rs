@@ -7,10 +7,18 @@ mod guest;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
 
-use guest::Guest;
+use ed25519_dalek::{Signer, SigningKey};
+use guest::{Guest, later};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
+use tollgate_host::engine::{Call, Host};
+use tollgate_host::registry::Registry;
+use tollgate_host::store::{Durability, SqliteStore, Tenant};
+use tollgate_tests::embedded::{clock_ms, sandbox};
+use uuid::Uuid;
 
 struct Shell {
     directory: TempDir,
@@ -28,9 +36,12 @@ impl Shell {
     }
 
     fn policy(&self, arguments: &[&str]) -> Output {
+        self.run(&[&["policy"], arguments].concat())
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_tollgate-under-test"))
             .current_dir(self.directory.path())
-            .arg("policy")
             .args(arguments)
             .output()
             .unwrap()
@@ -158,6 +169,18 @@ fn check_says_what_is_wrong_and_what_to_do() {
     }
 }
 
+#[test]
+fn check_tells_programs_what_is_wrong() {
+    let shell = Shell::new();
+    shell.write("trap.wasm", Guest { check: "(unreachable)", ..Guest::default() }.component());
+    let output = shell.policy(&["check", "trap.wasm", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["accepted"], false);
+    let reason = told["reason"].as_str().unwrap();
+    assert!(reason.starts_with("`trap.wasm` is refused: in a trial call of `quota`"), "{reason}");
+}
+
 /// As a platform team would, from the first policy to the way back.
 #[test]
 fn policies_are_pushed_bound_and_rolled_back() {
@@ -268,4 +291,165 @@ fn policies_are_pushed_bound_and_rolled_back() {
         assert!(!output.status.success() && words.contains(expected), "{arguments:?}: {words}");
     }
     assert_eq!(json(&["show"])["version"], 9);
+}
+
+const ON: [&str; 2] = ["--store", "ledger.db"];
+
+fn limit_of(tokens: u32) -> String {
+    format!(r#"{{"limits":[{{"meter":"llm_tokens","period":"day","limit":{tokens}}}]}}"#)
+}
+
+/// A host beside the commands judges by what they bound.
+async fn judge(shell: &Shell, acme: &Tenant, rival: &Tenant) {
+    let (path, clock) = (shell.directory.path().join("ledger.db"), Arc::new(clock_ms));
+    let store = SqliteStore::open(&path, Durability::Required, clock.clone()).await;
+    let store = Arc::new(store.expect("the store"));
+    let registry =
+        Registry::new(Arc::clone(&store), sandbox(&shell.directory.path().join("cache")));
+    let random = Arc::new(|| Uuid::new_v4().as_u128());
+    let host: Host = Host::builder(store, clock, random).start().await.expect("a host");
+    registry.follow_tenants().await.expect("followed");
+    registry.bring(&host).await.expect("brought");
+    assert_eq!(registry.troubles(), []);
+    let tokens =
+        |count: u32| Call::of([("user", "ana")]).asking("llm_tokens", count).expect("a call");
+    let minute = Duration::from_secs(60);
+    for count in [3, 7] {
+        let asked = host.reserve(acme, None, tokens(count), minute).await;
+        asked.expect("an answer").expect("allowed");
+    }
+    for _ in 0..10 {
+        let asked = host.reserve(rival, None, tokens(1), minute).await;
+        let denied = asked.expect("an answer").expect_err("it fails");
+        assert_eq!(denied.denial.code, "policy_trapped");
+    }
+}
+
+#[test]
+fn what_candidates_said_is_reported_and_what_failed_is_let_back() {
+    let shell = Shell::new();
+    let said = |arguments: &[&str]| shell.said(&[arguments, &ON].concat());
+    let json = |arguments: &[&str]| -> Json {
+        serde_json::from_str(&said(&[arguments, &["--json"]].concat())).unwrap()
+    };
+    let (acme, rival): (Tenant, Tenant) = ("acme".parse().unwrap(), "rival".parse().unwrap());
+    shell.write("ten.json", limit_of(10));
+    shell.write("five.json", limit_of(5));
+    shell.write(
+        "trap.wasm",
+        Guest { check: &later("(unreachable)"), ..Guest::default() }.component(),
+    );
+    said(&["push", "house", "quota", "--settings", "ten.json"]);
+    said(&["bind", "house"]);
+    said(&["push", "house", "quota", "--settings", "five.json"]);
+    said(&["bind", "house", "--shadow"]);
+    said(&["tenant", "--tenant", "acme", "--time-zone", "UTC"]);
+    said(&["push", "own", "trap.wasm", "--tenant", "rival"]);
+    said(&["bind", "own", "--tenant", "rival"]);
+    tokio::runtime::Runtime::new().unwrap().block_on(judge(&shell, &acme, &rival));
+
+    let report = json(&["shadow-report", "house", "--tenant", "acme"]);
+    assert_eq!((&report[0]["agreed"], &report[0]["diverged"]), (&json!(1), &json!(1)), "{report}");
+    assert_eq!(report.as_array().map(Vec::len), Some(1));
+    let words = said(&["shadow-report"]);
+    for expected in [
+        "`*/house@2` in shadow, beside `*/house@1`: calls allowed and denied\n",
+        "        11  said the same\n",
+        "         1  did not, of which 0 failed\n",
+        "         1  allowed -> quota_exceeded",
+        "  acme  user=ana\n",
+    ] {
+        assert!(words.contains(expected), "`{expected}` in\n{words}");
+    }
+    // Without `--since` of the last day.
+    let diff = json(&["diff", "*/house@1", "*/house@2", "--tenant", "acme"]);
+    assert_eq!(diff["settings"][0]["path"], ".limits[0].limit");
+    assert_eq!(
+        (&diff["replay"]["decisions"], &diff["replay"]["differences"]),
+        (&json!(2), &json!(1))
+    );
+    let words = said(&["diff", "*/house@1", "*/house@2"]);
+    assert!(words.contains("users most hit: ana (1)"), "{words}");
+    // Of several tenants, each judged by its own.
+    for (tenants, decisions) in [
+        (&["--tenant", "acme", "--tenant", "rival"][..], 12),
+        (&["--tenant", "rival"], 10),
+        (&[], 12),
+    ] {
+        let output = shell.run(&[&["replay", "--json"], tenants, &ON].concat());
+        let told: Json = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&told["decisions"], &told["differences"]), (&json!(decisions), &json!(0)));
+    }
+    let out = said(&["quarantined"]);
+    assert!(
+        out.starts_with("rival: `rival/own@1` since ") && out.ends_with("policy_trapped\n"),
+        "{out}"
+    );
+    let error = shell.error(&[&["let-back", "own", "--tenant", "acme"], &ON[..]].concat());
+    assert!(error.contains("policy `own` of tenant `acme` is in no quarantine"), "{error}");
+    let back = said(&["let-back", "own", "--tenant", "rival"]);
+    assert_eq!(back, "`rival/own@1` is asked again\n");
+    assert_eq!(said(&["quarantined"]), "");
+}
+
+#[test]
+fn who_signs_is_set_and_what_is_bound_is_signed_by_them() {
+    let shell = Shell::new();
+    let said = |arguments: &[&str]| shell.said(&[arguments, &ON].concat());
+    let error = |arguments: &[&str]| shell.error(&[arguments, &ON].concat());
+    let component = Guest::default().component();
+    shell.write("own.wasm", &component);
+    let digest = format!("sha256:{}", tollgate_host::sandbox::digest(&component));
+    let (ana, bob) = (SigningKey::from_bytes(&[7; 32]), SigningKey::from_bytes(&[8; 32]));
+    let hex = |key: &SigningKey| -> String {
+        key.verifying_key().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    shell.write("ana.key", hex(&ana));
+    shell.write("ana.sig", ana.sign(digest.as_bytes()).to_bytes());
+    shell.write("bob.sig", bob.sign(digest.as_bytes()).to_bytes());
+    said(&["push", "own", "own.wasm"]);
+    let set = said(&["signing", "--key", "ana", "--public", "ana.key", "--required", "true"]);
+    let shown =
+        format!("  signed by `ana` {}\n  a signature is required\n  as of version 1\n", hex(&ana));
+    assert_eq!(set, shown);
+    // What was pushed before counts no longer, until it is signed.
+    assert!(error(&["bind", "own@1"]).contains("`own` is not taken: it has no signature"));
+    assert!(error(&["push", "own", "own.wasm"]).contains("it has no signature"));
+    assert!(
+        error(&["push", "own", "own.wasm", "--signed", "bob.sig"]).contains("of none of the keys")
+    );
+    let other = error(&["push", "own", "own.wasm", "--digest", "sha256:00", "--signed", "ana.sig"]);
+    assert!(other.contains(&format!("{digest}, and not sha256:00")), "{other}");
+    let pushed = said(&["push", "own", "own.wasm", "--digest", &digest, "--signed", "ana.sig"]);
+    assert!(pushed.starts_with("`*/own@2` is new"), "{pushed}");
+    said(&["bind", "own"]);
+    // A key that was taken away vouches for nothing that is bound from then on.
+    said(&["unbind", "own"]);
+    said(&["signing", "--remove", "ana"]);
+    assert!(error(&["bind", "own"]).contains("of none of the keys"));
+    assert!(error(&["rollback", "--to", "2"]).contains("of none of the keys"));
+    assert!(error(&["signing", "--remove", "ana"]).contains("there is no key `ana`"));
+    said(&["signing", "--required", "false"]);
+    said(&["bind", "own"]);
+}
+
+#[test]
+fn policies_are_asked_in_the_order_that_is_set() {
+    let shell = Shell::new();
+    let said = |arguments: &[&str]| shell.said(&[arguments, &ON].concat());
+    shell.write("ten.json", limit_of(10));
+    for name in ["one", "two", "three"] {
+        said(&["push", name, "quota", "--settings", "ten.json"]);
+        said(&["bind", name]);
+    }
+    said(&["bind", "two@1", "--shadow"]);
+    let order = said(&["order", "three", "two", "one"]);
+    assert_eq!(
+        order,
+        "  */three@1\n  */two@1\n  */two@1, in shadow\n  */one@1\n  as of version 5\n"
+    );
+    for wrong in [&["one", "two"][..], &["one", "two", "three", "four"], &["one", "one", "two"]] {
+        let error = shell.error(&[&["order"], wrong, &ON].concat());
+        assert!(error.contains("names each of them once: `three`, `two`, `one`"), "{error}");
+    }
 }

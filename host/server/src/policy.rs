@@ -45,10 +45,16 @@ pub fn run(verb: &Verb) -> Result<()> {
             }
         }
         Verb::Check(component) => {
-            let admitted = component.admit()?;
+            let admitted = component.admit();
             if component.json {
-                println!("{}", json!({ "accepted": true, "digest": admitted.digest }));
-            } else {
+                let told = match &admitted {
+                    Ok(admitted) => json!({ "accepted": true, "digest": admitted.digest }),
+                    Err(error) => json!({ "accepted": false, "reason": format!("{error:#}") }),
+                };
+                println!("{told}");
+            }
+            let admitted = admitted?;
+            if !component.json {
                 println!(
                     "accepted: {} with digest sha256:{}",
                     component.component, admitted.digest

@@ -1,8 +1,9 @@
 //! `tollgate replay`: recorded decisions are judged again.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,6 +12,7 @@ use tollgate_host::engine::Candidate;
 use tollgate_host::registry::{Flip, Hit, Registry, ReplayReport, Sums};
 use tollgate_host::sandbox::Limits;
 use tollgate_host::store::{RegistryStore, RevisionId, Store, Tenant};
+use tollgate_policy_core::window::Instant;
 
 use crate::components;
 use crate::period::{Period, instant};
@@ -116,17 +118,12 @@ pub async fn judge<S: Store + RegistryStore>(
     candidate: Option<Candidate>,
 ) -> Result<Report> {
     components::know_standard(registry);
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
-        bar.set_style(style);
-    }
-    let on = |tenant: &Tenant, at| {
-        bar.set_message(format!("{tenant} up to {}", instant(at)));
-        bar.tick();
-    };
+    let range = period.range()?;
+    let progress = Progress::of(tenants.len(), range.end);
+    let on = |tenant: &Tenant, at| progress.on(tenant, at);
     let begun = std::time::Instant::now();
-    let told = registry.replay(tenants, period.range()?, candidate.map(Arc::new), on).await;
-    bar.finish_and_clear();
+    let told = registry.replay(tenants, range, candidate.map(Arc::new), on).await;
+    progress.bar.finish_and_clear();
     let told = told.context("what was decided cannot be judged again")?;
     let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let unjudged = told.unasked + told.forced + told.unreadable;
@@ -134,6 +131,45 @@ pub async fn judge<S: Store + RegistryStore>(
         bail!("nothing was decided then: look at `--since`, `--until` and `--tenant`");
     }
     Ok(Report { told, elapsed_ms })
+}
+
+/// How far it is: of each tenant the share of the time from its first decision to the end.
+struct Progress {
+    bar: ProgressBar,
+    end: Instant,
+    /// When they began, and the share of each.
+    tenants: Mutex<HashMap<Tenant, (Instant, u64)>>,
+}
+
+/// A tenant's share once it is through.
+const WHOLE: u64 = 1_000;
+
+impl Progress {
+    fn of(tenants: usize, until: Instant) -> Self {
+        let bar = ProgressBar::new(tenants as u64 * WHOLE);
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent} %  {elapsed}  {msg}")
+        {
+            bar.set_style(style);
+        }
+        Self { bar, end: until.min(wall_clock()()), tenants: Mutex::default() }
+    }
+
+    fn on(&self, tenant: &Tenant, at: Instant) {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let (begun, share) = tenants.entry(tenant.clone()).or_insert((at, 0));
+        let now = share_of(*begun, at, self.end).max(*share);
+        self.bar.inc(now - *share);
+        *share = now;
+        self.bar.set_message(format!("{tenant} up to {}", instant(at.min(self.end))));
+    }
+}
+
+fn share_of(begun: Instant, at: Instant, end: Instant) -> u64 {
+    let (past, whole) = (at.saturating_sub(begun), end.saturating_sub(begun));
+    match (u64::try_from(past), u64::try_from(whole)) {
+        (Ok(past), Ok(whole)) if past < whole => past.saturating_mul(WHOLE) / whole,
+        _ => WHOLE,
+    }
 }
 
 /// For people.
@@ -195,4 +231,28 @@ pub fn print_flips(flips: &[Flip], users: &[Hit], agents: &[Hit]) {
 
 fn money(sums: &Sums) -> String {
     sums.iter().map(|money| money.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_is_through_at_the_end_and_never_goes_back() {
+        let progress = Progress::of(2, 2_000);
+        let (one, other): (Tenant, Tenant) = ("one".parse().unwrap(), "other".parse().unwrap());
+        for (tenant, at, position) in [
+            (&one, 1_000, 0),
+            (&one, 1_500, 500),
+            (&other, 1_900, 500),
+            (&one, 1_400, 500),
+            (&other, i64::MAX, 1_500),
+            (&one, 2_000, 2_000),
+            (&one, 2_000, 2_000),
+        ] {
+            progress.on(tenant, at);
+            assert_eq!(progress.bar.position(), position, "{tenant} at {at}");
+        }
+        assert_eq!(progress.bar.length(), Some(2_000));
+    }
 }

@@ -260,7 +260,8 @@ async fn shelve(store: &PostgresStore, number: usize) {
     let signed = signed();
     store.put_component(&Owner::Platform, &digest, &component, &signed).await.unwrap();
     let (owner, policy, settings) = (Owner::Platform, format!("p{number}"), quota());
-    let row = RevisionRow { owner, policy, number: 1, digest, settings, signer: None, signed };
+    let (signer, signature) = (None, None);
+    let row = RevisionRow { owner, policy, number: 1, digest, settings, signer, signature, signed };
     store.put_revision(&row).await.unwrap();
 }
 

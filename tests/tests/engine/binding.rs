@@ -15,6 +15,7 @@ use tollgate_host::store::{
     BindingSetRow, Owner, PostgresStore, RegistryStore, RevisionId, RevisionRow, Scope, Signed,
     Store, Tenant,
 };
+use tollgate_policy_core::Currency;
 
 use crate::house::{
     House, acme, ask, call, reserve_of, sandbox, sandbox_that_hangs, sandbox_that_knows_nothing,
@@ -216,6 +217,12 @@ where
         let refused = registry.roll_back(&scope, to, None, false, &by()).await;
         assert_eq!(refused, Err(RegistryError::NoVersion(to.unwrap_or(0))), "{to:?}");
     }
+    // Nor in a currency in which nothing is priced.
+    let euros = r#"{"limits":[{"meter":"cost.eur","period":"month","limit":5}]}"#;
+    let refused = bind(&registry, &scope, "cost", "quota", euros).await;
+    let (policy, meter) = ("cost".to_owned(), "cost.eur".parse().expect("a meter"));
+    let currency = Currency::USD;
+    assert_eq!(refused, Err(RegistryError::OtherCurrency { policy, meter, currency }));
     // A cost is limited only where something tells it.
     registry.change(&platform(), None, unbind("prices"), &by()).await.expect("unbound");
     let cost = r#"{"limits":[{"meter":"cost.usd","period":"month","limit":5}]}"#;
@@ -410,7 +417,8 @@ where
     bind(&registry, &platform(), "house", "quota", &tokens_a_month(30)).await.expect("bound");
     know().await;
     while fits(&host, &rival, 31).await {}
-    assert!(fits(&host, &acme(), 100).await && !fits(&host, &acme(), 101).await);
+    // What waits for its own is judged by what of it served before, and by the platform's new ones.
+    assert!(fits(&host, &acme(), 30).await && !fits(&host, &acme(), 31).await);
     std::fs::write(&until, "").expect("a file");
     while !matches!(
         &slow.troubles()[..],
@@ -428,7 +436,8 @@ where
 {
     house.store.create(&[acme()]).await.expect("created");
     let registry = registry(house);
-    let (quota, settings) = (tollgate_plugins::standard("quota").expect("quota"), "{}");
+    let quota = tollgate_plugins::standard("quota").expect("quota");
+    let settings = &tokens_a_month(9);
     let digest = tollgate_host::sandbox::digest(quota);
     let (ana, bob) = (SigningKey::from_bytes(&[7; 32]), SigningKey::from_bytes(&[8; 32]));
     let sign = |key: &SigningKey, text: &str| key.sign(text.as_bytes()).to_bytes();
@@ -465,6 +474,15 @@ where
     let by_ana = push(&Owner::Platform, None, Some(&sign(&ana, &text))).await.map(drop);
     assert_eq!(by_ana, refused(NotVouched::Wrong));
     push(&Owner::Platform, None, None).await.expect("pushed");
+    // Another owner's revision is vouched for by that one's keys, also where it is bound by a tenant.
+    let house = RevisionId { owner: Owner::Platform, policy: "own".into(), number: 1 };
+    let required = Signing { required: true, keys: vec![named("ana", &ana)] };
+    registry.change(&platform(), None, Change::Signing(required), &by()).await.expect("bound");
+    let bound = bind_revision(&registry, &of(&acme()), house).await.map(drop);
+    assert_eq!(bound, refused(NotVouched::Unsigned));
+    let again = push(&Owner::Platform, None, Some(&sign(&ana, &text))).await.expect("pushed");
+    assert!(again.is_new && again.id.number == 2, "{again:?}");
+    bind_revision(&registry, &of(&acme()), again.id).await.expect("bound");
 }
 
 /// What was changed in the store behind the registry's back is not taken.
@@ -485,6 +503,7 @@ where
         digest: digest.clone(),
         settings: tokens_a_month(3),
         signer: None,
+        signature: None,
         signed,
     };
     house.store.put_revision(&row).await.expect("kept");

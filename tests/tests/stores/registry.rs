@@ -17,7 +17,8 @@ fn revision(owner: Owner, number: i64, settings: &str) -> RevisionRow {
     let (policy, digest) = ("monthly".into(), "d1".into());
     let (settings, signed) = (settings.into(), signed("as agreed"));
     let signer = (number == 2).then(|| "ana".into());
-    RevisionRow { owner, policy, number, digest, settings, signer, signed }
+    let signature = signer.is_some().then(|| vec![7; 64]);
+    RevisionRow { owner, policy, number, digest, settings, signer, signature, signed }
 }
 
 fn bindings(owner: Owner, plan: &str, version: i64, body: &str) -> BindingSetRow {

@@ -10,7 +10,7 @@ use tollgate_policy_core::contract::{Dimension, dimension};
 use super::{Binding, Setup};
 
 /// How much a policy's word counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BindingMode {
     /// For every call.
@@ -24,7 +24,7 @@ pub enum BindingMode {
 
 /// For whom a candidate counts: for so many of a hundred values of a dimension, and always for the
 /// same ones. Raising the share adds others. A call that names no value is on the other side.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Canary {
     /// How many.

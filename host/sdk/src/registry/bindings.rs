@@ -97,6 +97,9 @@ pub enum Change {
     Withdraw(String),
     /// A policy is bound no longer, nor is its candidate.
     Unbind(String),
+    /// All policies, by their names in the order in which they are asked from now on; a candidate
+    /// goes with what it stands beside.
+    Order(Vec<String>),
     /// Who vouches for components that are pushed from now on.
     Signing(Signing),
     /// What the tenant is.
@@ -141,6 +144,21 @@ impl Bindings {
                 if self.policies.len() == before {
                     return Err(RegistryError::NotBound(policy));
                 }
+            }
+            Change::Order(names) => {
+                let mut bound: Vec<&String> = Vec::new();
+                for own in &self.policies {
+                    if !bound.contains(&&own.policy) {
+                        bound.push(&own.policy);
+                    }
+                }
+                let is_each_once =
+                    names.len() == bound.len() && bound.iter().all(|bound| names.contains(bound));
+                if !is_each_once {
+                    let all: Vec<_> = bound.iter().map(|own| format!("`{own}`")).collect();
+                    return Err(RegistryError::Order(all.join(", ")));
+                }
+                self.policies.sort_by_key(|own| names.iter().position(|name| *name == own.policy));
             }
             Change::Signing(signing) => self.signing = signing,
             Change::Settings(settings) => self.tenant = *settings,

@@ -1,6 +1,7 @@
 //! What is bound for a tenant, layer by layer, and what it is judged with by that.
 
 use serde::Serialize;
+use tollgate_policy_core::Currency;
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::Denial;
 use tollgate_policy_core::prices::PriceList;
@@ -120,22 +121,30 @@ impl<S: Store + RegistryStore> Registry<S> {
     }
 }
 
-/// A cost or a price can be limited only where something tells it.
+/// A cost or a price can be limited only where something tells it, and in a currency in which it is
+/// told.
 fn priced(bindings: &[Binding]) -> Result<(), RegistryError> {
     for tariff in Tariff::ALL {
-        let prices = |own: &Binding| {
-            own.tariff() == tariff && !own.is_candidate() && own.policy.can(Ability::Pricing)
+        let charges = |own: &&Binding| {
+            let decides = own.mode != BindingMode::Shadow;
+            decides && own.tariff() == tariff && own.policy.can(Ability::Pricing)
         };
-        if bindings.iter().any(prices) {
-            continue;
-        }
+        let is_priced = bindings.iter().filter(charges).any(|own| !own.is_candidate());
+        let told = bindings.iter().filter(charges).map(|own| own.policy.manifest().currency());
+        let told: Vec<Currency> = told.flatten().collect();
         // Whoever has no price of its own is at no limit on it.
         let is_theirs = |own: &&Binding| tariff == Tariff::Cost || own.tariff() == tariff;
         for binding in bindings.iter().filter(is_theirs) {
-            let mut counters = binding.policy.manifest().counters.iter();
-            if let Some(counter) = counters.find(|own| tariff.has(own.meter.as_str())) {
+            let counters = binding.policy.manifest().counters.iter();
+            for counter in counters.filter(|own| tariff.has(own.meter.as_str())) {
                 let (policy, meter) = (binding.name.clone(), counter.meter.clone());
-                return Err(RegistryError::Unpriced { policy, meter });
+                if !is_priced {
+                    return Err(RegistryError::Unpriced { policy, meter });
+                }
+                let mut others = told.iter().filter(|own| tariff.meter(**own) != meter.as_str());
+                if let Some(currency) = others.next().copied() {
+                    return Err(RegistryError::OtherCurrency { policy, meter, currency });
+                }
             }
         }
     }

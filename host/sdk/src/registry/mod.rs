@@ -16,8 +16,8 @@ mod walk;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use tollgate_policy_core::Meter;
 use tollgate_policy_core::decimal::DecimalError;
+use tollgate_policy_core::{Currency, Meter};
 
 use crate::engine::{Setup, SetupError};
 use crate::sandbox::{Refused, Sandbox};
@@ -111,6 +111,22 @@ pub enum RegistryError {
     /// Nothing stands beside what is enforced.
     #[error("`{0}` has no candidate there: bind one with `--shadow` or `--canary`")]
     NoCandidate(String),
+    /// Not all that is bound, each once.
+    #[error("these are bound there, and an order names each of them once: {0}")]
+    Order(String),
+    /// Calls are priced in one currency, and what is limited is another one.
+    #[error(
+        "`{policy}` counts `{meter}`, and what is bound prices in {currency}: count that, or have it \
+         priced in the other"
+    )]
+    OtherCurrency {
+        /// Which policy.
+        policy: String,
+        /// What it counts.
+        meter: Meter,
+        /// In what is priced.
+        currency: Currency,
+    },
     /// What is bound would limit a cost, or a price, that nothing tells.
     #[error(
         "`{policy}` counts `{meter}`, which no policy that is bound tells: bind one that prices, for \
@@ -144,7 +160,7 @@ pub enum RegistryError {
 impl RegistryError {
     /// Whether policies that are all ready cannot be asked side by side.
     fn is_unfit(&self) -> bool {
-        matches!(self, Self::Setup(_) | Self::Unpriced { .. })
+        matches!(self, Self::Setup(_) | Self::Unpriced { .. } | Self::OtherCurrency { .. })
     }
 }
 
@@ -254,8 +270,10 @@ impl<S: Store + RegistryStore> Registry<S> {
         for _ in 0..ATTEMPTS {
             let last = store.revisions(owner, Some(policy)).await?.pop();
             number = last.as_ref().map_or(1, |last| last.number + 1);
+            let signature = upload.signature.map(<[u8]>::to_vec);
             if let Some(last) = last
                 && (&*last.digest, &*last.settings) == (&*digest, settings)
+                && (signature.is_none() || signature == last.signature)
             {
                 return Ok(Pushed { id: last.id(), digest, is_new: false });
             }
@@ -266,6 +284,7 @@ impl<S: Store + RegistryStore> Registry<S> {
                 digest: digest.clone(),
                 settings: settings.to_owned(),
                 signer: signer.clone(),
+                signature,
                 signed: signed.clone(),
             };
             if store.put_revision(&revision).await? {
@@ -337,7 +356,8 @@ impl<S: Store + RegistryStore> Registry<S> {
         if let Some(expected) = expected.filter(|expected| *expected != version) {
             return Err(RegistryError::Moved { expected, found: version });
         }
-        self.bind(scope, version, bindings.with(change)?, by).await
+        let next = bindings.clone().with(change)?;
+        self.bind(scope, version, &bindings, next, by).await
     }
 
     /// Goes back to what was bound in a scope as of a version, without one before the last, if the
@@ -358,15 +378,18 @@ impl<S: Store + RegistryStore> Registry<S> {
             return Err(RegistryError::Moved { expected, found: version });
         }
         let then = self.version(scope, version, to).await?;
-        let bindings = match now.map(|row| Bindings::read(&row.body)) {
-            Some(Ok(now)) if policies_only => Bindings { policies: then.policies, ..now },
-            Some(Ok(now)) => Bindings { signing: now.signing, ..then },
+        let now = match now.map(|row| Bindings::read(&row.body)) {
+            Some(Ok(now)) => now,
             // A later version wrote it: what can be read is better than that.
-            Some(Err(_)) if !policies_only => then,
+            Some(Err(_)) if !policies_only => then.clone(),
             Some(Err(error)) => return Err(error),
             None => return Err(RegistryError::NothingBound),
         };
-        self.bind(scope, version, bindings, by).await
+        let next = match policies_only {
+            true => Bindings { policies: then.policies, ..now.clone() },
+            false => Bindings { signing: now.signing.clone(), ..then },
+        };
+        self.bind(scope, version, &now, next, by).await
     }
 
     /// Binds these where nothing ever was bound; false: something was.
@@ -379,7 +402,8 @@ impl<S: Store + RegistryStore> Registry<S> {
         if self.bound(scope).await?.0 > 0 {
             return Ok(false);
         }
-        match self.bind(scope, 0, Bindings { policies, ..Bindings::default() }, by).await {
+        let first = Bindings { policies, ..Bindings::default() };
+        match self.bind(scope, 0, &Bindings::default(), first, by).await {
             Ok(_) => Ok(true),
             Err(RegistryError::Moved { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -408,10 +432,12 @@ impl<S: Store + RegistryStore> Registry<S> {
         &self,
         scope: &Scope,
         version: i64,
+        before: &Bindings,
         bindings: Bindings,
         by: &By,
     ) -> Result<i64, RegistryError> {
         self.check(scope, &bindings).await?;
+        self.check_signatures(scope, before, &bindings).await?;
         let (signed, body) = (self.signed(by).await?, bindings.to_string());
         let next = version + 1;
         let row = BindingSetRow { scope: scope.clone(), version: next, moved: 0, signed, body };
@@ -420,6 +446,31 @@ impl<S: Store + RegistryStore> Registry<S> {
             return Err(RegistryError::Moved { expected: version, found });
         }
         Ok(next)
+    }
+
+    /// What comes to what is bound must be vouched for by a key that counts just now, where that is
+    /// required.
+    async fn check_signatures(
+        &self,
+        scope: &Scope,
+        before: &Bindings,
+        bindings: &Bindings,
+    ) -> Result<(), RegistryError> {
+        let is_new = |own: &&Bound| before.policies.iter().all(|bound| bound.id() != own.id());
+        let new: Vec<RevisionId> = bindings.policies.iter().filter(is_new).map(Bound::id).collect();
+        for row in self.0.store.some_revisions(&new).await? {
+            let own = Scope { owner: row.owner.clone(), plan: String::new() };
+            let signing = match own == *scope {
+                true => bindings.signing.clone(),
+                false => self.bound(&own).await?.1.signing,
+            };
+            if signing.required {
+                let signer = signing.signer(&row.digest, row.signature.as_deref());
+                signer
+                    .map_err(|reason| RegistryError::NotVouched { policy: row.policy, reason })?;
+            }
+        }
+        Ok(())
     }
 
     /// Refuses what no tenant could be judged with.

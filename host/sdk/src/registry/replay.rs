@@ -73,13 +73,7 @@ impl<S: Store + RegistryStore> Registry<S> {
     ) -> Result<ReplayReport, RegistryError> {
         let look = move |page: &Page| look(page, candidate.as_deref());
         let merge = |sum: Found, more| sum.merged(more).map_err(RegistryError::from);
-        let mut found = Found::default();
-        for tenant in tenants {
-            let on = |at| on(tenant, at);
-            let more = self.walk(tenant, period.clone(), look.clone(), merge, on).await?;
-            found = found.merged(more)?;
-        }
-        let Found { mut report, flips } = found;
+        let Found { mut report, flips } = self.walk(tenants, period, look, merge, on).await?;
         report.differences = flips.count();
         (report.flips, report.users, report.agents) = flips.told();
         Ok(report)

@@ -76,12 +76,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         on: impl Fn(&Tenant, Instant),
     ) -> Result<Vec<Evidence>, RegistryError> {
         let merge = |sum, more| merged(sum, more).map_err(RegistryError::from);
-        let mut found = Found::default();
-        for tenant in tenants {
-            let on = |at| on(tenant, at);
-            let more = self.walk(tenant, period.clone(), look, merge, on).await?;
-            found = merged(found, more)?;
-        }
+        let found = self.walk(tenants, period, look, merge, on).await?;
         let evidence = |((candidate, compared), counted): (_, Counted)| {
             let Counted { seen, agreed, failed, flips } = counted;
             let (_, mode, beside) = seen?;
@@ -279,8 +274,9 @@ fn count(
 }
 
 impl Counted {
+    /// The last, in whichever order they come.
     fn see(&mut self, seen: (Instant, BindingMode, Option<PolicyKey>)) {
-        if self.seen.as_ref().is_none_or(|before| before.0 <= seen.0) {
+        if self.seen.as_ref().is_none_or(|before| *before < seen) {
             self.seen = Some(seen);
         }
     }

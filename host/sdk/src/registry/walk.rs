@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use futures_util::stream::{self, TryStreamExt};
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
@@ -23,6 +23,12 @@ const PAGE: u32 = 64;
 /// What is looked at in one go ends with the batch that brings it to so many bytes: some ten
 /// milliseconds' worth, so that no processor waits long for another one at the end.
 const PAGE_BYTES: usize = 32 << 10;
+
+/// So many tenants' batches are read at a time.
+const TENANTS_AT_ONCE: usize = 4;
+
+/// So many parts at the most are looked at in one go: each takes one of the sandbox's instances.
+const LOOKS_MAX: usize = 64;
 
 /// Batches of a tenant, each with what it was judged with; none: a later engine wrote it, or one of
 /// the components is kept nowhere.
@@ -62,45 +68,58 @@ pub struct Decided {
 }
 
 impl<S: Store + RegistryStore> Registry<S> {
-    /// Has all that was decided in a stretch of time looked at, and what comes of that merged. `on`
-    /// hears up to when it came.
+    /// Has all that was decided for tenants in a stretch of time looked at, and what comes of that
+    /// merged, in no order. `on` hears up to when it came with one of them, and last the end.
     pub(super) async fn walk<R: Default + Send + 'static>(
         &self,
-        tenant: &Tenant,
+        tenants: &[Tenant],
         period: Range<Instant>,
         look: impl Fn(&Page) -> Result<R, RegistryError> + Clone + Send + 'static,
         merge: impl Fn(R, R) -> Result<R, RegistryError>,
-        on: impl Fn(Instant),
+        on: impl Fn(&Tenant, Instant),
     ) -> Result<R, RegistryError> {
-        let begin = (BatchKey::before(period.start), HashMap::new());
-        let pages = stream::try_unfold(begin, async |(after, mut setups)| {
-            let rows = self.0.store.batches(tenant, after, PAGE).await?;
-            let mut batches = Vec::with_capacity(rows.len());
-            let mut after = None;
-            for row in rows.into_iter().take_while(|row| row.key.at < period.end) {
-                after = Some(row.key);
-                if row.allowed.is_empty() && row.denied.is_empty() && row.body.is_empty() {
-                    continue;
-                }
-                let setup = self.setup_then(tenant, &row, &mut setups).await?;
-                batches.push((row, setup));
-            }
-            let next = after.map(|after| {
-                on(after.at);
-                let pages = Page { tenant: tenant.clone(), batches }.split();
-                (stream::iter(pages.into_iter().map(Ok)), (after, setups))
-            });
-            Ok::<_, RegistryError>(next)
-        });
+        let pages = |tenant| Box::pin(self.pages(tenant, &period, &on));
+        let pages = stream::iter(tenants).map(pages).flatten_unordered(TENANTS_AT_ONCE);
         let lanes = available_parallelism().map_or(1, usize::from);
-        let looks = pages.try_flatten().map_ok(|page| {
+        let looks = pages.map_ok(|page| {
             let look = look.clone();
             let task = tokio::task::spawn_blocking(move || look(&page));
             async move { task.await.map_err(|error| RegistryError::Unreadable(error.to_string()))? }
         });
         let add = |sum, more| std::future::ready(merge(sum, more));
         // Twice as many, so that none waits while the next ones are read.
-        looks.try_buffer_unordered(2 * lanes).try_fold(R::default(), add).await
+        let at_once = (2 * lanes).min(LOOKS_MAX);
+        looks.try_buffer_unordered(at_once).try_fold(R::default(), add).await
+    }
+
+    /// What was decided for a tenant, in parts.
+    fn pages<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        period: &Range<Instant>,
+        on: &'a impl Fn(&Tenant, Instant),
+    ) -> impl Stream<Item = Result<Page, RegistryError>> + 'a {
+        let (begin, end) = ((BatchKey::before(period.start), KnownSetups::default()), period.end);
+        let pages = stream::try_unfold(begin, move |(after, mut known)| async move {
+            let rows = self.0.store.batches(tenant, after, PAGE).await?;
+            let mut batches = Vec::with_capacity(rows.len());
+            let mut after = None;
+            for row in rows.into_iter().take_while(|row| row.key.at < end) {
+                after = Some(row.key);
+                if row.allowed.is_empty() && row.denied.is_empty() && row.body.is_empty() {
+                    continue;
+                }
+                let setup = self.setup_then(tenant, &row, &mut known.0).await?;
+                batches.push((row, setup));
+            }
+            on(tenant, after.map_or(end, |after| after.at));
+            let next = after.map(|after| {
+                let pages = Page { tenant: tenant.clone(), batches }.split();
+                (stream::iter(pages.into_iter().map(Ok)), (after, known))
+            });
+            Ok::<_, RegistryError>(next)
+        });
+        pages.try_flatten()
     }
 
     /// What was decided in the batches after one of them: a page, each with what it was judged with.

@@ -87,6 +87,8 @@ pub struct RevisionRow {
     pub settings: String,
     /// Whose key signed the component, by its name.
     pub signer: Option<String>,
+    /// The signature itself.
+    pub signature: Option<Vec<u8>>,
     /// By whom it was made.
     pub signed: Signed,
 }

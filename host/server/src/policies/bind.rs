@@ -67,6 +67,22 @@ impl BoundPolicy {
     }
 }
 
+/// In which order policies are asked: the first denial is the answer.
+#[derive(Args)]
+pub struct Order {
+    #[command(flatten)]
+    pub changing: Changing,
+    /// All that are bound there, each once
+    #[arg(required = true)]
+    pub policies: Vec<String>,
+}
+
+impl Order {
+    pub async fn run<S: Store + RegistryStore>(&self, registry: &Registry<S>) -> Result<()> {
+        self.changing.make(registry, Change::Order(self.policies.clone())).await
+    }
+}
+
 #[derive(Args)]
 pub struct Rollback {
     #[command(flatten)]

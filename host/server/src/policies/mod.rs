@@ -42,6 +42,8 @@ pub enum Verb {
     Withdraw(bind::BoundPolicy),
     /// Binds a policy no longer, nor its candidate
     Unbind(bind::BoundPolicy),
+    /// Sets the order in which policies are asked
+    Order(bind::Order),
     /// Sets whose signatures of components count, and whether one is required
     Signing(settings::Signing),
     /// Sets what a tenant is: its plan, its time zone
@@ -88,6 +90,7 @@ impl Verb {
             Self::Promote(own) | Self::Withdraw(own) | Self::Unbind(own) => {
                 &own.changing.scoped.place
             }
+            Self::Order(own) => &own.changing.scoped.place,
             Self::Signing(own) => &own.place,
             Self::Tenant(own) => &own.place,
             Self::Rollback(own) => &own.scoped.place,
@@ -116,6 +119,7 @@ impl Verb {
             Self::Promote(own) => ("policy.promote", &own.changing.signature, &*own.policy),
             Self::Withdraw(own) => ("policy.withdraw", &own.changing.signature, &*own.policy),
             Self::Unbind(own) => ("policy.unbind", &own.changing.signature, &*own.policy),
+            Self::Order(own) => ("policy.order", &own.changing.signature, ""),
             Self::Signing(own) => ("policy.signing", &own.signature, ""),
             Self::Tenant(own) => ("tenant.set", &own.signature, ""),
             Self::Rollback(own) => ("policy.roll_back", &own.signature, ""),
@@ -145,6 +149,7 @@ impl Verb {
             Self::Promote(own) => own.run(registry, Change::Promote).await,
             Self::Withdraw(own) => own.run(registry, Change::Withdraw).await,
             Self::Unbind(own) => own.run(registry, Change::Unbind).await,
+            Self::Order(own) => own.run(registry).await,
             Self::Signing(own) => own.run(registry).await,
             Self::Tenant(own) => own.run(registry).await,
             Self::Rollback(own) => own.run(registry).await,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tollgate_host::engine::{BindingMode, Canary, Failing, Percent};
 use tollgate_host::registry::{Bindings, Bound, By, Change, Upload};
-use tollgate_host::store::{Owner, RevisionId, RevisionRow, Scope};
+use tollgate_host::store::{Owner, RevisionId, RevisionRow, Scope, Tenant};
 
 use super::problem::{Problem, invalid};
 use super::route::{Answer, Asked, Body, Json, Nothing, Schemed, media_type};
@@ -14,6 +14,9 @@ use crate::access::Role;
 use crate::acts::Act;
 use crate::policies::Named;
 use crate::stores::Stores;
+
+/// So many tenants are named that are not judged by what is bound.
+const TROUBLES_MAX: usize = 100;
 
 /// A component to be pushed: the body itself.
 pub struct Component(bytes::Bytes);
@@ -45,6 +48,8 @@ pub struct NewRevision {
     pub component: Option<String>,
     #[serde(default)]
     pub settings: serde_json::Map<String, Value>,
+    /// A signature over `sha256:` and the component's digest, hexadecimal.
+    pub signature: Option<String>,
     /// Why, in words.
     #[serde(default)]
     pub message: String,
@@ -106,6 +111,17 @@ pub struct BoundBody {
     /// The policies, in the order in which they are asked, and what else is set.
     #[schemars(with = "Value")]
     pub bound: Bindings,
+    /// Tenants that this server does not judge by all that is bound for them, the first hundred;
+    /// of a tenant its own.
+    pub troubles: Vec<TroubleBody>,
+}
+
+/// Why a tenant is not judged by all that is bound for it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TroubleBody {
+    pub tenant: String,
+    /// In words.
+    pub why: String,
 }
 
 /// What becomes of what is bound.
@@ -153,6 +169,8 @@ pub enum ChangeBody {
     Withdraw { policy: String },
     /// A policy is bound no longer, nor its candidate.
     Unbind { policy: String },
+    /// All policies, in the order in which they are asked from now on.
+    Order { policies: Vec<String> },
     /// What was bound as of a version is bound again; none: before the last change.
     RollBack { to: Option<i64> },
 }
@@ -208,6 +226,21 @@ impl<S: Stores, P, B> Asked<S, P, B> {
         Ok(Scope { owner, plan: plan.cloned().unwrap_or_default() })
     }
 
+    async fn told(&self, scope: &Scope) -> Result<BoundBody, Problem> {
+        let (version, bound) = self.service.registry.bound(scope).await?;
+        let of_scope = |own: &Tenant| match &scope.owner {
+            Owner::Platform => true,
+            Owner::Tenant(tenant) => own == tenant,
+        };
+        let troubles = self.service.registry.troubles().into_iter();
+        let troubles = troubles.filter(|(tenant, _)| of_scope(tenant)).take(TROUBLES_MAX);
+        let troubles = troubles.map(|(tenant, trouble)| {
+            let (tenant, why) = (tenant.to_string(), trouble.to_string());
+            TroubleBody { tenant, why }
+        });
+        Ok(BoundBody { version, bound, troubles: troubles.collect() })
+    }
+
     fn because(&self, message: &str) -> By {
         By { author: self.caller.author(), message: message.to_owned() }
     }
@@ -232,7 +265,7 @@ pub async fn push<S: Stores>(asked: Asked<S, Push, Component>) -> Result<Answer<
 pub async fn revise<S: Stores>(
     asked: Asked<S, Nothing, Json<NewRevision>>,
 ) -> Result<Answer<Pushed>, Problem> {
-    let Json(NewRevision { policy, component, settings, message }) = &asked.body;
+    let Json(NewRevision { policy, component, settings, signature, message }) = &asked.body;
     let owner = asked.owner()?;
     let registry = &asked.service.registry;
     let component = match component {
@@ -253,7 +286,9 @@ pub async fn revise<S: Stores>(
         }
     };
     let settings = Value::Object(settings.clone()).to_string();
-    let upload = Upload::new(policy, &component, &settings);
+    let signature = signature.as_deref().map(unhex).transpose()?;
+    let signature = signature.as_deref();
+    let upload = Upload { signature, ..Upload::new(policy, &component, &settings) };
     pushed(&asked, &upload, message).await
 }
 
@@ -289,8 +324,7 @@ pub async fn revisions<S: Stores>(asked: Asked<S, OfPolicy>) -> Result<Answer<Re
 /// `GET /v1/policies`
 pub async fn bound<S: Stores>(asked: Asked<S, OfPlan>) -> Result<Answer<BoundBody>, Problem> {
     let scope = asked.scope(asked.parameters.plan.as_ref())?;
-    let (version, bound) = asked.service.registry.bound(&scope).await?;
-    Ok(BoundBody { version, bound }.into())
+    Ok(asked.told(&scope).await?.into())
 }
 
 /// `POST /v1/policies`
@@ -321,6 +355,7 @@ pub async fn rebind<S: Stores>(
                 ChangeBody::Promote { policy } => Change::Promote(policy.clone()),
                 ChangeBody::Withdraw { policy } => Change::Withdraw(policy.clone()),
                 ChangeBody::Unbind { policy } => Change::Unbind(policy.clone()),
+                ChangeBody::Order { policies } => Change::Order(policies.clone()),
                 ChangeBody::Bind { revision, failing_open, mode } => {
                     let named: Named = revision.parse().map_err(invalid)?;
                     let own = named.owner.as_ref().unwrap_or(&scope.owner);
@@ -342,8 +377,7 @@ pub async fn rebind<S: Stores>(
         })
         .await?;
     asked.service.bring(asked.tenant_if_any()).await?;
-    let (_, bound) = registry.bound(&scope).await?;
-    Ok(BoundBody { version, bound }.into())
+    Ok(BoundBody { version, ..asked.told(&scope).await? }.into())
 }
 
 impl ModeBody {

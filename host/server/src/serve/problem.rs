@@ -221,6 +221,8 @@ impl From<RegistryError> for Problem {
             | RegistryError::NotVouched { .. }
             | RegistryError::Name(_)
             | RegistryError::Unpriced { .. }
+            | RegistryError::OtherCurrency { .. }
+            | RegistryError::Order(_)
             | RegistryError::Amount(_) => Self::invalid(words),
             RegistryError::UnknownRevision(_)
             | RegistryError::NoVersion(_)

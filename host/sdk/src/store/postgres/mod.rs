@@ -124,6 +124,7 @@ impl PostgresStore {
             ("readers", include_str!("0004_readers.sql")),
             ("notices", include_str!("0005_notices.sql")),
             ("active runs", include_str!("0006_active_runs.sql")),
+            ("signatures", include_str!("0007_signatures.sql")),
         ])
         .run(&mut session)
         .await

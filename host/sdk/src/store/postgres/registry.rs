@@ -44,10 +44,11 @@ impl RegistryStore for PostgresStore {
     }
 
     async fn put_revision(&self, revision: &RevisionRow) -> Result<bool, StoreError> {
-        let RevisionRow { owner, policy, number, digest, settings, signer, signed } = revision;
+        let RevisionRow { owner, policy, number, digest, settings, signer, signature, signed } =
+            revision;
         let done = sqlx::query(
-            "INSERT INTO revision (tenant_id, policy, number, digest, settings, signer, at, author, message) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+            "INSERT INTO revision (tenant_id, policy, number, digest, settings, signer, \
+             signature, at, author, message) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
         )
         .bind(owner.as_str())
         .bind(policy.as_str())
@@ -55,6 +56,7 @@ impl RegistryStore for PostgresStore {
         .bind(digest.as_str())
         .bind(settings.as_str())
         .bind(signer.as_deref())
+        .bind(signature.as_deref())
         .bind(signed.at)
         .bind(signed.author.as_str())
         .bind(signed.message.as_str())
@@ -128,7 +130,8 @@ async fn revisions(
     policy: Option<&str>,
 ) -> Result<Vec<RevisionRow>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT tenant_id, policy, number, digest, settings, signer, at, author, message FROM revision \
+        "SELECT tenant_id, policy, number, digest, settings, signer, signature, at, author, message \
+         FROM revision \
          WHERE tenant_id = $1 AND ($2::text IS NULL OR policy = $2) ORDER BY policy, number",
     )
     .bind(owner.as_str())
@@ -146,7 +149,8 @@ async fn some_revisions(
     let policies: Vec<&str> = ids.iter().map(|id| &*id.policy).collect();
     let numbers: Vec<i64> = ids.iter().map(|id| id.number).collect();
     let rows = sqlx::query(
-        "SELECT tenant_id, policy, number, digest, settings, signer, at, author, message FROM revision \
+        "SELECT tenant_id, policy, number, digest, settings, signer, signature, at, author, message \
+         FROM revision \
          WHERE (tenant_id, policy, number) IN \
          (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]))",
     )
@@ -166,6 +170,7 @@ fn revision(row: &PgRow) -> Result<RevisionRow, sqlx::Error> {
         digest: row.try_get("digest")?,
         settings: row.try_get("settings")?,
         signer: row.try_get("signer")?,
+        signature: row.try_get("signature")?,
         signed: signed(row)?,
     })
 }

@@ -80,6 +80,7 @@ impl SqliteStore {
             ("access", include_str!("0003_access.sql")),
             ("notices", include_str!("0004_notices.sql")),
             ("active runs", include_str!("0005_active_runs.sql")),
+            ("signatures", include_str!("0006_signatures.sql")),
         ])
         .run(&pool)
         .await

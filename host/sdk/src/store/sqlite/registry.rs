@@ -40,10 +40,11 @@ impl RegistryStore for SqliteStore {
     }
 
     async fn put_revision(&self, revision: &RevisionRow) -> Result<bool, StoreError> {
-        let RevisionRow { owner, policy, number, digest, settings, signer, signed } = revision;
+        let RevisionRow { owner, policy, number, digest, settings, signer, signature, signed } =
+            revision;
         let done = sqlx::query(
-            "INSERT INTO revision (tenant_id, policy, number, digest, settings, signer, at, author, message) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+            "INSERT INTO revision (tenant_id, policy, number, digest, settings, signer, \
+             signature, at, author, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
         )
         .bind(owner.as_str().to_owned())
         .bind(policy.clone())
@@ -51,6 +52,7 @@ impl RegistryStore for SqliteStore {
         .bind(digest.clone())
         .bind(settings.clone())
         .bind(signer.clone())
+        .bind(signature.clone())
         .bind(signed.at)
         .bind(signed.author.clone())
         .bind(signed.message.clone())
@@ -116,7 +118,8 @@ async fn revisions(
     number: Option<i64>,
 ) -> Result<Vec<RevisionRow>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT tenant_id, policy, number, digest, settings, signer, at, author, message FROM revision \
+        "SELECT tenant_id, policy, number, digest, settings, signer, signature, at, author, message \
+         FROM revision \
          WHERE tenant_id = ?1 AND (?2 IS NULL OR policy = ?2) AND (?3 IS NULL OR number = ?3) \
          ORDER BY policy, number",
     )
@@ -133,6 +136,7 @@ async fn revisions(
             digest: row.try_get("digest")?,
             settings: row.try_get("settings")?,
             signer: row.try_get("signer")?,
+            signature: row.try_get("signature")?,
             signed: signed(row)?,
         })
     };
