@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor};
+use tokio::task::{JoinError, JoinSet};
 use tollgate_host::engine::Call;
 use tollgate_host::store::Tenant;
 use tollgate_policy_core::contract::{Dimension, Quantity};
@@ -152,25 +153,33 @@ where
     let (warm, end) = phases();
     let began = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
-    let mut callers = Vec::new();
-    while Instant::now() < end {
-        ticks.tick().await;
-        let due = (began.elapsed().as_secs_f64() * per_s) as usize;
-        while callers.len() < due {
-            let start = Instant::now();
-            let asking = asked(callers.len());
-            callers.push(tokio::spawn(async move {
-                asking.await;
-                (start, start.elapsed())
-            }));
-        }
-    }
-    let mut took = Vec::new();
-    for caller in callers {
-        let (start, elapsed) = caller.await.unwrap();
+    let (mut callers, mut begun, mut took) = (JoinSet::new(), 0, Vec::new());
+    let mut heard = |answered: Result<(Instant, Duration), JoinError>| {
+        let (start, elapsed) = answered.unwrap();
         if start > warm {
             took.push(elapsed);
         }
+    };
+    while Instant::now() < end {
+        ticks.tick().await;
+        let due = (began.elapsed().as_secs_f64() * per_s) as usize;
+        while begun < due {
+            let start = Instant::now();
+            let asking = asked(begun);
+            begun += 1;
+            callers.spawn(async move {
+                asking.await;
+                (start, start.elapsed())
+            });
+        }
+        // A task's memory is its caller's until it is looked at: what is measured is not how long it
+        // takes to get more of it.
+        while let Some(answered) = callers.try_join_next() {
+            heard(answered);
+        }
+    }
+    while let Some(answered) = callers.join_next().await {
+        heard(answered);
     }
     Run::of(took)
 }

@@ -2,10 +2,10 @@
 //! judged before is being written, and answers once that stands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tollgate_policy_core::window::Instant;
 
 use super::ask::{Answers, Ask, answer, refuse};
@@ -25,9 +25,11 @@ const CHUNK: usize = 64;
 /// Whether a batch books usage.
 type Books = bool;
 
-/// A write that is under way: whose, and who waits for it.
+/// A write that is under way: whose, and who waits for it. The shard itself sees to it, between what
+/// it judges: a task that it spawned would begin only once the shard waits for something, since tokio
+/// has what a task spawns last follow on it, on its very thread.
 struct Flight {
-    task: JoinHandle<Vec<Result<Written, StoreError>>>,
+    writing: Pin<Box<dyn Future<Output = Vec<Result<Written, StoreError>>> + Send>>,
     batches: Vec<(Tenant, Answers, Books)>,
     sent_at: Instant,
 }
@@ -294,11 +296,11 @@ impl<S: Store> Shard<S> {
         }
         if !writes.is_empty() {
             let store = Arc::clone(&self.desk.store);
-            let task = tokio::spawn(async move {
+            let writing = Box::pin(async move {
                 let writes: Vec<Write> = writes.into_iter().map(Sealed::packed).collect();
                 store.write(&writes).await
             });
-            self.flight = Some(Flight { task, batches, sent_at: self.desk.now() });
+            self.flight = Some(Flight { writing, batches, sent_at: self.desk.now() });
         }
     }
 
@@ -366,11 +368,7 @@ enum Prepared {
 
 async fn landing(flight: &mut Option<Flight>) -> Vec<Result<Written, StoreError>> {
     match flight {
-        Some(flight) => {
-            let lost = || StoreError::Lost("the task that wrote is gone".into());
-            let count = flight.batches.len();
-            (&mut flight.task).await.unwrap_or_else(|_| vec![Err(lost()); count])
-        }
+        Some(flight) => flight.writing.as_mut().await,
         None => std::future::pending().await,
     }
 }
