@@ -93,15 +93,29 @@ pub struct Manifest {
     pub about: Vec<Fact>,
 }
 
-/// The fact by which a policy that prices says in which currency, where it is always the same one.
+/// The fact by which a policy that prices says in which currency it always does: ISO 4217, or
+/// [`RATES`].
 pub const CURRENCY: &str = "currency";
+
+/// In that of the rates which it is handed.
+pub const RATES: &str = "rates";
+
+/// In which currency a policy always prices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priced {
+    /// In this one.
+    In(Currency),
+    /// In that of the rates which it is handed.
+    AsRates,
+}
 
 impl Manifest {
     /// In which currency it always prices, where it says so.
     #[must_use]
-    pub fn currency(&self) -> Option<Currency> {
+    pub fn currency(&self) -> Option<Priced> {
         match &self.about.iter().find(|fact| fact.name == CURRENCY)?.value {
-            Value::Text(currency) => currency.parse().ok(),
+            Value::Text(rates) if rates == RATES => Some(Priced::AsRates),
+            Value::Text(currency) => currency.parse().ok().map(Priced::In),
             _ => None,
         }
     }

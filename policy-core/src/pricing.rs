@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::Value as Json;
 
 use crate::contract::{
-    CURRENCY, Fact, Manifest, Quantity, Quote, Rate, Read, Refusal, Usage, Value, dimension,
+    CURRENCY, Fact, Manifest, Quantity, Quote, RATES, Rate, Read, Refusal, Usage, Value, dimension,
 };
 use crate::decimal::Decimal;
 use crate::limits::SettingsError;
@@ -148,15 +148,14 @@ impl PricingPolicy {
             Prices::List(_) | Prices::Host => Read::Dimension("model".into()),
             Prices::Cost(_) => Read::Fact("cost.*".into()),
         };
-        let listed = match &self.prices {
-            Prices::List(list) => Some(list.currency),
-            Prices::Host | Prices::Cost(_) => None,
+        let currency = match (&self.currency, &self.prices) {
+            (Some(currency), _) => Some(currency.code()),
+            (None, Prices::List(list)) => Some(list.currency.code()),
+            (None, Prices::Host) => Some(RATES),
+            (None, Prices::Cost(_)) => None,
         };
-        let currency = |own: Currency| {
-            let value = Value::Text(own.code().into());
-            Fact { name: CURRENCY.into(), value }
-        };
-        let about = self.currency.or(listed).map(currency).into_iter().collect();
+        let fact = |own: &str| Fact { name: CURRENCY.into(), value: Value::Text(own.into()) };
+        let about = currency.map(fact).into_iter().collect();
         Manifest { reads: vec![read], about, ..Manifest::default() }
     }
 

@@ -423,9 +423,12 @@ fn who_signs_is_set_and_what_is_bound_is_signed_by_them() {
     let pushed = said(&["push", "own", "own.wasm", "--digest", &digest, "--signed", "ana.sig"]);
     assert!(pushed.starts_with("`*/own@2` is new"), "{pushed}");
     said(&["bind", "own"]);
-    // A key that was taken away vouches for nothing that is bound from then on.
+    // A key that was taken away vouches for nothing that is bound from then on, or counts for more.
     said(&["unbind", "own"]);
+    said(&["bind", "own", "--shadow"]);
     said(&["signing", "--remove", "ana"]);
+    assert!(error(&["promote", "own"]).contains("of none of the keys"));
+    said(&["unbind", "own"]);
     assert!(error(&["bind", "own"]).contains("of none of the keys"));
     assert!(error(&["rollback", "--to", "2"]).contains("of none of the keys"));
     assert!(error(&["signing", "--remove", "ana"]).contains("there is no key `ana`"));

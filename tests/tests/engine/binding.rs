@@ -33,7 +33,7 @@ pub fn platform() -> Scope {
     Scope { owner: Owner::Platform, plan: String::new() }
 }
 
-fn plan(plan: &str) -> Scope {
+pub fn plan(plan: &str) -> Scope {
     Scope { owner: Owner::Platform, plan: plan.into() }
 }
 

@@ -1,12 +1,12 @@
 //! What one layer binds keeps nothing of another one from being judged by.
 
-use tollgate_host::engine::{BindingMode, Failing, Host, Outcome};
+use tollgate_host::engine::{Failing, Host, Outcome};
 use tollgate_host::registry::{
-    Bound, Change, POLICIES_UNFIT, Registry, RegistryError, TenantSettings, Trouble, Upload,
+    Change, POLICIES_UNFIT, Registry, RegistryError, TenantSettings, Trouble, Upload,
 };
 use tollgate_host::store::{BindingSetRow, Owner, RegistryStore, Scope, Signed, Store, Tenant};
 
-use crate::binding::{bind, bring, by, fits, of, platform, settle_in, start, tokens_a_month};
+use crate::binding::{bind, bring, by, fits, of, plan, platform, settle_in, start, tokens_a_month};
 use crate::house::{House, acme, call, reserve_of};
 
 const DOLLARS: &str = r#"{"limits":[{"meter":"cost.usd","period":"month","limit":5}]}"#;
@@ -72,23 +72,55 @@ where
         assert_eq!(denial(&host).await, POLICIES_UNFIT);
         assert!(fits(&host, &rival(), 60).await && !fits(&host, &rival(), 61).await);
     }
+    // What a tenant is may be set meanwhile, and any step may be one out of it.
+    settle_in(&registry, &acme(), TenantSettings::default()).await;
     // One of which the failing denies nothing is passed over, and the platform's hold.
-    let revision = registry.revisions(&Owner::Tenant(acme()), None).await.expect("revisions");
-    let open = Bound {
-        policy: "own".into(),
-        of: Owner::Tenant(acme()),
-        revision: revision[0].number,
-        failing: Failing::Open,
-        mode: BindingMode::Enforce,
-    };
-    let body = serde_json::json!({ "policies": [open] }).to_string();
-    bind_body(house, of(&acme()), &body).await;
+    let mut own = registry.bound(&of(&acme())).await.expect("bindings").1.policies.remove(0);
+    own.failing = Failing::Open;
+    registry.change(&of(&acme()), None, Change::Bind(own), &by()).await.expect("bound");
+    assert_eq!(brought(house, &registry, &host).await, [(acme(), unpriced.clone())]);
+    assert!(fits(&host, &acme(), 60).await && !fits(&host, &acme(), 61).await);
+    // What goes with the platform's is asked, whatever does not.
+    bind(&registry, &of(&acme()), "few", "quota", &tokens_a_month(20)).await.expect("bound");
     assert_eq!(brought(house, &registry, &host).await, [(acme(), unpriced)]);
+    assert!(fits(&host, &acme(), 20).await && !fits(&host, &acme(), 21).await);
+    // What only looks on denies nothing by not being asked.
+    for name in ["own", "few"] {
+        let unbind = Change::Unbind(name.into());
+        registry.change(&of(&acme()), None, unbind, &by()).await.expect("unbound");
+    }
+    bind(&registry, &platform(), "prices", "pricing", "{}").await.expect("bound");
+    bind(&registry, &of(&acme()), "alerts", "alerts", "{}").await.expect("bound");
+    assert_eq!(brought(house, &registry, &host).await, []);
+    let unbind = Change::Unbind("prices".into());
+    registry.change(&platform(), None, unbind, &by()).await.expect("unbound");
+    assert_eq!(brought(house, &registry, &host).await.len(), 1);
     assert!(fits(&host, &acme(), 60).await && !fits(&host, &acme(), 61).await);
     // Once it goes with the platform's again, it is asked again.
     bind(&registry, &platform(), "prices", "pricing", "{}").await.expect("bound");
     assert_eq!(brought(house, &registry, &host).await, []);
     assert_eq!(host.setup(&acme()).expect("a setup").bindings.len(), 3);
+}
+
+/// What holds for all is held against each plan, also where it is bound later.
+pub async fn a_plan_and_the_platform_go_together<S>(house: &House<S>)
+where
+    S: Store + RegistryStore,
+{
+    let (registry, host) = start(house).await;
+    let euros = r#"{"prices":{"name":"own","currency":"EUR","models":{"gpt-4o":{"prices":{"llm_tokens.input":"1"}}}}}"#;
+    bind(&registry, &plan("eu"), "prices", "pricing", euros).await.expect("bound");
+    let both = r#"{"limits":[{"meter":"cost.usd","period":"month","limit":5},{"meter":"cost.eur","period":"month","limit":5}]}"#;
+    let (policy, meter) = ("dollars".to_owned(), "cost.usd".parse().expect("a meter"));
+    let currency = "EUR".parse().expect("a currency");
+    let refused = bind(&registry, &platform(), "dollars", "quota", DOLLARS).await;
+    assert_eq!(refused, Err(RegistryError::OtherCurrency { policy, meter, currency }));
+    // Who limits both goes with both.
+    bind(&registry, &platform(), "dollars", "quota", both).await.expect("bound");
+    let on_eu = TenantSettings { plan: Some("eu".into()), ..TenantSettings::default() };
+    settle_in(&registry, &acme(), on_eu).await;
+    assert_eq!(brought(house, &registry, &host).await, []);
+    assert!(fits(&host, &acme(), 5).await && !fits(&host, &acme(), 6).await);
 }
 
 pub async fn each_layer_is_the_last_of_it_that_loads<S>(house: &House<S>)
@@ -134,8 +166,18 @@ where
         registry.roll_back(&platform(), None, None, false, &by()).await.expect("rolled back");
         assert_eq!(brought(house, &registry, &host).await, []);
     }
-    // A host that starts has nothing that served before: without the tenant's own it denies.
+    // A mistake of the platform's in between is over once it is taken back.
+    bind(&registry, &of(&acme()), "own", "quota", DOLLARS).await.expect("bound");
+    assert_eq!(brought(house, &registry, &host).await, []);
     bind_body(house, of(&acme()), gone).await;
+    let unbind = Change::Unbind("prices".into());
+    registry.change(&platform(), None, unbind, &by()).await.expect("unbound");
+    assert_eq!(brought(house, &registry, &host).await.len(), 1);
+    assert_eq!(denial(&host).await, POLICIES_UNFIT);
+    bind(&registry, &platform(), "prices", "pricing", "{}").await.expect("bound");
+    assert_eq!(brought(house, &registry, &host).await.len(), 1);
+    assert!(fits(&host, &acme(), 100).await);
+    // A host that starts has nothing that served before: without the tenant's own it denies.
     let fresh = crate::binding::registry(house);
     let starts = house.host(&host.setup(&acme()).expect("a setup")).await;
     fresh.follow_tenants().await.expect("followed");
@@ -144,5 +186,5 @@ where
     // And it is served again at once where that is mended.
     registry.roll_back(&of(&acme()), None, None, false, &by()).await.expect("rolled back");
     assert_eq!(brought(house, &fresh, &starts).await, []);
-    assert!(fits(&starts, &acme(), 50).await && !fits(&starts, &acme(), 51).await);
+    assert!(fits(&starts, &acme(), 100).await && !fits(&starts, &acme(), 2_001).await);
 }

@@ -125,6 +125,7 @@ on_both! {
 
     layers:
     what_the_platform_binds_holds_whatever_a_tenant_has_bound,
+    a_plan_and_the_platform_go_together,
     each_layer_is_the_last_of_it_that_loads;
 
     swapping:

@@ -77,6 +77,7 @@ pub use upkeep::{Retention, upkeep};
 pub use verify::{Difference, verify};
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::calendar::TenantCalendar;
@@ -202,7 +203,7 @@ pub struct Setup {
     /// The tenant's zone and week.
     pub calendar: TenantCalendar,
     /// Whose rates are handed to the pricing policy.
-    pub catalog: Option<PriceList>,
+    pub catalog: Option<Arc<PriceList>>,
     /// What becomes of reservations whose time is over.
     pub expiring: Expiring,
     /// What every call must name: `user`, `model`.

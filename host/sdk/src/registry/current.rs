@@ -5,13 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::RegistryError;
 use super::bindings::{Bindings, Bound, TenantSettings};
 use super::layers::Layers;
-use crate::engine::Layer;
 use crate::store::{Owner, RegistryStore, RevisionId, Scope, StoreError, Tenant};
+
+/// What is to judge a tenant, layer by layer, as far as it can be read.
+pub struct Wanted {
+    pub platform: Result<Vec<Bound>, RegistryError>,
+    pub plan: Result<Vec<Bound>, RegistryError>,
+    pub own: Result<Vec<Bound>, RegistryError>,
+    pub settings: TenantSettings,
+}
 
 impl Wanted {
     /// All revisions that are bound.
     pub fn revisions(&self) -> impl Iterator<Item = RevisionId> {
-        self.policies.iter().flat_map(|(_, bound)| bound.iter().flatten().map(Bound::id))
+        let layers = [&self.platform, &self.plan, &self.own];
+        layers.into_iter().flat_map(|bound| bound.iter().flatten().map(Bound::id))
     }
 }
 
@@ -23,12 +31,6 @@ pub struct Current {
     changed: BTreeSet<Tenant>,
     /// An error: a later version wrote it, so that nobody can tell who is judged by what.
     scopes: BTreeMap<Scope, Result<Bindings, RegistryError>>,
-}
-
-/// What is to judge a tenant, layer by layer, as far as it can be read.
-pub struct Wanted {
-    pub policies: [(Layer, Result<Vec<Bound>, RegistryError>); 3],
-    pub settings: TenantSettings,
 }
 
 impl Current {
@@ -56,7 +58,9 @@ impl Current {
     /// For whom it matters what is bound in a scope.
     fn touched(&self, scope: &Scope) -> Vec<Tenant> {
         let is_on = |bound: &Result<Bindings, _>| {
-            bound.as_ref().is_ok_and(|own: &Bindings| own.tenant.plan.as_ref() == Some(&scope.plan))
+            // What it is on that cannot be read is not known.
+            let is_it = |own: &Bindings| own.tenant.plan.as_ref() == Some(&scope.plan);
+            bound.as_ref().map_or(true, is_it)
         };
         let tenants =
             self.scopes.iter().filter_map(|(own, bound)| match (&own.owner, &scope.owner) {
@@ -96,23 +100,17 @@ impl Current {
             (Err(_), Some(before)) => before.settings.clone(),
             (Err(error), None) => return Err(error.clone()),
         };
-        let policies = [
-            (Layer::Platform, self.bound(Owner::Platform, "")),
-            (Layer::Plan, self.plan(&settings)),
-            (Layer::Tenant, own),
-        ];
-        let policies = policies.map(|(layer, bound)| (layer, bound.map(|own| own.policies)));
-        Ok(Wanted { policies, settings })
+        let policies = |bound: Result<Bindings, _>| bound.map(|own| own.policies);
+        let (platform, plan) = (self.bound(Owner::Platform, ""), self.plan(&settings));
+        let (platform, plan, own) = (policies(platform), policies(plan), policies(own));
+        Ok(Wanted { platform, plan, own, settings })
     }
 
     /// The same; an error where any of it cannot be read.
     pub fn of(&self, tenant: &Tenant) -> Result<Layers, RegistryError> {
-        let Wanted { policies, settings } = self.wanted(tenant, None)?;
-        let mut layers = Layers { settings, ..Layers::default() };
-        for (layer, policies) in policies {
-            *layers.place(layer) = policies?;
-        }
-        Ok(layers)
+        let Wanted { platform, plan, own, settings } = self.wanted(tenant, None)?;
+        let out = BTreeSet::new();
+        Ok(Layers { platform: platform?, plan: plan?, own: own?, out, settings })
     }
 
     /// What the plan binds that a tenant is on.
@@ -123,19 +121,31 @@ impl Current {
         }
     }
 
-    /// The same, were this bound in a scope: for the scope's tenant, or for one that has nothing of
-    /// its own.
-    pub fn with(&self, scope: &Scope, bindings: &Bindings) -> Result<Layers, RegistryError> {
+    /// The same, were this bound in a scope: for the scope's tenant, or for those that have nothing
+    /// of their own, on each plan.
+    pub fn with(&self, scope: &Scope, bindings: &Bindings) -> Result<Vec<Layers>, RegistryError> {
         let Bindings { policies, tenant: settings, .. } = bindings.clone();
         let platform = || self.bound(Owner::Platform, "").map(|own| own.policies);
         Ok(match (&scope.owner, scope.plan.is_empty()) {
             (Owner::Tenant(_), _) => {
                 let (platform, plan) = (platform()?, self.plan(&settings)?.policies);
-                Layers { platform, plan, own: policies, settings, own_is_out: false }
+                let out = BTreeSet::new();
+                vec![Layers { platform, plan, own: policies, out, settings }]
             }
-            (Owner::Platform, true) => Layers { platform: policies, ..Layers::default() },
             (Owner::Platform, false) => {
-                Layers { platform: platform()?, plan: policies, ..Layers::default() }
+                vec![Layers { platform: platform()?, plan: policies, ..Layers::default() }]
+            }
+            (Owner::Platform, true) => {
+                let plans = self
+                    .scopes
+                    .iter()
+                    .filter(|(own, _)| own.owner == Owner::Platform && !own.plan.is_empty());
+                // What cannot be read judges nobody.
+                let plans = plans.filter_map(|(_, bound)| bound.as_ref().ok());
+                let plans = plans.map(|own| own.policies.clone()).chain([Vec::new()]);
+                let layers =
+                    |plan| Layers { platform: policies.clone(), plan, ..Layers::default() };
+                plans.map(layers).collect()
             }
         })
     }

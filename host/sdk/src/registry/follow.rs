@@ -1,5 +1,6 @@
 //! Brings what is bound to a host that runs, soon after it is bound.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::thread::available_parallelism;
@@ -7,12 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use super::bindings::Bound;
 use super::layers::Layers;
 use super::ready::{Ready, Round, Unready};
 use super::{Registry, RegistryError};
 use crate::engine::{Host, HostError};
-use crate::store::{Owner, RegistryStore, RevisionId, Store, Tenant};
+use crate::store::{Owner, RegistryStore, RevisionId, Scope, Store, Tenant};
 
 /// So many tenants are made known to the store in one go.
 const SERVED_AT_ONCE: usize = 512;
@@ -33,6 +36,28 @@ pub enum Trouble {
     #[error(transparent)]
     Host(#[from] HostError),
 }
+
+impl Trouble {
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_passing(),
+            Self::Host(_) => true,
+        }
+    }
+
+    fn is_compiling(&self) -> bool {
+        matches!(self, Self::Registry(RegistryError::Compiling(_)))
+    }
+}
+
+/// A trouble, and when it was last looked at.
+pub struct Tried {
+    trouble: Trouble,
+    at: Instant,
+}
+
+/// After that time it is, where nothing was bound.
+const TRIED_AGAIN: Duration = Duration::from_secs(30);
 
 impl<S: Store + RegistryStore> Registry<S> {
     /// Has all tenants of the store served that are not yet, the next time that what is bound is
@@ -109,9 +134,11 @@ impl<S: Store + RegistryStore> Registry<S> {
         let mut current = self.0.current.lock().await;
         current.refresh(&*self.0.store).await?;
         let changed = current.take_changed();
-        let again = self.troubles().into_iter().map(|(tenant, _)| tenant);
+        let again = self.to_be_tried(!tried.is_empty());
         let mut all = Vec::with_capacity(changed.len());
-        for tenant in changed.iter().cloned().chain(again.filter(|own| !changed.contains(own))) {
+        for tenant in
+            changed.iter().cloned().chain(again.into_iter().filter(|own| !changed.contains(own)))
+        {
             let before = self.served(&tenant);
             match current.wanted(&tenant, before.as_deref()) {
                 Ok(wanted) => all.push((tenant, wanted, before)),
@@ -130,10 +157,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         let (mut brought, mut uncompiled) = (Vec::with_capacity(all.len()), Uncompiled::new());
         let mut round = Round::new(self, tried);
         for (tenant, wanted, before) in all {
-            let (ready, unready) = match round.ready(wanted, before.as_deref()).await {
-                Ok((ready, unready)) => (Some(ready), unready),
-                Err(unready) => (None, Some(unready)),
-            };
+            let (ready, unready) = round.ready(&tenant, wanted, before.as_deref()).await;
             let trouble = unready.map(|Unready { why, uncompiled: own }| {
                 uncompiled.insert(tenant.clone(), own);
                 Trouble::from(why)
@@ -155,6 +179,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             let served = host.serve_all(setups.collect()).await;
             for (tenant, ready, trouble) in some {
                 if served.is_ok() {
+                    self.has_served(tenant, &ready.layers);
                     let mut all = self.0.served.lock().unwrap_or_else(PoisonError::into_inner);
                     all.insert(tenant.clone(), Arc::clone(&ready.layers));
                 }
@@ -169,19 +194,59 @@ impl<S: Store + RegistryStore> Registry<S> {
         self.0.served.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
+    /// Whatever becomes of what is bound after it, this does.
+    pub(super) fn has_served(&self, tenant: &Tenant, layers: &Layers) {
+        let Layers { platform, plan, own, out, settings } = layers;
+        let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keep = |scope, policies: &Vec<Bound>| match last.entry(scope) {
+            Entry::Occupied(last) if last.get() == policies => {}
+            Entry::Occupied(mut last) => last.get_mut().clone_from(policies),
+            Entry::Vacant(place) => drop(place.insert(policies.clone())),
+        };
+        keep(Scope::platform(), platform);
+        if let Some(name) = settings.plan.as_ref().filter(|name| !name.is_empty()) {
+            keep(Scope::plan(name.clone()), plan);
+        }
+        if out.is_empty() {
+            keep(Scope::of(tenant), own);
+        }
+    }
+
+    pub(super) fn served_in(&self, scope: &Scope) -> Option<Vec<Bound>> {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner).get(scope).cloned()
+    }
+
+    /// Whose trouble may be over without that anything is bound; all, where something was compiled.
+    fn to_be_tried(&self, all: bool) -> Vec<Tenant> {
+        let (now, mut troubles) =
+            (Instant::now(), self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner));
+        let troubles = troubles.iter_mut().filter(|(_, tried)| {
+            all || tried.trouble.is_passing() || now >= tried.at + TRIED_AGAIN
+        });
+        troubles
+            .map(|(tenant, tried)| {
+                tried.at = now;
+                tenant.clone()
+            })
+            .collect()
+    }
+
     fn told(&self, tenant: Tenant, trouble: Option<Trouble>) {
         let mut troubles = self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        match trouble {
-            Some(trouble) if troubles.get(&tenant) != Some(&trouble) => {
-                tracing::warn!(%tenant, %trouble, "not judged by all that is bound for it");
-                troubles.insert(tenant, trouble);
+        let Some(trouble) = trouble else {
+            if troubles.remove(&tenant).is_some() {
+                tracing::info!(%tenant, "judged by all that is bound for it");
             }
-            Some(_) => {}
-            None => {
-                if troubles.remove(&tenant).is_some() {
-                    tracing::info!(%tenant, "judged by all that is bound for it");
-                }
-            }
+            return;
+        };
+        let before = troubles.get(&tenant).map(|tried| &tried.trouble);
+        // What was refused is compiled again now and then, which is no news.
+        let is_known = before.is_some_and(|before| {
+            *before == trouble || trouble.is_compiling() && !before.is_passing()
+        });
+        if !is_known {
+            tracing::warn!(%tenant, %trouble, "not judged by all that is bound for it");
+            troubles.insert(tenant, Tried { trouble, at: Instant::now() });
         }
     }
 
@@ -230,8 +295,10 @@ impl<S: Store + RegistryStore> Registry<S> {
     #[must_use]
     pub fn troubles(&self) -> Vec<(Tenant, Trouble)> {
         let troubles = self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> =
-            troubles.iter().map(|(tenant, trouble)| (tenant.clone(), trouble.clone())).collect();
+        let mut all: Vec<_> = troubles
+            .iter()
+            .map(|(tenant, tried)| (tenant.clone(), tried.trouble.clone()))
+            .collect();
         all.sort_by(|one, other| one.0.cmp(&other.0));
         all
     }

@@ -1,10 +1,13 @@
 //! What is bound for a tenant, layer by layer, and what it is judged with by that.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
+
 use serde::Serialize;
-use tollgate_policy_core::Currency;
 use tollgate_policy_core::calendar::TenantCalendar;
-use tollgate_policy_core::contract::Denial;
-use tollgate_policy_core::prices::PriceList;
+use tollgate_policy_core::contract::{Counter, Denial, Priced};
+use tollgate_policy_core::prices::{PriceList, PriceListError};
+use tollgate_policy_core::{Currency, Meter};
 
 use super::bindings::{Bound, Prices, TenantSettings};
 use super::{Registry, RegistryError};
@@ -12,7 +15,7 @@ use crate::engine::{Binding, BindingMode, Failing, Layer, Setup, Tariff};
 use crate::sandbox::Ability;
 use crate::store::{RegistryStore, Store};
 
-/// A tenant's own policies cannot be asked, and their failing denies.
+/// Some of a tenant's own policies cannot be asked, and that denies.
 pub const POLICIES_UNFIT: &str = "policies_unfit";
 
 /// What is bound for a tenant.
@@ -21,32 +24,19 @@ pub struct Layers {
     pub platform: Vec<Bound>,
     pub plan: Vec<Bound>,
     pub own: Vec<Bound>,
-    /// The tenant's own are not asked: they do not load, or do not go with the others.
-    pub own_is_out: bool,
+    /// Those of the tenant's own that are not asked: they do not load, or do not go with the others.
+    pub out: BTreeSet<String>,
     pub settings: TenantSettings,
 }
 
 impl Layers {
-    /// The layers, in the order in which they are asked.
-    pub fn iter(&self) -> impl Iterator<Item = (Layer, &Vec<Bound>)> {
-        [Layer::Platform, Layer::Plan, Layer::Tenant].map(|own| (own, self.of(own))).into_iter()
-    }
-
-    /// What is bound in one of them.
-    pub fn of(&self, layer: Layer) -> &Vec<Bound> {
-        match layer {
-            Layer::Platform => &self.platform,
-            Layer::Plan => &self.plan,
-            Layer::Tenant => &self.own,
-        }
-    }
-
-    pub fn place(&mut self, layer: Layer) -> &mut Vec<Bound> {
-        match layer {
-            Layer::Platform => &mut self.platform,
-            Layer::Plan => &mut self.plan,
-            Layer::Tenant => &mut self.own,
-        }
+    /// What is asked, in that order.
+    fn asked(&self) -> impl Iterator<Item = (Layer, &Bound)> {
+        let Self { platform, plan, own, out, .. } = self;
+        let platform = platform.iter().map(|own| (Layer::Platform, own));
+        let plan = plan.iter().map(|own| (Layer::Plan, own));
+        let own = own.iter().filter(|own| !out.contains(&own.policy));
+        platform.chain(plan).chain(own.map(|own| (Layer::Tenant, own)))
     }
 
     /// The same for all whose layers are alike.
@@ -54,59 +44,49 @@ impl Layers {
         // Of our own types, which JSON can hold.
         serde_json::to_string(self).unwrap_or_default()
     }
-
-    /// What is out denies as it would where each of its policies failed.
-    fn closed(&self) -> Option<Denial> {
-        let denies =
-            |own: &Bound| own.failing == Failing::Closed && own.mode != BindingMode::Shadow;
-        let is_closed = self.own_is_out && self.own.iter().any(denies);
-        is_closed.then(|| {
-            let words = "the tenant's own policies cannot be asked beside the platform's: have them \
-                         bound anew, or no longer";
-            Denial::new(POLICIES_UNFIT, words)
-        })
-    }
 }
+
+/// The host's own price lists.
+static CATALOG: LazyLock<Result<Arc<PriceList>, PriceListError>> =
+    LazyLock::new(|| PriceList::catalog().map(Arc::new));
+static SEED: LazyLock<Result<Arc<PriceList>, PriceListError>> =
+    LazyLock::new(|| PriceList::seed().map(Arc::new));
 
 impl<S: Store + RegistryStore> Registry<S> {
     /// The platform's policies are asked first, then the plan's, then the tenant's own. Where a plan
     /// prices, the platform's prices give way.
     pub(super) async fn assemble(&self, layers: &Layers) -> Result<Setup, RegistryError> {
         let mut bindings: Vec<Binding> = Vec::new();
-        let asked = |layer: Layer| layer != Layer::Tenant || !layers.own_is_out;
-        for (layer, bound) in layers.iter().filter(|(layer, _)| asked(*layer)) {
-            for bound in bound {
-                let policy = self.load(&bound.id()).await?;
-                let prices = policy.can(Ability::Pricing);
-                let (name, failing) = (bound.policy.clone(), bound.failing);
-                let (revision, mode) = (Some(bound.id()), bound.mode.clone());
-                let binding = Binding { name, policy, failing, layer, revision, mode };
-                if prices && layer == Layer::Plan && !binding.is_candidate() {
-                    bindings.retain(|own| {
-                        own.layer == Layer::Plan || !own.policy.can(Ability::Pricing)
-                    });
-                }
-                bindings.push(binding);
+        for (layer, bound) in layers.asked() {
+            let policy = self.load(&bound.id()).await?;
+            let prices = policy.can(Ability::Pricing);
+            let (name, failing) = (bound.policy.clone(), bound.failing);
+            let (revision, mode) = (Some(bound.id()), bound.mode.clone());
+            let binding = Binding { name, policy, failing, layer, revision, mode };
+            if prices && layer == Layer::Plan && !binding.is_candidate() {
+                bindings
+                    .retain(|own| own.layer == Layer::Plan || !own.policy.can(Ability::Pricing));
             }
+            bindings.push(binding);
         }
         let TenantSettings { time_zone, first_day_of_week, prices, .. } = &layers.settings;
         let calendar = TenantCalendar {
             zone: time_zone.unwrap_or_default(),
             first_day_of_week: *first_day_of_week,
         };
-        let unreadable = |error: tollgate_policy_core::prices::PriceListError| {
-            RegistryError::Unreadable(error.to_string())
-        };
         let catalog = match prices {
             Prices::None => None,
-            Prices::Current => Some(PriceList::catalog().map_err(unreadable)?),
-            Prices::Seed => Some(PriceList::seed().map_err(unreadable)?),
+            Prices::Current => Some(&*CATALOG),
+            Prices::Seed => Some(&*SEED),
         };
+        let catalog = catalog.cloned().transpose();
+        let catalog = catalog.map_err(|error| RegistryError::Unreadable(error.to_string()))?;
+        priced(&bindings, catalog.as_deref())?;
         let TenantSettings { expiring, required_dimensions, meters, proposals, language, .. } =
             layers.settings.clone();
         let setup = Setup {
             bindings,
-            closed: layers.closed(),
+            closed: self.closed(layers),
             calendar,
             catalog,
             expiring,
@@ -115,36 +95,65 @@ impl<S: Store + RegistryStore> Registry<S> {
             proposals,
             language,
         };
-        priced(&setup.bindings)?;
         setup.check()?;
         Ok(setup)
+    }
+
+    /// What is out denies as where it failed. A candidate is not needed, nor is what only looks on.
+    fn closed(&self, layers: &Layers) -> Option<Denial> {
+        let denies = |own: &&Bound| {
+            let (policy, closed) = (self.at_hand(&own.id()), own.failing == Failing::Closed);
+            let can = |ability| policy.as_ref().map(|own| own.can(ability));
+            let prices = can(Ability::Pricing).unwrap_or(false);
+            own.mode == BindingMode::Enforce
+                && (prices || closed && can(Ability::Quota).unwrap_or(true))
+        };
+        let mut out = layers.own.iter().filter(|own| layers.out.contains(&own.policy));
+        out.find(denies).map(|own| {
+            let words = format!(
+                "the tenant's own policy `{}` cannot be asked beside the platform's: have another \
+                 revision of it bound, or none",
+                own.policy
+            );
+            Denial::new(POLICIES_UNFIT, words)
+        })
     }
 }
 
 /// A cost or a price can be limited only where something tells it, and in a currency in which it is
 /// told.
-fn priced(bindings: &[Binding]) -> Result<(), RegistryError> {
+fn priced(bindings: &[Binding], catalog: Option<&PriceList>) -> Result<(), RegistryError> {
     for tariff in Tariff::ALL {
         let charges = |own: &&Binding| {
             let decides = own.mode != BindingMode::Shadow;
             decides && own.tariff() == tariff && own.policy.can(Ability::Pricing)
         };
         let is_priced = bindings.iter().filter(charges).any(|own| !own.is_candidate());
-        let told = bindings.iter().filter(charges).map(|own| own.policy.manifest().currency());
-        let told: Vec<Currency> = told.flatten().collect();
+        let told =
+            bindings.iter().filter(charges).map(|own| match own.policy.manifest().currency()? {
+                Priced::In(currency) => Some(currency),
+                Priced::AsRates => catalog.map(|catalog| catalog.currency),
+            });
+        // Where one does not say, any may be told.
+        let told: Option<Vec<Currency>> = told.collect();
         // Whoever has no price of its own is at no limit on it.
         let is_theirs = |own: &&Binding| tariff == Tariff::Cost || own.tariff() == tariff;
         for binding in bindings.iter().filter(is_theirs) {
             let counters = binding.policy.manifest().counters.iter();
-            for counter in counters.filter(|own| tariff.has(own.meter.as_str())) {
-                let (policy, meter) = (binding.name.clone(), counter.meter.clone());
-                if !is_priced {
-                    return Err(RegistryError::Unpriced { policy, meter });
-                }
-                let mut others = told.iter().filter(|own| tariff.meter(**own) != meter.as_str());
-                if let Some(currency) = others.next().copied() {
-                    return Err(RegistryError::OtherCurrency { policy, meter, currency });
-                }
+            let of_tariff = |own: &&Counter| tariff.has(own.meter.as_str());
+            let meters: Vec<&Meter> = counters.filter(of_tariff).map(|own| &own.meter).collect();
+            let Some(first) = meters.first() else { continue };
+            let (policy, meter) = (binding.name.clone(), (*first).clone());
+            if !is_priced {
+                return Err(RegistryError::Unpriced { policy, meter });
+            }
+            // Who limits several currencies goes with any of them; who looks on limits nothing.
+            let limits = binding.policy.can(Ability::Quota) && binding.mode != BindingMode::Shadow;
+            let is_told =
+                |told: &Currency| meters.iter().any(|own| tariff.meter(*told) == own.as_str());
+            let untold = told.iter().flatten().find(|told| limits && !is_told(told));
+            if let Some(currency) = untold.copied() {
+                return Err(RegistryError::OtherCurrency { policy, meter, currency });
             }
         }
     }

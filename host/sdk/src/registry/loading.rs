@@ -28,7 +28,7 @@ pub struct Loaded {
     /// By component and settings.
     policies: Mutex<HashMap<(String, String), Policy>>,
     /// The same of what was refused, and until when that counts.
-    refused: Mutex<HashMap<(String, String), (RegistryError, Instant)>>,
+    refused: Mutex<HashMap<(String, String), (Refused, Instant)>>,
     /// What is being compiled for those who follow.
     compiling: Mutex<HashSet<RevisionId>>,
     /// What revisions are: components and settings.
@@ -52,20 +52,20 @@ impl Loaded {
         policies.insert((policy.admitted().digest.clone(), settings.to_owned()), policy.clone());
     }
 
-    fn refusal(&self, digest: &str, settings: &str) -> Option<RegistryError> {
+    fn refusal(&self, digest: &str, settings: &str) -> Option<Refused> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let (error, until) = refused.get(&(digest.to_owned(), settings.to_owned()))?;
-        (Instant::now() < *until).then(|| error.clone())
+        let (reason, until) = refused.get(&(digest.to_owned(), settings.to_owned()))?;
+        (Instant::now() < *until).then(|| reason.clone())
     }
 
-    fn refuse(&self, digest: &str, settings: &str, error: &RegistryError) {
+    fn refuse(&self, digest: &str, settings: &str, reason: &Refused) {
         let (now, mut refused) =
             (Instant::now(), self.refused.lock().unwrap_or_else(PoisonError::into_inner));
         if refused.len() >= REFUSED_MAX {
             refused.clear();
         }
         let name = (digest.to_owned(), settings.to_owned());
-        refused.insert(name, (error.clone(), now + REFUSED_FOR));
+        refused.insert(name, (reason.clone(), now + REFUSED_FOR));
     }
 
     /// Whether nobody else compiles it for those who follow: whoever does has to say when it is over.
@@ -115,6 +115,12 @@ impl<S: Store + RegistryStore> Registry<S> {
             || self.load_known(&component, &settings).await.is_some()
     }
 
+    /// A revision's policy, where it is loaded.
+    pub(super) fn at_hand(&self, id: &RevisionId) -> Option<Policy> {
+        let (component, settings) = self.0.loaded.revision(id)?;
+        self.0.loaded.policy(&component, &settings)
+    }
+
     /// Looks revisions up that are not known yet, all at once: they never change.
     pub(super) async fn learn(&self, ids: &[RevisionId]) -> Result<(), RegistryError> {
         let unknown = |id: &&RevisionId| self.0.loaded.revision(id).is_none();
@@ -143,16 +149,16 @@ impl<S: Store + RegistryStore> Registry<S> {
         if let Some(policy) = self.0.loaded.policy(component, settings) {
             return Ok(Some(policy));
         }
-        if let Some(refusal) = self.0.loaded.refusal(component, settings) {
-            return Err(refusal);
+        if let Some(reason) = self.0.loaded.refusal(component, settings) {
+            return Err(RegistryError::Refused { policy: policy.to_owned(), reason });
         }
         if let Some(policy) = self.load_known(component, settings).await {
             return Ok(Some(policy));
         }
         let Some(bytes) = self.bytes(component, owners).await? else { return Ok(None) };
         let loaded = self.load_bytes(policy, bytes, settings).await;
-        if let Err(error) = &loaded {
-            self.0.loaded.refuse(component, settings, error);
+        if let Err(RegistryError::Refused { reason, .. }) = &loaded {
+            self.0.loaded.refuse(component, settings, reason);
         }
         loaded.map(Some)
     }

@@ -31,6 +31,7 @@ use loading::Loaded;
 
 pub use bindings::{Bindings, Bound, Change, Prices, TenantSettings};
 pub use flips::{Example, Flip, Hit, Sums};
+use follow::Tried;
 pub use follow::Trouble;
 pub use layers::POLICIES_UNFIT;
 pub use replay::ReplayReport;
@@ -162,6 +163,15 @@ impl RegistryError {
     fn is_unfit(&self) -> bool {
         matches!(self, Self::Setup(_) | Self::Unpriced { .. } | Self::OtherCurrency { .. })
     }
+
+    /// Whether it may be better in a moment, and says nothing of what is bound.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(_) | Self::Compiling(_) => true,
+            Self::Refused { reason, .. } => matches!(reason, Refused::Host(_)),
+            _ => false,
+        }
+    }
 }
 
 /// Who does something, and why.
@@ -223,7 +233,9 @@ struct Inner<S> {
     current: tokio::sync::Mutex<Current>,
     /// Whom it served last, with what.
     served: Mutex<HashMap<Tenant, Arc<Layers>>>,
-    troubles: Mutex<HashMap<Tenant, Trouble>>,
+    /// What served last of what was bound in a scope.
+    last: Mutex<HashMap<Scope, Vec<Bound>>>,
+    troubles: Mutex<HashMap<Tenant, Tried>>,
     /// One at a time brings what is bound, so that the last is what is left.
     bringing: tokio::sync::Mutex<()>,
     /// Those who compile beside that.
@@ -239,6 +251,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             loaded: Loaded::default(),
             current: tokio::sync::Mutex::default(),
             served: Mutex::default(),
+            last: Mutex::default(),
             troubles: Mutex::default(),
             bringing: tokio::sync::Mutex::default(),
             turns: tokio::sync::Semaphore::new(follow::COMPILED_AT_ONCE),
@@ -380,8 +393,11 @@ impl<S: Store + RegistryStore> Registry<S> {
         let then = self.version(scope, version, to).await?;
         let now = match now.map(|row| Bindings::read(&row.body)) {
             Some(Ok(now)) => now,
-            // A later version wrote it: what can be read is better than that.
-            Some(Err(_)) if !policies_only => then.clone(),
+            // A later version wrote it: what can be read is better than that, but for its keys.
+            Some(Err(_)) if !policies_only => {
+                let signing = self.last_signing(scope, version).await?;
+                Bindings { signing, ..Bindings::default() }
+            }
             Some(Err(error)) => return Err(error),
             None => return Err(RegistryError::NothingBound),
         };
@@ -390,6 +406,14 @@ impl<S: Store + RegistryStore> Registry<S> {
             false => Bindings { signing: now.signing.clone(), ..then },
         };
         self.bind(scope, version, &now, next, by).await
+    }
+
+    /// Who vouched for components as of the last version that can be read.
+    async fn last_signing(&self, scope: &Scope, version: i64) -> Result<Signing, RegistryError> {
+        let limit = u32::try_from(version).unwrap_or(u32::MAX);
+        let rows = self.0.store.bindings(scope, limit).await?;
+        let mut read = rows.iter().filter_map(|row| Bindings::read(&row.body).ok());
+        Ok(read.next().map(|own| own.signing).unwrap_or_default())
     }
 
     /// Binds these where nothing ever was bound; false: something was.
@@ -436,7 +460,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         bindings: Bindings,
         by: &By,
     ) -> Result<i64, RegistryError> {
-        self.check(scope, &bindings).await?;
+        self.check(scope, before, &bindings).await?;
         self.check_signatures(scope, before, &bindings).await?;
         let (signed, body) = (self.signed(by).await?, bindings.to_string());
         let next = version + 1;
@@ -448,15 +472,17 @@ impl<S: Store + RegistryStore> Registry<S> {
         Ok(next)
     }
 
-    /// What comes to what is bound must be vouched for by a key that counts just now, where that is
-    /// required.
+    /// What comes to count for more than it did must be vouched for by a key that counts just now,
+    /// where that is required.
     async fn check_signatures(
         &self,
         scope: &Scope,
         before: &Bindings,
         bindings: &Bindings,
     ) -> Result<(), RegistryError> {
-        let is_new = |own: &&Bound| before.policies.iter().all(|bound| bound.id() != own.id());
+        let is_new = |own: &&Bound| {
+            before.policies.iter().all(|bound| (bound.id(), &bound.mode) != (own.id(), &own.mode))
+        };
         let new: Vec<RevisionId> = bindings.policies.iter().filter(is_new).map(Bound::id).collect();
         for row in self.0.store.some_revisions(&new).await? {
             let own = Scope { owner: row.owner.clone(), plan: String::new() };
@@ -464,17 +490,29 @@ impl<S: Store + RegistryStore> Registry<S> {
                 true => bindings.signing.clone(),
                 false => self.bound(&own).await?.1.signing,
             };
-            if signing.required {
-                let signer = signing.signer(&row.digest, row.signature.as_deref());
-                signer
-                    .map_err(|reason| RegistryError::NotVouched { policy: row.policy, reason })?;
+            let reason = match (&row.signature, &row.signer) {
+                _ if !signing.required => continue,
+                // It was looked at before signatures were kept.
+                (None, Some(signer)) if signing.keys.iter().any(|key| key.name == *signer) => {
+                    continue;
+                }
+                (signature, _) => signing.signer(&row.digest, signature.as_deref()).err(),
+            };
+            if let Some(reason) = reason {
+                return Err(RegistryError::NotVouched { policy: row.policy, reason });
             }
         }
         Ok(())
     }
 
-    /// Refuses what no tenant could be judged with.
-    async fn check(&self, scope: &Scope, bindings: &Bindings) -> Result<(), RegistryError> {
+    /// Refuses what no tenant could be judged with, unless that stood before: then any step may be
+    /// one out of it. What a tenant is, and who signs, is never refused for its policies.
+    async fn check(
+        &self,
+        scope: &Scope,
+        before: &Bindings,
+        bindings: &Bindings,
+    ) -> Result<(), RegistryError> {
         for bound in &bindings.policies {
             if bound.of != Owner::Platform && bound.of != scope.owner {
                 let scope = scope.owner.clone();
@@ -483,9 +521,24 @@ impl<S: Store + RegistryStore> Registry<S> {
         }
         let mut current = self.0.current.lock().await;
         current.refresh(&*self.0.store).await?;
-        let layers = current.with(scope, bindings);
+        let (next, stood) = (current.with(scope, bindings), current.with(scope, before));
         drop(current);
-        self.assemble(&layers?).await.map(drop)
+        match self.assemble_all(&next?).await {
+            Err(unfit) if unfit.is_unfit() => {
+                let is_theirs = before.policies == bindings.policies;
+                let stood_unfit = self.assemble_all(&stood?).await;
+                let may = is_theirs || stood_unfit.is_err_and(|error| error.is_unfit());
+                if may { Ok(()) } else { Err(unfit) }
+            }
+            other => other,
+        }
+    }
+
+    async fn assemble_all(&self, all: &[Layers]) -> Result<(), RegistryError> {
+        for layers in all {
+            self.assemble(layers).await?;
+        }
+        Ok(())
     }
 
     /// What a tenant is judged with as of what is bound now. From then on this tenant is followed.
@@ -495,7 +548,10 @@ impl<S: Store + RegistryStore> Registry<S> {
         current.know(tenant);
         let layers = current.of(tenant);
         drop(current);
-        self.assemble(&layers?).await
+        let layers = layers?;
+        let setup = self.assemble(&layers).await?;
+        self.has_served(tenant, &layers);
+        Ok(setup)
     }
 
     async fn signed(&self, by: &By) -> Result<Signed, RegistryError> {

@@ -9,8 +9,8 @@ use super::bindings::Bound;
 use super::current::Wanted;
 use super::layers::Layers;
 use super::{Registry, RegistryError};
-use crate::engine::{Layer, Setup};
-use crate::store::{RegistryStore, RevisionId, Store};
+use crate::engine::Setup;
+use crate::store::{RegistryStore, RevisionId, Scope, Store, Tenant};
 
 /// What a tenant is judged with.
 #[derive(Clone)]
@@ -34,14 +34,9 @@ impl From<RegistryError> for Unready {
 }
 
 impl Unready {
-    fn of_uncompiled(uncompiled: BTreeSet<RevisionId>) -> Self {
-        let all: Vec<_> = uncompiled.iter().map(ToString::to_string).collect();
-        Self { why: RegistryError::Compiling(all.join("`, `")), uncompiled }
-    }
-
-    /// Whether it is no better in a moment.
-    fn is_lasting(&self) -> bool {
-        !matches!(self.why, RegistryError::Compiling(_) | RegistryError::Store(_))
+    fn of_uncompiled(id: &RevisionId) -> Self {
+        let why = RegistryError::Compiling(id.to_string());
+        Self { why, uncompiled: BTreeSet::from([id.clone()]) }
     }
 
     /// The first of both, with all that must be compiled.
@@ -65,65 +60,105 @@ impl<'a, S: Store + RegistryStore> Round<'a, S> {
         Self { registry, tried, loaded: HashMap::new(), ready: HashMap::new() }
     }
 
-    /// What serves a tenant, and why that is not all that is bound, if it is not. An error: nothing
-    /// new does.
+    /// What serves a tenant; none: nothing new does. And why that is not all that is bound, if it is
+    /// not.
     pub async fn ready(
         &mut self,
+        tenant: &Tenant,
         wanted: Wanted,
         before: Option<&Layers>,
-    ) -> Result<(Ready, Option<Unready>), Unready> {
-        let (mut layers, unready) = self.choose(wanted, before).await?;
-        let why = match self.assemble(&layers).await {
-            Ok(ready) => return Ok((ready, unready)),
-            Err(why) => why,
-        };
-        // The platform's word holds, whatever else a tenant binds.
-        let gives_way = !layers.own.is_empty() && !layers.own_is_out && why.is_unfit();
-        let unready = match unready {
-            Some(unready) => unready.and(why.into()),
-            None => why.into(),
-        };
-        if gives_way {
-            layers.own_is_out = true;
-            if let Ok(ready) = self.assemble(&layers).await {
-                return Ok((ready, Some(unready)));
-            }
-        }
-        Err(unready)
+    ) -> (Option<Ready>, Option<Unready>) {
+        let mut unready = Vec::new();
+        let ready = self.ready_or(tenant, wanted, before, &mut unready).await;
+        (ready, unready.into_iter().reduce(Unready::and))
     }
 
-    /// Of each layer what is bound, or where that does not load what served before.
-    async fn choose(
+    async fn ready_or(
         &mut self,
-        Wanted { policies, settings }: Wanted,
+        tenant: &Tenant,
+        wanted: Wanted,
         before: Option<&Layers>,
-    ) -> Result<(Layers, Option<Unready>), Unready> {
-        let mut layers = Layers { settings, ..Layers::default() };
-        let (mut unready, mut lacks) = (Vec::new(), false);
-        for (layer, policies) in policies {
-            let (mut policies, why) = match policies {
-                Ok(policies) => {
-                    let why = self.load(&policies).await.err();
-                    (policies, why)
-                }
-                Err(why) => {
-                    (before.map(|own| own.of(layer).clone()).unwrap_or_default(), Some(why.into()))
-                }
-            };
-            if let Some(why) = why {
-                let served = before.filter(|own| layer != Layer::Tenant || !own.own_is_out);
-                match served.map(|own| own.of(layer)) {
-                    Some(served) if self.load(served).await.is_ok() => policies.clone_from(served),
-                    _ if layer == Layer::Tenant && why.is_lasting() => layers.own_is_out = true,
-                    _ => lacks = true,
-                }
-                unready.push(why);
+        unready: &mut Vec<Unready>,
+    ) -> Option<Ready> {
+        let Wanted { platform, plan, own, settings } = wanted;
+        let of_plan = Scope::plan(settings.plan.clone().unwrap_or_default());
+        let platform = self.house(&Scope::platform(), platform, unready).await;
+        let plan = self.house(&of_plan, plan, unready).await;
+        let (Some(platform), Some(plan)) = (platform, plan) else {
+            // What else must be compiled is told as well.
+            if let Ok(own) = &own {
+                unready.extend(self.load(own).await.err());
             }
-            *layers.place(layer) = policies;
+            return None;
+        };
+        let layers = Layers { platform, plan, settings, ..Layers::default() };
+        let is_passing = |all: &[Unready]| all.iter().any(|own| own.why.is_passing());
+        let is_houses_to_come = is_passing(unready);
+
+        let own = own.map_err(|why| unready.push(why.into())).ok();
+        let last = self.registry.served_in(&Scope::of(tenant));
+        for policies in own.iter().chain(&last) {
+            let tried = Layers { own: policies.clone(), ..layers.clone() };
+            let ready = match self.load(policies).await {
+                Ok(()) => self.assemble(&tried).await.map_err(Unready::from),
+                Err(why) => Err(why),
+            };
+            match ready {
+                Ok(ready) => return Some(ready),
+                Err(why) => unready.push(why),
+            }
         }
-        match unready.into_iter().reduce(Unready::and) {
-            Some(why) if lacks => Err(why),
-            unready => Ok((layers, unready)),
+        // It may go with what the platform is about to have, or be there in a moment for a host that
+        // starts; what is out already stays so.
+        let is_out = before.is_some_and(|own| !own.out.is_empty());
+        let is_own_to_come = before.is_none() && is_passing(unready);
+        if !is_out && (is_houses_to_come || is_own_to_come) {
+            return None;
+        }
+        let own = own.or(last).or_else(|| before.map(|own| own.own.clone()))?;
+        self.in_part(Layers { own, ..layers }, unready).await
+    }
+
+    /// What is bound in a scope of the platform's, or what of it served last.
+    async fn house(
+        &mut self,
+        scope: &Scope,
+        policies: Result<Vec<Bound>, RegistryError>,
+        unready: &mut Vec<Unready>,
+    ) -> Option<Vec<Bound>> {
+        let policies = policies.map_err(|why| unready.push(why.into())).ok();
+        for policies in policies.into_iter().chain(self.registry.served_in(scope)) {
+            match self.load(&policies).await {
+                Ok(()) => return Some(policies),
+                Err(why) => unready.push(why),
+            }
+        }
+        None
+    }
+
+    /// With those of the tenant's own policies that load and go with the others: the platform's word
+    /// holds, whatever else a tenant binds.
+    async fn in_part(&mut self, layers: Layers, unready: &mut Vec<Unready>) -> Option<Ready> {
+        let names: BTreeSet<String> = layers.own.iter().map(|own| own.policy.clone()).collect();
+        let mut layers = Layers { out: names, ..layers };
+        let mut ready = self.assemble(&layers).await;
+        loop {
+            let before = layers.out.len();
+            for name in layers.out.clone() {
+                let named = |own: &&Bound| own.policy == name;
+                let policies: Vec<Bound> = layers.own.iter().filter(named).cloned().collect();
+                let mut tried = layers.clone();
+                tried.out.remove(&name);
+                if self.load(&policies).await.is_ok()
+                    && let Ok(with_it) = self.assemble(&tried).await
+                {
+                    (layers, ready) = (tried, Ok(with_it));
+                }
+            }
+            // One may have lacked another one.
+            if layers.out.len() == before {
+                return ready.map_err(|why| unready.push(why.into())).ok();
+            }
         }
     }
 
@@ -145,7 +180,7 @@ impl<'a, S: Store + RegistryStore> Round<'a, S> {
         if self.tried.contains(id) || self.registry.is_compiled(id).await {
             return Ok(self.registry.load(id).await.map(drop)?);
         }
-        Err(Unready::of_uncompiled(BTreeSet::from([id.clone()])))
+        Err(Unready::of_uncompiled(id))
     }
 
     async fn assemble(&mut self, layers: &Layers) -> Result<Ready, RegistryError> {

@@ -61,6 +61,26 @@ pub struct Scope {
     pub plan: String,
 }
 
+impl Scope {
+    /// For all.
+    #[must_use]
+    pub fn platform() -> Self {
+        Self { owner: Owner::Platform, plan: String::new() }
+    }
+
+    /// For those on a plan.
+    #[must_use]
+    pub fn plan(plan: String) -> Self {
+        Self { owner: Owner::Platform, plan }
+    }
+
+    /// For a tenant.
+    #[must_use]
+    pub fn of(tenant: &Tenant) -> Self {
+        Self { owner: Owner::Tenant(tenant.clone()), plan: String::new() }
+    }
+}
+
 /// Who did something, when and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {

@@ -141,15 +141,17 @@ pub struct Service<S> {
 }
 
 impl<S: Stores> Service<S> {
-    /// Judges by what is bound now; an error: this tenant cannot be judged by that here.
+    /// Judges by what is bound now; an error: this tenant cannot be judged here at all.
     pub async fn bring(&self, tenant: Option<&Tenant>) -> Result<(), Problem> {
         self.registry.bring_to(&self.host, tenant).await?;
         let troubles = self.registry.troubles();
         match troubles.into_iter().find(|(own, _)| Some(own) == tenant) {
-            Some((_, trouble)) => Err(Problem::unavailable(format!(
-                "it is bound, and does not load on this server: {trouble}"
-            ))),
-            None => Ok(()),
+            Some((own, trouble)) if self.host.setup(&own).is_err() => {
+                let why = Problem::from(trouble).detail;
+                let words = format!("it is bound, and does not load on this server: {why}");
+                Err(Problem::unavailable(words))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -235,7 +235,7 @@ impl<S: Stores, P, B> Asked<S, P, B> {
         let troubles = self.service.registry.troubles().into_iter();
         let troubles = troubles.filter(|(tenant, _)| of_scope(tenant)).take(TROUBLES_MAX);
         let troubles = troubles.map(|(tenant, trouble)| {
-            let (tenant, why) = (tenant.to_string(), trouble.to_string());
+            let (tenant, why) = (tenant.to_string(), Problem::from(trouble).detail);
             TroubleBody { tenant, why }
         });
         Ok(BoundBody { version, bound, troubles: troubles.collect() })

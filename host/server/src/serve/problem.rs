@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tollgate_host::engine::{EngineError, HostError};
-use tollgate_host::registry::RegistryError;
+use tollgate_host::registry::{RegistryError, Trouble};
 use tollgate_host::store::StoreError;
 
 /// A problem. Programs go by its `type`, people read its `detail`.
@@ -205,6 +205,15 @@ impl From<HostError> for Problem {
             HostError::Setup(_) => Self::conflict("setup", words),
             HostError::Stopped => Self::unavailable(words),
             HostError::Unreadable(_) => Self::internal("unreadable", words),
+        }
+    }
+}
+
+impl From<Trouble> for Problem {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Registry(error) => error.into(),
+            Trouble::Host(error) => error.into(),
         }
     }
 }

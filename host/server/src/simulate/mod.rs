@@ -125,8 +125,8 @@ async fn set_up(store: &impl RegistryStore, config: &Config, at: i64) -> Result<
     }
     let catalog = match config.catalog {
         Catalog::None => None,
-        Catalog::Current => Some(PriceList::catalog()?),
-        Catalog::Seed => Some(PriceList::seed()?),
+        Catalog::Current => Some(Arc::new(PriceList::catalog()?)),
+        Catalog::Seed => Some(Arc::new(PriceList::seed()?)),
     };
     let calendar =
         TenantCalendar { zone: config.time_zone, first_day_of_week: config.first_day_of_week };
