@@ -2,9 +2,11 @@
 //! judged before is being written, and answers once that stands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tollgate_policy_core::window::Instant;
 
@@ -25,11 +27,16 @@ const CHUNK: usize = 64;
 /// Whether a batch books usage.
 type Books = bool;
 
+/// What became of each batch.
+type Outcomes = Vec<Result<Written, StoreError>>;
+
 /// A write that is under way: whose, and who waits for it. The shard itself sees to it, between what
 /// it judges: a task that it spawned would begin only once the shard waits for something, since tokio
 /// has what a task spawns last follow on it, on its very thread.
 struct Flight {
-    writing: Pin<Box<dyn Future<Output = Vec<Result<Written, StoreError>>> + Send>>,
+    writing: Pin<Box<dyn Future<Output = Outcomes> + Send>>,
+    /// What became of it, where that was heard while the shard waited for something else.
+    heard: Option<Outcomes>,
     batches: Vec<(Tenant, Answers, Books)>,
     sent_at: Instant,
 }
@@ -219,7 +226,8 @@ impl<S: Store> Shard<S> {
             if needs.is_empty() {
                 return (prepared, unsettled);
             }
-            match self.desk.store.read(&needs).await {
+            let desk = Arc::clone(&self.desk);
+            match meanwhile(&mut self.flight, desk.store.read(&needs)).await {
                 Ok(found) => {
                     for (need, found) in needs.into_iter().zip(found) {
                         self.learn(need, found);
@@ -296,16 +304,22 @@ impl<S: Store> Shard<S> {
         }
         if !writes.is_empty() {
             let store = Arc::clone(&self.desk.store);
-            let writing = Box::pin(async move {
+            let count = writes.len();
+            let writing = AssertUnwindSafe(async move {
                 let writes: Vec<Write> = writes.into_iter().map(Sealed::packed).collect();
                 store.write(&writes).await
             });
-            self.flight = Some(Flight { writing, batches, sent_at: self.desk.now() });
+            let lost = || Err(StoreError::Lost("what wrote is gone".into()));
+            let writing = writing.catch_unwind().map(move |written| {
+                written.unwrap_or_else(|_| std::iter::repeat_with(lost).take(count).collect())
+            });
+            let (writing, heard) = (Box::pin(writing), None);
+            self.flight = Some(Flight { writing, heard, batches, sent_at: self.desk.now() });
         }
     }
 
     /// Answers those whose batch stands; returned are those that must be judged anew.
-    fn land(&mut self, written: Vec<Result<Written, StoreError>>) -> Vec<Ask> {
+    fn land(&mut self, written: Outcomes) -> Vec<Ask> {
         let Some(Flight { batches, sent_at, .. }) = self.flight.take() else { return Vec::new() };
         let remembered_max = self.desk.settings.remembered_max;
         let mut again = std::mem::take(&mut self.later);
@@ -366,9 +380,26 @@ enum Prepared {
     Lock,
 }
 
-async fn landing(flight: &mut Option<Flight>) -> Vec<Result<Written, StoreError>> {
+async fn landing(flight: &mut Option<Flight>) -> Outcomes {
     match flight {
-        Some(flight) => flight.writing.as_mut().await,
+        Some(Flight { writing, heard, .. }) => match heard.take() {
+            Some(written) => written,
+            None => writing.await,
+        },
         None => std::future::pending().await,
     }
+}
+
+/// Waits for something else while a write is under way, which goes on: what is waited for may need
+/// the very connection that it has.
+async fn meanwhile<T>(flight: &mut Option<Flight>, other: impl Future<Output = T>) -> T {
+    let mut other = std::pin::pin!(other);
+    if let Some(Flight { writing, heard: heard @ None, .. }) = flight {
+        tokio::select! {
+            biased;
+            written = writing => *heard = Some(written),
+            value = &mut other => return value,
+        }
+    }
+    other.await
 }

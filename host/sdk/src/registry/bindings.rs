@@ -188,4 +188,8 @@ impl Bound {
         let (owner, policy) = (self.of.clone(), self.policy.clone());
         RevisionId { owner, policy, number: self.revision }
     }
+
+    pub(super) fn place(&self) -> (String, bool) {
+        (self.policy.clone(), self.mode != BindingMode::Enforce)
+    }
 }

@@ -15,6 +15,7 @@ use super::layers::Layers;
 use super::ready::{Ready, Round, Unready};
 use super::{Registry, RegistryError};
 use crate::engine::{Host, HostError};
+use crate::sandbox::Refused;
 use crate::store::{Owner, RegistryStore, RevisionId, Scope, Store, Tenant};
 
 /// So many tenants are made known to the store in one go.
@@ -25,6 +26,9 @@ pub const COMPILED_AT_ONCE: usize = 8;
 
 /// What must be compiled before a tenant can be judged by it.
 type Uncompiled = BTreeMap<Tenant, BTreeSet<RevisionId>>;
+
+/// With what a tenant is judged from now on, why that is not all, and whether more is to come.
+type Brought = (Tenant, Ready, Option<Trouble>, bool);
 
 /// Why a tenant is still judged with what was bound before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +44,9 @@ pub enum Trouble {
 impl Trouble {
     fn is_passing(&self) -> bool {
         match self {
+            Self::Registry(RegistryError::Refused { reason, .. }) => {
+                matches!(reason, Refused::Host(_))
+            }
             Self::Registry(error) => error.is_passing(),
             Self::Host(_) => true,
         }
@@ -53,6 +60,8 @@ impl Trouble {
 /// A trouble, and when it was last looked at.
 pub struct Tried {
     trouble: Trouble,
+    /// Something of it is to be compiled.
+    is_to_come: bool,
     at: Instant,
 }
 
@@ -140,9 +149,9 @@ impl<S: Store + RegistryStore> Registry<S> {
             changed.iter().cloned().chain(again.into_iter().filter(|own| !changed.contains(own)))
         {
             let before = self.served(&tenant);
-            match current.wanted(&tenant, before.as_deref()) {
+            match current.wanted(&tenant, before.as_ref().map(|own| &*own.layers)) {
                 Ok(wanted) => all.push((tenant, wanted, before)),
-                Err(error) => self.told(tenant, Some(error.into())),
+                Err(error) => self.told(tenant, Some(error.into()), false),
             }
         }
         drop(current);
@@ -150,47 +159,54 @@ impl<S: Store + RegistryStore> Registry<S> {
         if let Err(error) = self.learn(&Vec::from_iter(ids)).await {
             // They are brought the next time.
             for (tenant, ..) in all {
-                self.told(tenant, Some(error.clone().into()));
+                self.told(tenant, Some(error.clone().into()), true);
             }
             return Err(error);
         }
         let (mut brought, mut uncompiled) = (Vec::with_capacity(all.len()), Uncompiled::new());
         let mut round = Round::new(self, tried);
         for (tenant, wanted, before) in all {
-            let (ready, unready) = round.ready(&tenant, wanted, before.as_deref()).await;
+            let layers = before.as_ref().map(|own| &*own.layers);
+            let (ready, unready) = round.ready(&tenant, wanted, layers).await;
+            let is_to_come = unready.as_ref().is_some_and(|own| !own.uncompiled.is_empty());
             let trouble = unready.map(|Unready { why, uncompiled: own }| {
                 uncompiled.insert(tenant.clone(), own);
                 Trouble::from(why)
             });
-            let serves = |own: &Ready| before.as_ref() == Some(&own.layers);
+            // Whether what is out denies is known only once it is loaded.
+            let serves = |own: &Ready| {
+                before.as_ref().is_some_and(|before| {
+                    before.layers == own.layers && before.setup.closed == own.setup.closed
+                })
+            };
             match ready.filter(|own| changed.contains(&tenant) || !serves(own)) {
-                Some(ready) => brought.push((tenant, ready, trouble)),
-                None => self.told(tenant, trouble),
+                Some(ready) => brought.push((tenant, ready, trouble, is_to_come)),
+                None => self.told(tenant, trouble, is_to_come),
             }
         }
         self.serve(host, brought).await;
         Ok(uncompiled)
     }
 
-    async fn serve(&self, host: &Host, brought: Vec<(Tenant, Ready, Option<Trouble>)>) {
+    async fn serve(&self, host: &Host, brought: Vec<Brought>) {
         for some in brought.chunks(SERVED_AT_ONCE) {
             let setups =
-                some.iter().map(|(tenant, ready, _)| (tenant.clone(), Arc::clone(&ready.setup)));
+                some.iter().map(|(tenant, ready, ..)| (tenant.clone(), Arc::clone(&ready.setup)));
             let served = host.serve_all(setups.collect()).await;
-            for (tenant, ready, trouble) in some {
+            for (tenant, ready, trouble, is_to_come) in some {
                 if served.is_ok() {
                     self.has_served(tenant, &ready.layers);
                     let mut all = self.0.served.lock().unwrap_or_else(PoisonError::into_inner);
-                    all.insert(tenant.clone(), Arc::clone(&ready.layers));
+                    all.insert(tenant.clone(), ready.clone());
                 }
                 let trouble = served.clone().err().map(Trouble::from).or_else(|| trouble.clone());
-                self.told(tenant.clone(), trouble);
+                self.told(tenant.clone(), trouble, *is_to_come);
             }
         }
     }
 
     /// What serves a tenant.
-    fn served(&self, tenant: &Tenant) -> Option<Arc<Layers>> {
+    fn served(&self, tenant: &Tenant) -> Option<Ready> {
         self.0.served.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
@@ -221,7 +237,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         let (now, mut troubles) =
             (Instant::now(), self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner));
         let troubles = troubles.iter_mut().filter(|(_, tried)| {
-            all || tried.trouble.is_passing() || now >= tried.at + TRIED_AGAIN
+            all || tried.is_to_come || tried.trouble.is_passing() || now >= tried.at + TRIED_AGAIN
         });
         troubles
             .map(|(tenant, tried)| {
@@ -231,7 +247,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             .collect()
     }
 
-    fn told(&self, tenant: Tenant, trouble: Option<Trouble>) {
+    fn told(&self, tenant: Tenant, trouble: Option<Trouble>, is_to_come: bool) {
         let mut troubles = self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(trouble) = trouble else {
             if troubles.remove(&tenant).is_some() {
@@ -239,14 +255,18 @@ impl<S: Store + RegistryStore> Registry<S> {
             }
             return;
         };
-        let before = troubles.get(&tenant).map(|tried| &tried.trouble);
-        // What was refused is compiled again now and then, which is no news.
-        let is_known = before.is_some_and(|before| {
-            *before == trouble || trouble.is_compiling() && !before.is_passing()
-        });
-        if !is_known {
-            tracing::warn!(%tenant, %trouble, "not judged by all that is bound for it");
-            troubles.insert(tenant, Tried { trouble, at: Instant::now() });
+        match troubles.get_mut(&tenant) {
+            // What was refused is compiled again now and then, which is no news.
+            Some(known)
+                if known.trouble == trouble
+                    || trouble.is_compiling() && !known.trouble.is_passing() =>
+            {
+                known.is_to_come = is_to_come;
+            }
+            _ => {
+                tracing::warn!(%tenant, %trouble, "not judged by all that is bound for it");
+                troubles.insert(tenant, Tried { trouble, is_to_come, at: Instant::now() });
+            }
         }
     }
 

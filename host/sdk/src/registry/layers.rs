@@ -18,6 +18,9 @@ use crate::store::{RegistryStore, Store};
 /// Some of a tenant's own policies cannot be asked, and that denies.
 pub const POLICIES_UNFIT: &str = "policies_unfit";
 
+/// A policy's name, and whether it is the candidate beside what is enforced.
+pub type Place = (String, bool);
+
 /// What is bound for a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Layers {
@@ -25,18 +28,22 @@ pub struct Layers {
     pub plan: Vec<Bound>,
     pub own: Vec<Bound>,
     /// Those of the tenant's own that are not asked: they do not load, or do not go with the others.
-    pub out: BTreeSet<String>,
+    pub out: BTreeSet<Place>,
     pub settings: TenantSettings,
 }
 
 impl Layers {
     /// What is asked, in that order.
     fn asked(&self) -> impl Iterator<Item = (Layer, &Bound)> {
-        let Self { platform, plan, own, out, .. } = self;
+        let Self { platform, plan, own, .. } = self;
         let platform = platform.iter().map(|own| (Layer::Platform, own));
         let plan = plan.iter().map(|own| (Layer::Plan, own));
-        let own = own.iter().filter(|own| !out.contains(&own.policy));
+        let own = own.iter().filter(|own| !self.is_out(own));
         platform.chain(plan).chain(own.map(|own| (Layer::Tenant, own)))
+    }
+
+    fn is_out(&self, own: &Bound) -> bool {
+        !self.out.is_empty() && self.out.contains(&own.place())
     }
 
     /// The same for all whose layers are alike.
@@ -108,7 +115,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             own.mode == BindingMode::Enforce
                 && (prices || closed && can(Ability::Quota).unwrap_or(true))
         };
-        let mut out = layers.own.iter().filter(|own| layers.out.contains(&own.policy));
+        let mut out = layers.own.iter().filter(|own| layers.is_out(own));
         out.find(denies).map(|own| {
             let words = format!(
                 "the tenant's own policy `{}` cannot be asked beside the platform's: have another \

@@ -26,8 +26,8 @@ use crate::store::{
     Tenant,
 };
 use current::Current;
-use layers::Layers;
 use loading::Loaded;
+use ready::Ready;
 
 pub use bindings::{Bindings, Bound, Change, Prices, TenantSettings};
 pub use flips::{Example, Flip, Hit, Sums};
@@ -159,18 +159,9 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// Whether policies that are all ready cannot be asked side by side.
-    fn is_unfit(&self) -> bool {
-        matches!(self, Self::Setup(_) | Self::Unpriced { .. } | Self::OtherCurrency { .. })
-    }
-
-    /// Whether it may be better in a moment, and says nothing of what is bound.
+    /// Whether it says nothing of what is bound, and may be better in a moment.
     fn is_passing(&self) -> bool {
-        match self {
-            Self::Store(_) | Self::Compiling(_) => true,
-            Self::Refused { reason, .. } => matches!(reason, Refused::Host(_)),
-            _ => false,
-        }
+        matches!(self, Self::Store(_) | Self::Compiling(_))
     }
 }
 
@@ -232,7 +223,7 @@ struct Inner<S> {
     loaded: Loaded,
     current: tokio::sync::Mutex<Current>,
     /// Whom it served last, with what.
-    served: Mutex<HashMap<Tenant, Arc<Layers>>>,
+    served: Mutex<HashMap<Tenant, Ready>>,
     /// What served last of what was bound in a scope.
     last: Mutex<HashMap<Scope, Vec<Bound>>>,
     troubles: Mutex<HashMap<Tenant, Tried>>,
@@ -412,8 +403,12 @@ impl<S: Store + RegistryStore> Registry<S> {
     async fn last_signing(&self, scope: &Scope, version: i64) -> Result<Signing, RegistryError> {
         let limit = u32::try_from(version).unwrap_or(u32::MAX);
         let rows = self.0.store.bindings(scope, limit).await?;
-        let mut read = rows.iter().filter_map(|row| Bindings::read(&row.body).ok());
-        Ok(read.next().map(|own| own.signing).unwrap_or_default())
+        #[derive(serde::Deserialize)]
+        struct OfSigning {
+            signing: Signing,
+        }
+        let mut read = rows.iter().filter_map(|row| serde_json::from_str(&row.body).ok());
+        Ok(read.next().map(|OfSigning { signing }| signing).unwrap_or_default())
     }
 
     /// Binds these where nothing ever was bound; false: something was.
@@ -505,8 +500,8 @@ impl<S: Store + RegistryStore> Registry<S> {
         Ok(())
     }
 
-    /// Refuses what no tenant could be judged with, unless that stood before: then any step may be
-    /// one out of it. What a tenant is, and who signs, is never refused for its policies.
+    /// Refuses what no tenant could be judged with, unless what stood was no better: then any step
+    /// may be one out of it. What a tenant is, and who signs, is never refused for its policies.
     async fn check(
         &self,
         scope: &Scope,
@@ -519,24 +514,26 @@ impl<S: Store + RegistryStore> Registry<S> {
                 return Err(RegistryError::NotYours { revision: bound.id(), scope });
             }
         }
+        if before.policies == bindings.policies {
+            return Ok(());
+        }
+        for new in bindings.policies.iter().filter(|own| !before.policies.contains(own)) {
+            self.load(&new.id()).await?;
+        }
         let mut current = self.0.current.lock().await;
         current.refresh(&*self.0.store).await?;
         let (next, stood) = (current.with(scope, bindings), current.with(scope, before));
         drop(current);
-        match self.assemble_all(&next?).await {
-            Err(unfit) if unfit.is_unfit() => {
-                let is_theirs = before.policies == bindings.policies;
-                let stood_unfit = self.assemble_all(&stood?).await;
-                let may = is_theirs || stood_unfit.is_err_and(|error| error.is_unfit());
-                if may { Ok(()) } else { Err(unfit) }
+        // For those on each plan, in the same order.
+        for (next, stood) in next?.iter().zip(stood?) {
+            let Err(error) = self.assemble(next).await else { continue };
+            let is_no_better = match self.assemble(&stood).await {
+                Ok(_) | Err(RegistryError::Store(_)) => false,
+                Err(_) => true,
+            };
+            if !is_no_better || matches!(error, RegistryError::Store(_)) {
+                return Err(error);
             }
-            other => other,
-        }
-    }
-
-    async fn assemble_all(&self, all: &[Layers]) -> Result<(), RegistryError> {
-        for layers in all {
-            self.assemble(layers).await?;
         }
         Ok(())
     }
@@ -548,10 +545,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         current.know(tenant);
         let layers = current.of(tenant);
         drop(current);
-        let layers = layers?;
-        let setup = self.assemble(&layers).await?;
-        self.has_served(tenant, &layers);
-        Ok(setup)
+        self.assemble(&layers?).await
     }
 
     async fn signed(&self, by: &By) -> Result<Signed, RegistryError> {

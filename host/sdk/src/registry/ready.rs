@@ -93,7 +93,7 @@ impl<'a, S: Store + RegistryStore> Round<'a, S> {
         };
         let layers = Layers { platform, plan, settings, ..Layers::default() };
         let is_passing = |all: &[Unready]| all.iter().any(|own| own.why.is_passing());
-        let is_houses_to_come = is_passing(unready);
+        let houses = unready.len();
 
         let own = own.map_err(|why| unready.push(why.into())).ok();
         let last = self.registry.served_in(&Scope::of(tenant));
@@ -108,11 +108,16 @@ impl<'a, S: Store + RegistryStore> Round<'a, S> {
                 Err(why) => unready.push(why),
             }
         }
-        // It may go with what the platform is about to have, or be there in a moment for a host that
-        // starts; what is out already stays so.
+        // It may go with what the platform is about to have, or be there in a moment: that is waited
+        // for, unless something else has come, or something is out already.
         let is_out = before.is_some_and(|own| !own.out.is_empty());
-        let is_own_to_come = before.is_none() && is_passing(unready);
-        if !is_out && (is_houses_to_come || is_own_to_come) {
+        let is_houses_to_come = !is_out && is_passing(&unready[..houses]);
+        let is_nothing_else = |own: &Layers| {
+            (&own.platform, &own.plan, &own.settings)
+                == (&layers.platform, &layers.plan, &layers.settings)
+        };
+        let is_own_to_come = is_passing(&unready[houses..]) && before.is_none_or(is_nothing_else);
+        if is_houses_to_come || is_own_to_come {
             return None;
         }
         let own = own.or(last).or_else(|| before.map(|own| own.own.clone()))?;
@@ -139,16 +144,16 @@ impl<'a, S: Store + RegistryStore> Round<'a, S> {
     /// With those of the tenant's own policies that load and go with the others: the platform's word
     /// holds, whatever else a tenant binds.
     async fn in_part(&mut self, layers: Layers, unready: &mut Vec<Unready>) -> Option<Ready> {
-        let names: BTreeSet<String> = layers.own.iter().map(|own| own.policy.clone()).collect();
-        let mut layers = Layers { out: names, ..layers };
+        // What is enforced comes before its candidate.
+        let mut layers = Layers { out: layers.own.iter().map(Bound::place).collect(), ..layers };
         let mut ready = self.assemble(&layers).await;
         loop {
             let before = layers.out.len();
-            for name in layers.out.clone() {
-                let named = |own: &&Bound| own.policy == name;
-                let policies: Vec<Bound> = layers.own.iter().filter(named).cloned().collect();
+            for place in layers.out.clone() {
+                let is_there = |own: &&Bound| own.place() == place;
+                let policies: Vec<Bound> = layers.own.iter().filter(is_there).cloned().collect();
                 let mut tried = layers.clone();
-                tried.out.remove(&name);
+                tried.out.remove(&place);
                 if self.load(&policies).await.is_ok()
                     && let Ok(with_it) = self.assemble(&tried).await
                 {
