@@ -30,15 +30,15 @@ pub fn registry<S: Store + RegistryStore>(house: &House<S>) -> Registry<S> {
 }
 
 pub fn platform() -> Scope {
-    Scope { owner: Owner::Platform, plan: String::new() }
+    Scope::platform()
 }
 
 pub fn plan(plan: &str) -> Scope {
-    Scope { owner: Owner::Platform, plan: plan.into() }
+    Scope::plan(plan.into())
 }
 
 pub fn of(tenant: &Tenant) -> Scope {
-    Scope { owner: Owner::Tenant(tenant.clone()), plan: String::new() }
+    Scope::of(tenant)
 }
 
 pub fn tokens_a_month(limit: u32) -> String {

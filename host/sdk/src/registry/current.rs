@@ -78,8 +78,7 @@ impl Current {
 
     /// Whatever is bound for all matters to this tenant, also where it has nothing of its own.
     pub fn know(&mut self, tenant: &Tenant) {
-        let (owner, plan) = (Owner::Tenant(tenant.clone()), String::new());
-        self.scopes.entry(Scope { owner, plan }).or_insert_with(|| Ok(Bindings::default()));
+        self.scopes.entry(Scope::of(tenant)).or_insert_with(|| Ok(Bindings::default()));
     }
 
     /// The same, and it is to be brought.
@@ -94,14 +93,14 @@ impl Current {
         tenant: &Tenant,
         before: Option<&Layers>,
     ) -> Result<Wanted, RegistryError> {
-        let own = self.bound(Owner::Tenant(tenant.clone()), "");
+        let own = self.bound(&Scope::of(tenant));
         let settings = match (&own, before) {
             (Ok(own), _) => own.tenant.clone(),
             (Err(_), Some(before)) => before.settings.clone(),
             (Err(error), None) => return Err(error.clone()),
         };
         let policies = |bound: Result<Bindings, _>| bound.map(|own| own.policies);
-        let (platform, plan) = (self.bound(Owner::Platform, ""), self.plan(&settings));
+        let (platform, plan) = (self.bound(&Scope::platform()), self.plan(&settings));
         let (platform, plan, own) = (policies(platform), policies(plan), policies(own));
         Ok(Wanted { platform, plan, own, settings })
     }
@@ -117,7 +116,7 @@ impl Current {
     fn plan(&self, settings: &TenantSettings) -> Result<Bindings, RegistryError> {
         match settings.plan.as_deref() {
             None | Some("") => Ok(Bindings::default()),
-            Some(plan) => self.bound(Owner::Platform, plan),
+            Some(plan) => self.bound(&Scope::plan(plan.to_owned())),
         }
     }
 
@@ -125,7 +124,7 @@ impl Current {
     /// of their own, on each plan.
     pub fn with(&self, scope: &Scope, bindings: &Bindings) -> Result<Vec<Layers>, RegistryError> {
         let Bindings { policies, tenant: settings, .. } = bindings.clone();
-        let platform = || self.bound(Owner::Platform, "").map(|own| own.policies);
+        let platform = || self.bound(&Scope::platform()).map(|own| own.policies);
         Ok(match (&scope.owner, scope.plan.is_empty()) {
             (Owner::Tenant(_), _) => {
                 let (platform, plan) = (platform()?, self.plan(&settings)?.policies);
@@ -150,8 +149,7 @@ impl Current {
         })
     }
 
-    fn bound(&self, owner: Owner, plan: &str) -> Result<Bindings, RegistryError> {
-        let scope = Scope { owner, plan: plan.to_owned() };
-        self.scopes.get(&scope).cloned().unwrap_or_else(|| Ok(Bindings::default()))
+    fn bound(&self, scope: &Scope) -> Result<Bindings, RegistryError> {
+        self.scopes.get(scope).cloned().unwrap_or_else(|| Ok(Bindings::default()))
     }
 }

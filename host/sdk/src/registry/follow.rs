@@ -30,7 +30,7 @@ type Uncompiled = BTreeMap<Tenant, BTreeSet<RevisionId>>;
 /// With what a tenant is judged from now on, why that is not all, and whether more is to come.
 type Brought = (Tenant, Ready, Option<Trouble>, bool);
 
-/// Why a tenant is still judged with what was bound before.
+/// Why a tenant is not judged by all that is bound for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
     /// What is bound does not load.
@@ -85,7 +85,8 @@ impl<S: Store + RegistryStore> Registry<S> {
     }
 
     /// Serves every tenant for which something was bound since the last time with what is bound
-    /// now. One whose policies do not load is judged as before, and named among the troubles.
+    /// now. Where something of that does not load, what of its scope served last does, and the tenant
+    /// is named among the troubles.
     pub async fn bring(&self, host: &Host) -> Result<(), RegistryError> {
         self.bring_where(host, |_, _| true).await
     }
@@ -211,7 +212,7 @@ impl<S: Store + RegistryStore> Registry<S> {
     }
 
     /// Whatever becomes of what is bound after it, this does.
-    pub(super) fn has_served(&self, tenant: &Tenant, layers: &Layers) {
+    fn has_served(&self, tenant: &Tenant, layers: &Layers) {
         let Layers { platform, plan, own, out, settings } = layers;
         let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut keep = |scope, policies: &Vec<Bound>| match last.entry(scope) {
@@ -311,7 +312,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         });
     }
 
-    /// Tenants that this host judges with what was bound before, and why.
+    /// Tenants that this host does not judge by all that is bound for them, and why.
     #[must_use]
     pub fn troubles(&self) -> Vec<(Tenant, Trouble)> {
         let troubles = self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner);
