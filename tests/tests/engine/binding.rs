@@ -138,7 +138,10 @@ where
     let history = registry.history(&of(&acme()), 9).await.expect("history");
     let bound: Vec<_> = history
         .iter()
-        .map(|(row, own)| (row.version, own.policies.first().map(|own| own.revision)))
+        .map(|(row, own)| {
+            let own = own.as_ref().expect("bindings");
+            (row.version, own.policies.first().map(|own| own.revision))
+        })
         .collect();
     assert_eq!(bound, [(5, Some(2)), (4, Some(1)), (3, Some(2)), (2, Some(1)), (1, None)]);
     let unbind = Change::Unbind("own".into());

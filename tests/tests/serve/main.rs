@@ -3,10 +3,14 @@
 mod access;
 mod attacks;
 mod budgets;
+#[path = "../hostile/guest.rs"]
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod guest;
 mod house;
 mod killed;
 mod looking;
 mod notices;
 mod paths;
+mod policies;
 mod stream;
 mod telemetry;

@@ -2,6 +2,8 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::panic::resume_unwind;
 use std::sync::{Arc, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -65,8 +67,11 @@ pub struct Tried {
     at: Instant,
 }
 
-/// After that time it is, where nothing was bound.
-const TRIED_AGAIN: Duration = Duration::from_secs(30);
+/// What is not the fault of what is bound is tried again after that time.
+const PASSING: Duration = Duration::from_secs(1);
+
+/// And whatever else is, where nothing was bound.
+const LASTING: Duration = Duration::from_secs(30);
 
 impl<S: Store + RegistryStore> Registry<S> {
     /// Has all tenants of the store served that are not yet, the next time that what is bound is
@@ -110,7 +115,7 @@ impl<S: Store + RegistryStore> Registry<S> {
         host: &Host,
         is_waited_for: impl Fn(&Tenant, &RevisionId) -> bool,
     ) -> Result<(), RegistryError> {
-        let uncompiled = self.bring_compiled(host, &BTreeSet::new()).await?;
+        let uncompiled = self.bring_compiled(host, BTreeSet::new()).await?;
         let mut wanted = BTreeSet::new();
         for (tenant, revisions) in uncompiled {
             wanted.extend(revisions.into_iter().filter(|own| is_waited_for(&tenant, own)));
@@ -130,12 +135,30 @@ impl<S: Store + RegistryStore> Registry<S> {
             });
         }
         while loads.join_next().await.is_some() {}
-        self.bring_compiled(host, &wanted).await.map(drop)
+        self.bring_compiled(host, wanted).await.map(drop)
     }
 
     /// Serves those for whom nothing has to be compiled, or only what was `tried`: to compile takes
-    /// long, for which nobody else may wait.
+    /// long, for which nobody else may wait. It goes on also where nobody waits for it: what changed
+    /// is told once.
     async fn bring_compiled(
+        &self,
+        host: &Host,
+        tried: BTreeSet<RevisionId>,
+    ) -> Result<Uncompiled, RegistryError> {
+        let (own, host) = (self.clone(), host.clone());
+        let brought = tokio::spawn(async move { own.bring_all(&host, &tried).await });
+        match brought.await {
+            Ok(brought) => brought,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The runtime ends, and whoever waits with it.
+                Err(_) => pending().await,
+            },
+        }
+    }
+
+    async fn bring_all(
         &self,
         host: &Host,
         tried: &BTreeSet<RevisionId>,
@@ -238,7 +261,8 @@ impl<S: Store + RegistryStore> Registry<S> {
         let (now, mut troubles) =
             (Instant::now(), self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner));
         let troubles = troubles.iter_mut().filter(|(_, tried)| {
-            all || tried.is_to_come || tried.trouble.is_passing() || now >= tried.at + TRIED_AGAIN
+            let after = if tried.trouble.is_passing() { PASSING } else { LASTING };
+            all || tried.is_to_come || now >= tried.at + after
         });
         troubles
             .map(|(tenant, tried)| {
@@ -289,7 +313,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             }
             let Some(host) = host.upgrade() else { return };
             // What cannot be had now is had at the next tick.
-            let uncompiled = self.bring_compiled(&host, &BTreeSet::new()).await;
+            let uncompiled = self.bring_compiled(&host, BTreeSet::new()).await;
             for revision in uncompiled.into_iter().flatten().flat_map(|(_, own)| own) {
                 self.compile_beside(&host, revision);
             }
@@ -307,7 +331,7 @@ impl<S: Store + RegistryStore> Registry<S> {
             let _ = own.load(&revision).await;
             own.0.loaded.end(&revision);
             if let Some(host) = host.upgrade() {
-                let _ = own.bring_compiled(&host, &BTreeSet::from([revision])).await;
+                let _ = own.bring_compiled(&host, BTreeSet::from([revision])).await;
             }
         });
     }

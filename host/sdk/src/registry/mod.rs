@@ -333,18 +333,18 @@ impl<S: Store + RegistryStore> Registry<S> {
         }
     }
 
-    /// What was bound in a scope, from the last version back.
+    /// What was bound in a scope, from the last version back, each as far as it can be read.
     pub async fn history(
         &self,
         scope: &Scope,
         limit: u32,
-    ) -> Result<Vec<(BindingSetRow, Bindings)>, RegistryError> {
+    ) -> Result<Vec<(BindingSetRow, Result<Bindings, RegistryError>)>, RegistryError> {
         let rows = self.0.store.bindings(scope, limit).await?;
         let read = |row: BindingSetRow| {
-            let bindings = Bindings::read(&row.body)?;
-            Ok((row, bindings))
+            let bindings = Bindings::read(&row.body);
+            (row, bindings)
         };
-        rows.into_iter().map(read).collect()
+        Ok(rows.into_iter().map(read).collect())
     }
 
     /// Changes what is bound in a scope, all at once, if it stands at the expected version: the new

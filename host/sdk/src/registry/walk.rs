@@ -78,8 +78,11 @@ impl<S: Store + RegistryStore> Registry<S> {
         merge: impl Fn(R, R) -> Result<R, RegistryError>,
         on: impl Fn(&Tenant, Instant),
     ) -> Result<R, RegistryError> {
-        let pages = |tenant| Box::pin(self.pages(tenant, &period, &on));
-        let pages = stream::iter(tenants).map(pages).flatten_unordered(TENANTS_AT_ONCE);
+        let mut all = Vec::with_capacity(tenants.len());
+        for tenant in tenants {
+            all.push(Box::pin(self.pages(tenant, &period, &on)));
+        }
+        let pages = stream::iter(all).flatten_unordered(TENANTS_AT_ONCE);
         let lanes = available_parallelism().map_or(1, usize::from);
         let looks = pages.map_ok(|page| {
             let look = look.clone();

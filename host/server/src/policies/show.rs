@@ -65,7 +65,13 @@ impl History {
                 let (at, author) = (instant(signed.at), &signed.author);
                 println!("version {}  {at}  {author}  {}", row.version, signed.message);
             }
-            print(place, row.version, &bindings);
+            match bindings {
+                Ok(bindings) => print(place, row.version, &bindings),
+                Err(error) if place.json => {
+                    println!("{}", json!({ "version": row.version, "error": error.to_string() }));
+                }
+                Err(error) => println!("  {error}"),
+            }
         }
         Ok(())
     }

@@ -208,7 +208,7 @@ impl Body for Component {
 
 impl<S: Stores, P, B> Asked<S, P, B> {
     /// Whose policies: the tenant's, or the platform's for those who may look after them.
-    fn owner(&self) -> Result<Owner, Problem> {
+    pub fn owner(&self) -> Result<Owner, Problem> {
         match self.tenant_if_any() {
             Some(tenant) => Ok(Owner::Tenant(tenant.clone())),
             None if self.caller.role.is_platforms() || self.caller.role == Role::Read => {
@@ -218,7 +218,7 @@ impl<S: Stores, P, B> Asked<S, P, B> {
         }
     }
 
-    fn scope(&self, plan: Option<&String>) -> Result<Scope, Problem> {
+    pub fn scope(&self, plan: Option<&String>) -> Result<Scope, Problem> {
         let owner = self.owner()?;
         if plan.is_some() && owner != Owner::Platform {
             return Err(Problem::invalid("a plan is the platform's: leave out the tenant"));
@@ -226,7 +226,8 @@ impl<S: Stores, P, B> Asked<S, P, B> {
         Ok(Scope { owner, plan: plan.cloned().unwrap_or_default() })
     }
 
-    async fn told(&self, scope: &Scope) -> Result<BoundBody, Problem> {
+    /// What is bound in a scope.
+    pub async fn told(&self, scope: &Scope) -> Result<BoundBody, Problem> {
         let (version, bound) = self.service.registry.bound(scope).await?;
         let of_scope = |own: &Tenant| match &scope.owner {
             Owner::Platform => true,
@@ -241,7 +242,7 @@ impl<S: Stores, P, B> Asked<S, P, B> {
         Ok(BoundBody { version, bound, troubles: troubles.collect() })
     }
 
-    fn because(&self, message: &str) -> By {
+    pub fn because(&self, message: &str) -> By {
         By { author: self.caller.author(), message: message.to_owned() }
     }
 }

@@ -5,7 +5,7 @@ use axum::http::Method;
 use super::route::Route;
 use super::{
     agents, audit, calls, channels, decisions, disablements, ledger, metrics, notified, policies,
-    quotas, runs, stream, tenants, tokens, usage,
+    quotas, rollout, runs, settings, stream, tenants, tokens, usage,
 };
 use crate::access::Role;
 use crate::stores::Stores;
@@ -332,6 +332,48 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             DECIDERS,
             "What is bound changes: hosts judge by it within a second.",
             policies::rebind,
+        ),
+        Route::new(
+            put.clone(),
+            "/v1/policies/signing",
+            PLATFORM,
+            "Whose signatures of components count, and whether one is required.",
+            settings::sign,
+        ),
+        Route::new(
+            put.clone(),
+            "/v1/policies/tenant",
+            PLATFORM,
+            "What the tenant is: its plan, its time zone, and so on.",
+            settings::set_tenant,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/policies/history",
+            LOOKERS,
+            "What was bound, the last first.",
+            rollout::history,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/policies/shadow-report",
+            LOOKERS,
+            "What candidates said beside what is enforced.",
+            rollout::shadow_report,
+        ),
+        Route::new(
+            get.clone(),
+            "/v1/policies/quarantined",
+            LOOKERS,
+            "Policies that failed too often, and are asked no longer.",
+            rollout::quarantine,
+        ),
+        Route::new(
+            post.clone(),
+            "/v1/policies/let-back",
+            DECIDERS,
+            "Such a policy is asked again.",
+            rollout::let_back,
         ),
         Route::new(
             get.clone(),
