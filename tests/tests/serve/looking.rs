@@ -180,6 +180,12 @@ fn a_run_is_active_until_it_is_finished_and_tells_what_its_calls_came_to() {
         let listed = seen(&acme, "/v1/runs?user=ana&from=2001-01-01T00:00:00Z").await;
         assert_eq!(listed["count"], 1);
         assert_eq!(seen(&acme, "/v1/runs?to=2001-01-01T00:00:00Z").await["count"], 0);
+        let start = json!({ "key": "another", "dimensions": { "user": "ana" } });
+        let another = acme.done(Method::POST, "/v1/runs", Some(start)).await;
+        let first = seen(&acme, "/v1/runs?limit=1").await;
+        assert_eq!((&first["runs"][0]["id"], &first["next"]), (&json!(run), &json!(run)));
+        let next = seen(&acme, &format!("/v1/runs?limit=1&after={run}")).await;
+        assert_eq!(next["runs"][0]["id"], another["reservation"]);
     });
 }
 
