@@ -29,6 +29,17 @@ fn a_commit_whose_answer_never_comes_is_found_out_and_happens_once() {
     lost(&ground, &proxy, silences, 2);
 }
 
+/// Its lock is gone with its connection, and another host is first.
+#[test]
+fn a_commit_that_never_arrives_is_made_anew() {
+    let _alone = alone();
+    let cuts = size(100, 500, 2_000);
+    let ground = Ground::postgres(Cluster::shared(), 3, 20 * cuts as u64);
+    let proxy = Proxy::before(sql::options(&ground));
+    proxy.cut_before();
+    lost(&ground, &proxy, cuts, 2);
+}
+
 fn lost(ground: &Ground, proxy: &Proxy, times: usize, one_in: usize) {
     let place = Place::Postgres(Box::new(sql::options(ground).clone().socket(proxy.path())));
     // Two hosts on each tenant, so that heads are locked and there are transactions to commit.

@@ -1,5 +1,6 @@
 //! A proxy before Postgres that reads along: it lets a commit happen, and then cuts the connection
-//! in place of handing on the answer, or keeps the answer and the connection.
+//! in place of handing on the answer, or keeps the answer and the connection; or it cuts the connection
+//! in place of handing on the commit.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs;
@@ -36,6 +37,8 @@ struct Shared {
     one_in: AtomicUsize,
     /// Whether the connection stays.
     silent: AtomicBool,
+    /// Whether what is cut never happens.
+    early: AtomicBool,
 }
 
 /// What a connection is about to be answered.
@@ -55,8 +58,8 @@ impl Proxy {
         let directory = tempfile::tempdir().expect("a directory");
         let behind = options.get_socket().expect("a socket").join(SOCKET);
         let [seen, cut, one_in] = [0; 3].map(AtomicUsize::new);
-        let silent = AtomicBool::new(false);
-        let shared = Arc::new(Shared { behind, seen, cut, one_in, silent });
+        let [silent, early] = [false; 2].map(AtomicBool::new);
+        let shared = Arc::new(Shared { behind, seen, cut, one_in, silent, early });
         let listener = UnixListener::bind(directory.path().join(SOCKET)).expect("a socket");
         let own = Arc::clone(&shared);
         thread::spawn(move || {
@@ -83,7 +86,12 @@ impl Proxy {
         self.shared.silent.store(true, Ordering::Relaxed);
     }
 
-    /// How many commits were not told.
+    /// From now on transactions are cut off before they commit.
+    pub fn cut_before(&self) {
+        self.shared.early.store(true, Ordering::Relaxed);
+    }
+
+    /// How many commits were cut.
     pub fn cut(&self) -> usize {
         self.shared.cut.load(Ordering::Relaxed)
     }
@@ -96,7 +104,7 @@ impl Shared {
         let asked = Mutex::new(Asked::default());
         thread::scope(|scope| {
             scope.spawn(|| {
-                let _ = there(&client, &server, &asked);
+                let _ = self.there(&client, &server, &asked);
                 hang_up(&client, &server);
             });
             let _ = self.back(&server, &client, &asked);
@@ -119,7 +127,8 @@ impl Shared {
             round.extend(message);
             if kind == b'Z' {
                 let commits = asked.lock().expect("asked").rounds.pop_front() == Some(true);
-                if commits && done && idle && self.chosen() {
+                let is_late = !self.early.load(Ordering::Relaxed);
+                if commits && done && idle && is_late && self.chosen() {
                     if self.silent.load(Ordering::Relaxed) {
                         io::copy(&mut server, &mut io::sink())?;
                     }
@@ -132,6 +141,60 @@ impl Shared {
                 client.write_all(&round)?;
                 round.clear();
             }
+        }
+    }
+
+    /// Hands requests on, and notes which rounds of them commit.
+    fn there(
+        &self,
+        mut client: &UnixStream,
+        mut server: &UnixStream,
+        asked: &Mutex<Asked>,
+    ) -> io::Result<()> {
+        loop {
+            let first = untyped(&mut client)?;
+            if first[4..] != SSL_REQUEST {
+                server.write_all(&first)?;
+                break;
+            }
+            client.write_all(b"N")?;
+        }
+        loop {
+            let (kind, message) = message(&mut client)?;
+            let mut text = message[5..].split(|byte| *byte == 0);
+            let mut next = || text.next().unwrap_or_default();
+            let mut asked = asked.lock().expect("asked");
+            match kind {
+                // Parse: the statement's name and text.
+                b'P' => {
+                    let (name, text) = (next().to_vec(), next());
+                    if text.windows(WRITES.len()).any(|part| part == WRITES) {
+                        asked.writing.insert(name);
+                    }
+                }
+                // Bind: the portal's name, and the statement's.
+                b'B' => {
+                    next();
+                    let commits = asked.writing.contains(next());
+                    asked.commits |= commits;
+                }
+                // Query: its text.
+                b'Q' => {
+                    let commits = next().eq_ignore_ascii_case(b"COMMIT");
+                    if commits && self.early.load(Ordering::Relaxed) && self.chosen() {
+                        return Ok(());
+                    }
+                    asked.rounds.push_back(commits);
+                }
+                // Sync.
+                b'S' => {
+                    let commits = std::mem::take(&mut asked.commits);
+                    asked.rounds.push_back(commits);
+                }
+                _ => {}
+            }
+            drop(asked);
+            server.write_all(&message)?;
         }
     }
 
@@ -150,52 +213,6 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         // Nobody can connect any more; what is connected goes on until it hangs up.
         let _ = fs::remove_file(self.path().join(SOCKET));
-    }
-}
-
-/// Hands requests on, and notes which rounds of them commit.
-fn there(mut client: &UnixStream, mut server: &UnixStream, asked: &Mutex<Asked>) -> io::Result<()> {
-    loop {
-        let first = untyped(&mut client)?;
-        if first[4..] != SSL_REQUEST {
-            server.write_all(&first)?;
-            break;
-        }
-        client.write_all(b"N")?;
-    }
-    loop {
-        let (kind, message) = message(&mut client)?;
-        let mut text = message[5..].split(|byte| *byte == 0);
-        let mut next = || text.next().unwrap_or_default();
-        let mut asked = asked.lock().expect("asked");
-        match kind {
-            // Parse: the statement's name and text.
-            b'P' => {
-                let (name, text) = (next().to_vec(), next());
-                if text.windows(WRITES.len()).any(|part| part == WRITES) {
-                    asked.writing.insert(name);
-                }
-            }
-            // Bind: the portal's name, and the statement's.
-            b'B' => {
-                next();
-                let commits = asked.writing.contains(next());
-                asked.commits |= commits;
-            }
-            // Query: its text.
-            b'Q' => {
-                let commits = next().eq_ignore_ascii_case(b"COMMIT");
-                asked.rounds.push_back(commits);
-            }
-            // Sync.
-            b'S' => {
-                let commits = std::mem::take(&mut asked.commits);
-                asked.rounds.push_back(commits);
-            }
-            _ => {}
-        }
-        drop(asked);
-        server.write_all(&message)?;
     }
 }
 

@@ -35,8 +35,21 @@ pub struct Locked<S> {
     quiet_rounds: usize,
 }
 
-/// Requests that could not be answered, and why not.
-type Failed = (Vec<Ask>, HostError);
+/// A head that was lost under its lock is locked anew so often.
+const ATTEMPTS: usize = 6;
+
+/// Requests that could not be answered.
+struct Failed {
+    asks: Vec<Ask>,
+    why: Why,
+}
+
+/// Why not.
+enum Why {
+    /// The connection was lost, and the lock with it, and another host was first. Nothing stands.
+    Overtaken,
+    Host(HostError),
+}
 
 impl<S: Store> Locked<S> {
     pub fn new(desk: Arc<Desk<S>>, tenant: Tenant, asks: mpsc::UnboundedReceiver<Ask>) -> Self {
@@ -64,13 +77,11 @@ impl<S: Store> Locked<S> {
     }
 
     async fn round(&mut self, asks: Vec<Ask>) {
-        let Err((asks, error)) = self.locked(asks).await else { return };
-        self.book = None;
+        let Err((asks, error)) = self.settled(asks).await else { return };
         // One that is refused harms no other, and has its chance with books that are opened anew.
         if matches!(error, HostError::Store(StoreError::Refused(_))) {
             for ask in asks {
-                if let Err((asks, error)) = self.locked(vec![ask]).await {
-                    self.book = None;
+                if let Err((asks, error)) = self.settled(vec![ask]).await {
                     refuse(asks, &error);
                 }
             }
@@ -79,14 +90,28 @@ impl<S: Store> Locked<S> {
         }
     }
 
+    /// Answers these, however often the head is lost on the way.
+    async fn settled(&mut self, mut asks: Vec<Ask>) -> Result<(), (Vec<Ask>, HostError)> {
+        for _ in 0..ATTEMPTS {
+            let Err(failed) = self.locked(asks).await else { return Ok(()) };
+            self.book = None;
+            asks = failed.asks;
+            if let Why::Host(error) = failed.why {
+                return Err((asks, error));
+            }
+        }
+        let words = "another host was first each time the lock was lost".into();
+        Err((asks, StoreError::Unavailable(words).into()))
+    }
+
     /// Takes the head, and lets nobody else write until these are answered.
     async fn locked(&mut self, mut asks: Vec<Ask>) -> Result<(), Failed> {
         let desk = Arc::clone(&self.desk);
         let Ok(permit) = desk.locks.acquire().await else {
-            return Err((asks, HostError::Stopped));
+            return failed(asks, HostError::Stopped);
         };
         let Some(served) = desk.tenants.get(&self.tenant) else {
-            return Err((asks, HostError::UnknownTenant(self.tenant.clone())));
+            return failed(asks, HostError::UnknownTenant(self.tenant.clone()));
         };
         // Nothing is assumed any more.
         asks.iter_mut().for_each(|ask| ask.seeks_key = true);
@@ -95,11 +120,11 @@ impl<S: Store> Locked<S> {
         self.book = self.book.take().filter(|book| Arc::ptr_eq(&book.judge.setup, &current.setup));
         let history = match self.history(&current, &asks).await {
             Ok(history) => history,
-            Err(error) => return Err((asks, error)),
+            Err(error) => return failed(asks, error),
         };
         let mut locked = match desk.store.lock(&self.tenant).await {
             Ok(locked) => locked,
-            Err(error) => return Err((asks, error.into())),
+            Err(error) => return failed(asks, error),
         };
         let learnt = self.learn(&mut locked, &current, &mut asks, history).await;
         if matches!(learnt, Ok(Learnt::Anew)) {
@@ -108,11 +133,10 @@ impl<S: Store> Locked<S> {
             return Box::pin(self.locked(asks)).await;
         }
         let Some(book) = self.book.as_mut() else {
-            let error = learnt.err().unwrap_or(HostError::Stopped);
-            return Err((asks, error));
+            return failed(asks, learnt.err().unwrap_or(HostError::Stopped));
         };
         if let Err(error) = learnt {
-            return Err((asks, error));
+            return failed(asks, error);
         }
         let left = book.judge_all(asks, desk.now(), &desk.settings.random);
         if book.is_spoilt() {
@@ -135,7 +159,7 @@ impl<S: Store> Locked<S> {
         }
         let write = sealed.packed();
         let sent_at = desk.now();
-        let error = match locked.write(&write).await {
+        let why = match locked.write(&write).await {
             Ok(Written::Committed) => {
                 book.landed(sent_at);
                 book.forget(desk.settings.remembered_max);
@@ -145,11 +169,10 @@ impl<S: Store> Locked<S> {
                 }
                 return Ok(());
             }
-            // What is denied moves no head, and its key is answered nevertheless.
-            Ok(Written::Missed) => StoreError::Refused("a key was answered meanwhile".into()),
-            Err(error) => error,
+            Ok(Written::Missed) => Why::Overtaken,
+            Err(error) => Why::Host(error.into()),
         };
-        Err((answers.into_iter().map(|(ask, _)| ask).collect(), error.into()))
+        Err(Failed { asks: answers.into_iter().map(|(ask, _)| ask).collect(), why })
     }
 
     async fn locked_again(&mut self, asks: Vec<Ask>) -> Result<(), Failed> {
@@ -237,6 +260,10 @@ impl<S: Store> Locked<S> {
         }
         Ok(Learnt::All)
     }
+}
+
+fn failed(asks: Vec<Ask>, error: impl Into<HostError>) -> Result<(), Failed> {
+    Err(Failed { asks, why: Why::Host(error.into()) })
 }
 
 /// How far the books are brought up.
