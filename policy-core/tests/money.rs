@@ -440,6 +440,26 @@ fn the_error_names_the_bound_that_is_passed() {
     let long = parse("12345678.123456789012");
     assert_eq!(long.checked_mul(long), Err(DecimalError::TooPrecise));
     assert_eq!("1e99999999999".parse::<Decimal>(), Err(DecimalError::TooLarge));
+    assert_eq!(format!("{ones}.1").parse::<Decimal>(), Err(DecimalError::TooPrecise));
+}
+
+#[test]
+fn what_is_no_number_is_named_as_far_as_people_read() {
+    for text in ["0e5x", "1e-5x", "1e5 ", "1e", "1e+", "1e--5"] {
+        assert_eq!(text.parse::<Decimal>(), Err(DecimalError::Malformed(text.into())), "{text}");
+    }
+    let (long, shown) = ("x".repeat(50), "x".repeat(40));
+    assert_eq!(long.parse::<Decimal>(), Err(DecimalError::Malformed(shown.clone())));
+    let currency = long.parse::<Currency>().map_err(|error| error.to_string());
+    assert!(currency.is_err_and(|words| words.contains(&format!("`{shown}`"))));
+}
+
+/// What is multiplied has no more digits than it needs.
+#[test]
+fn many_short_factors_fit() {
+    let two = parse("2");
+    assert_eq!(Decimal::mul_div(&[two; 8], Decimal::ONE, 12), Ok(parse("256")));
+    assert_eq!(Decimal::mul_div(&[Decimal::ONE; 80], Decimal::ONE, 12), Ok(Decimal::ONE));
 }
 
 #[test]
