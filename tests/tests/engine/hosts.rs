@@ -1,7 +1,10 @@
 //! Several hosts on one Postgres.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
-use tollgate_host::engine::{Operation, Outcome, Report, verify};
+use tollgate_host::engine::{Operation, Outcome, Report, Setup, verify};
+use tollgate_policy_core::calendar::TenantCalendar;
 
 use crate::house::{acme, ask, call, limited, reserve_of, reserved, setup};
 use crate::{run, shared};
@@ -17,6 +20,29 @@ fn four_hosts_never_overrun_a_budget() {
             let allowed = join_all(asks).await.into_iter().flatten().count();
             assert_eq!(allowed, (limit / amount) as usize, "{limit} / {amount}");
         }
+    });
+}
+
+/// As long as one of two hosts does not know yet that a tenant's time zone changed, neither keeps the
+/// counters of the other: whoever locks the head fills its own anew before it judges.
+#[test]
+fn hosts_of_two_calendars_never_overrun_a_budget() {
+    run(async {
+        let house = shared().await;
+        let by = |zone: &str| {
+            let calendar =
+                TenantCalendar { zone: zone.parse().expect("a zone"), ..Default::default() };
+            let limits = r#"[{"meter":"llm_tokens","period":"month","limit":100}]"#;
+            Arc::new(Setup { calendar, ..limited(limits) })
+        };
+        let setups = ["UTC", "Asia/Kolkata"].map(by);
+        let hosts = join_all(setups.iter().map(|setup| house.host(setup))).await;
+        let mut allowed = 0;
+        for _ in 0..20 {
+            let asks = (0..20).map(|number| reserved(&hosts[number % 2], 1));
+            allowed += join_all(asks).await.into_iter().flatten().count();
+        }
+        assert_eq!(allowed, 100);
     });
 }
 

@@ -79,6 +79,7 @@ on_both! {
     what_one_host_disabled_another_one_enables,
     who_enables_has_the_last_word_over_who_disabled,
     an_agents_settings_hold_from_the_next_call_on,
+    an_agent_that_the_platform_stopped_stays_so,
     a_tenants_limit_only_tightens;
 
     rules:
@@ -94,6 +95,7 @@ on_both! {
     what_expires_is_settled_in_the_same_batch,
     a_cancelled_caller_cancels_nothing,
     a_request_that_fails_harms_no_other,
+    books_that_only_looks_fill_are_closed,
     an_agent_that_is_disabled_stays_so_for_the_next_host,
     a_tenant_that_is_not_set_up_is_named,
     an_amount_below_zero_makes_no_room;
@@ -105,6 +107,7 @@ on_both! {
     what_is_told_afterwards_lands_in_the_window_that_it_belongs_to,
     a_usage_is_undone_once_and_where_it_landed,
     a_run_counts_once_holds_many_calls_and_is_freed_by_time,
+    a_call_that_is_extended_keeps_its_run,
     the_balance_is_the_sum_of_its_entries,
     what_can_be_had_is_granted_where_that_is_enough,
     a_check_answers_like_a_reservation_and_holds_nothing,

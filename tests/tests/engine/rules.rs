@@ -10,7 +10,9 @@ use tollgate_host::store::{Closure, Store};
 use tollgate_policy_core::{Currency, Money};
 use uuid::Uuid;
 
-use crate::house::{House, acme, ask, call, reserve, reserve_for, reserved, setup, tokens};
+use crate::house::{
+    House, acme, ask, call, limited, reserve, reserve_for, reserved, setup, tokens,
+};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -196,6 +198,25 @@ pub async fn a_cancelled_caller_cancels_nothing<S: Store>(house: &House<S>) {
         assert!(matches!(again, Outcome::Reserved(_)), "{again:?}");
     }
     assert_eq!(reserved(&host, 1).await, None, "20 times 50 of 1000");
+}
+
+/// Whoever only asks makes no host remember without end.
+pub async fn books_that_only_looks_fill_are_closed<S: Store>(house: &House<S>) {
+    const USERS_MAX: usize = 1_000;
+    let limits = r#"[{"meter":"llm_tokens","period":"day","limit":9,"per":["user"]}]"#;
+    let builder = house.builder(&limited(limits).into()).counters_max(100);
+    let host = builder.start().await.expect("a host");
+    let mut are_open = false;
+    for user in 0..USERS_MAX {
+        let user = format!("user-{user}");
+        host.check(&acme(), call(&[("user", &user)], &[])).await.expect("an answer");
+        // The first may be judged where other hosts are expected, beside the books that they fill.
+        let were_open = std::mem::replace(&mut are_open, host.books() == 1);
+        if were_open && !are_open {
+            return;
+        }
+    }
+    panic!("{USERS_MAX} users are remembered");
 }
 
 pub async fn a_request_that_fails_harms_no_other<S: Store>(house: &House<S>) {

@@ -51,6 +51,11 @@ impl History {
         Ok(Self { counters, since, tally, erasures, read_to })
     }
 
+    /// Whether this counter is among those that it fills.
+    pub fn fills(&self, counter: &Counter) -> bool {
+        self.tally.keeps(id_of(counter, self.tally.calendar()))
+    }
+
     /// Whether it still is history: none of it was carried forward or erased meanwhile, and no other
     /// host filled these counters.
     pub fn holds(&self, records: &Records) -> bool {

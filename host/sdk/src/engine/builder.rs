@@ -71,10 +71,11 @@ pub struct Settings {
     pub shards: usize,
     pub batch_max: usize,
     pub remembered_max: usize,
+    pub counters_max: usize,
     pub locks_max: usize,
     pub sweep: Duration,
     pub roll_up: Duration,
-    pub upkeep: Duration,
+    pub upkeep: Option<Duration>,
     pub retention: Retention,
     pub clock: Clock,
     pub random: Random,
@@ -105,10 +106,11 @@ impl<S: Store> HostBuilder<S> {
             shards: available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
             batch_max: 512,
             remembered_max: 10_000,
+            counters_max: 10_000,
             locks_max: 4,
             sweep: Duration::from_secs(5),
             roll_up: Duration::from_secs(1),
-            upkeep: Duration::from_secs(3_600),
+            upkeep: Some(Duration::from_secs(3_600)),
             retention: Retention::default(),
             clock,
             random,
@@ -136,6 +138,14 @@ impl<S: Store> HostBuilder<S> {
     #[must_use]
     pub fn remembered(mut self, most: usize) -> Self {
         self.settings.remembered_max = most;
+        self
+    }
+
+    /// So many counters of a tenant are remembered, each on its values; 10,000 unless said otherwise:
+    /// some megabytes. A tenant with more is read anew.
+    #[must_use]
+    pub fn counters_max(mut self, most: usize) -> Self {
+        self.settings.counters_max = most;
         self
     }
 
@@ -180,7 +190,14 @@ impl<S: Store> HostBuilder<S> {
     /// said otherwise.
     #[must_use]
     pub fn upkeep(mut self, every: Duration) -> Self {
-        self.settings.upkeep = every;
+        self.settings.upkeep = Some(every);
+        self
+    }
+
+    /// Leaves all that is old to others: for who does not live by the time that they keep.
+    #[must_use]
+    pub fn without_upkeep(mut self) -> Self {
+        self.settings.upkeep = None;
         self
     }
 
@@ -298,7 +315,8 @@ async fn roll_up<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
 /// Upkeep at the start and then now and then, until the host is gone.
 async fn keep_up<S: Store>(desk: Arc<Desk<S>>, mut gone: watch::Receiver<()>) {
     let Settings { retention, random, upkeep: every, .. } = &desk.settings;
-    let mut ticks = tokio::time::interval((*every).max(Duration::from_millis(10)));
+    let Some(every) = *every else { return };
+    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -6,13 +6,10 @@ use uuid::Uuid;
 
 use super::book::Book;
 
-/// So many counters are kept, each on its values: some megabytes.
-const COUNTERS_MAX: usize = 10_000;
-
 impl Book {
     /// Whether the counters alone are so many that it is better to open the books anew.
-    pub fn is_full(&self) -> bool {
-        self.judge.tally.len() > COUNTERS_MAX
+    pub fn is_full(&self, counters_max: usize) -> bool {
+        self.judge.tally.len() > counters_max
     }
 
     /// Forgets the older half of the reservations, and what was answered and looked for, once all

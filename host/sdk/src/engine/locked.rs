@@ -107,9 +107,6 @@ impl<S: Store> Locked<S> {
     /// Takes the head, and lets nobody else write until these are answered.
     async fn locked(&mut self, mut asks: Vec<Ask>) -> Result<(), Failed> {
         let desk = Arc::clone(&self.desk);
-        let Ok(permit) = desk.locks.acquire().await else {
-            return failed(asks, HostError::Stopped);
-        };
         let Some(served) = desk.tenants.get(&self.tenant) else {
             return failed(asks, HostError::UnknownTenant(self.tenant.clone()));
         };
@@ -121,6 +118,9 @@ impl<S: Store> Locked<S> {
         let history = match self.history(&current, &asks).await {
             Ok(history) => history,
             Err(error) => return failed(asks, error),
+        };
+        let Ok(permit) = desk.locks.acquire().await else {
+            return failed(asks, HostError::Stopped);
         };
         let mut locked = match desk.store.lock(&self.tenant).await {
             Ok(locked) => locked,
@@ -154,6 +154,7 @@ impl<S: Store> Locked<S> {
         if sealed.write.is_empty() {
             locked.release().await;
             book.stayed();
+            self.forget();
             answer(answers);
             return Ok(());
         }
@@ -162,7 +163,7 @@ impl<S: Store> Locked<S> {
         let why = match locked.write(&write).await {
             Ok(Written::Committed) => {
                 book.landed(sent_at);
-                book.forget(desk.settings.remembered_max);
+                self.forget();
                 answer(answers);
                 if !write.usages.is_empty() {
                     desk.booked(&self.tenant);
@@ -173,6 +174,15 @@ impl<S: Store> Locked<S> {
             Err(error) => Why::Host(error.into()),
         };
         Err(Failed { asks: answers.into_iter().map(|(ask, _)| ask).collect(), why })
+    }
+
+    /// Keeps no more in memory than a shard does.
+    fn forget(&mut self) {
+        let settings = &self.desk.settings;
+        self.book = self.book.take().filter(|book| !book.is_full(settings.counters_max));
+        if let Some(book) = &mut self.book {
+            book.forget(settings.remembered_max);
+        }
     }
 
     async fn locked_again(&mut self, asks: Vec<Ask>) -> Result<(), Failed> {
@@ -249,10 +259,16 @@ impl<S: Store> Locked<S> {
             }
         }
         let Some(book) = &mut self.book else { return Ok(Learnt::All) };
+        // Who wrote meanwhile may not keep what these books kept.
+        let is_filled = |own: &_| history.as_ref().is_some_and(|all| all.fills(own));
+        if book.lacks(asks) && !book.unkept(asks).iter().all(is_filled) {
+            return Ok(Learnt::Anew);
+        }
         if let Some(mut history) = history {
             if !history.holds(&book.judge.records) {
                 return Ok(Learnt::Anew);
             }
+            locked.patient().await?;
             history.read_on(&*self.desk.store, &self.tenant).await?;
             let holds = holds(&*self.desk.store, &self.tenant).await?;
             book.begin(self.desk.now(), &self.desk.settings.random);
@@ -270,6 +286,6 @@ fn failed(asks: Vec<Ask>, error: impl Into<HostError>) -> Result<(), Failed> {
 enum Learnt {
     /// As far as the requests need.
     All,
-    /// The history that was read is history no longer: it must be read anew.
+    /// The history that was read is history no longer, or not all that is needed: it must be read anew.
     Anew,
 }

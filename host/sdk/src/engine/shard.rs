@@ -12,7 +12,7 @@ use tollgate_policy_core::window::Instant;
 
 use super::ask::{Answers, Ask, answer, refuse};
 use super::book::{Book, Sealed};
-use super::builder::Desk;
+use super::builder::{Desk, Settings};
 use super::host::HostError;
 use super::locked::{Locked, Quiet};
 use super::operation::Outcome;
@@ -292,6 +292,11 @@ impl<S: Store> Shard<S> {
             } else if write.is_empty() {
                 // It follows from what stands for good, and changes nothing.
                 book.stayed();
+                book.forget(self.desk.settings.remembered_max);
+                if book.is_full(self.desk.settings.counters_max) {
+                    // Nobody waits for these books: their batch is taken.
+                    *open = None;
+                }
                 answer(answers);
             } else {
                 batches.push((tenant, answers, !write.usages.is_empty()));
@@ -321,7 +326,7 @@ impl<S: Store> Shard<S> {
     /// Answers those whose batch stands; returned are those that must be judged anew.
     fn land(&mut self, written: Outcomes) -> Vec<Ask> {
         let Some(Flight { batches, sent_at, .. }) = self.flight.take() else { return Vec::new() };
-        let remembered_max = self.desk.settings.remembered_max;
+        let Settings { remembered_max, counters_max, .. } = self.desk.settings;
         let mut again = std::mem::take(&mut self.later);
         for ((tenant, answers, books), written) in batches.into_iter().zip(written) {
             let served = self.desk.tenants.get(&tenant);
@@ -329,7 +334,7 @@ impl<S: Store> Shard<S> {
                 served.book().as_mut().is_some_and(|book| {
                     book.landed(sent_at);
                     book.forget(remembered_max);
-                    book.is_full() || !served.is_current(book)
+                    book.is_full(counters_max) || !served.is_current(book)
                 })
             });
             match written {

@@ -527,8 +527,8 @@ fn failed(error: &sqlx::Error) -> StoreError {
     if is_of(&["21", "22", "23", "42", "54"]) {
         // Data, integrity, syntax, size: the same again would end the same.
         StoreError::Refused(words)
-    } else if is_of(&["08", "57"]) {
-        // An operator's doing: the session may have ended in the middle of its commit.
+    } else if is_of(&["08", "57", "25P03", "25P04"]) {
+        // An operator's doing, or time was up: the session may have ended in the middle of its commit.
         StoreError::Lost(words)
     } else {
         StoreError::Unavailable(words)
