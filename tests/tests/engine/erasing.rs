@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_host::engine::{
-    Agent, AgentText, Author, Call, Expiring, Host, HostError, Limit, LimitKey, Operation, Outcome,
+    AgentText, Author, Call, Expiring, Host, HostError, Limit, LimitKey, Operation, Outcome,
     Random, Report, Retention, Setup, Subject, context_of, decisions, erase, follow, upkeep,
     verify,
 };
@@ -245,9 +245,9 @@ pub async fn what_is_open_is_not_erased<S: Store>(house: &House<S>) {
 pub async fn an_agent_that_is_erased_leaves_no_record<S: Store>(house: &House<S>) {
     let host = house.host(&Arc::new(setup())).await;
     for name in ["Agente Maria", "Maria's"] {
-        let settings = serde_json::json!({ "note": "what Agente Maria wants" });
-        let agent = Agent { name: Some(name.into()), settings, enabled: true };
-        let subject = Subject::Agent("maria-s-agent".into(), Some(AgentText::from(&agent)));
+        let settings = serde_json::json!({ "note": "what Agente Maria wants" }).to_string();
+        let agent = AgentText { name: Some(name.into()), settings, enabled: true };
+        let subject = Subject::Agent("maria-s-agent".into(), Some(agent));
         let by = Author::Person("ops".into());
         ask(&host, Operation::Set { subject, by }).await.expect("set");
     }

@@ -281,6 +281,13 @@ pub async fn a_limit_grows_with_use_within_the_platforms_bounds<S: Store>(house:
     assert!(!spent(&host, 11).await);
     let known = directory(&*house.store, &acme()).await.expect("the records");
     assert!(known.limits.is_empty());
+    // Nor for nobody: that would be a limit on all.
+    let host = house.host(&setup(vec![bounds.clone()])).await;
+    let nobodys = call(&[], &[("llm_tokens", 95)]);
+    let reports = vec![Report { call: nobodys, used_at: None }];
+    ask(&host, Operation::Record { reports }).await.expect("recorded");
+    let known = directory(&*house.store, &acme()).await.expect("the records");
+    assert!(known.limits.is_empty(), "{:?}", known.limits);
     let host = house.host(&setup(vec![bounds])).await;
     assert!(spent(&host, 5).await);
     // 100 is 150 now, and 150 would be 225, which is 180.

@@ -238,6 +238,25 @@ pub async fn a_run_counts_once_holds_many_calls_and_is_freed_by_time<S: Store>(h
     assert_eq!(listed, expected.into());
 }
 
+/// A call may be longer than its run may be silent.
+pub async fn a_call_that_is_extended_keeps_its_run<S: Store>(house: &House<S>) {
+    let setup = runs(1).into();
+    let host = house.host(&setup).await;
+    let run = start(&host, "ana").await.expect("one of one");
+    let name = run.to_string();
+    let dimensions = [("user", "ana"), ("model", "gpt-4o"), ("run", name.as_str())];
+    let call = call(&dimensions, &[("llm_tokens", 5), ("llm_tokens.input", 5)]);
+    let id = hold(&host, call).await;
+    for _ in 0..4 {
+        house.advance(40_000);
+        let extend = Operation::Extend { id, more: Vec::new(), ttl_ms: 60_000 };
+        let extended = ask(&host, extend).await.expect("an answer");
+        assert!(matches!(extended, Outcome::Extended { .. }), "{extended:?}");
+    }
+    assert_eq!(start(&host, "ana").await, None);
+    assert_eq!(ask(&host, Operation::Finish { id: run }).await, Ok(Outcome::Released));
+}
+
 pub async fn the_balance_is_the_sum_of_its_entries<S: Store>(house: &House<S>) {
     let setup = month(1_000).into();
     let host = house.host(&setup).await;

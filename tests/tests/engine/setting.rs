@@ -200,6 +200,33 @@ pub async fn an_agents_settings_hold_from_the_next_call_on<S: Store>(house: &Hou
     assert!(matches!(refused, Err(HostError::Malformed(_))), "{refused:?}");
 }
 
+/// What the platform says of an agent is not its tenant's to lift.
+pub async fn an_agent_that_the_platform_stopped_stays_so<S: Store>(house: &House<S>) {
+    let host = house.host(&limited("[]").into()).await;
+    let set = async |agent: Option<(&str, bool)>, by: fn(String) -> Author| {
+        let text = |(settings, enabled): (&str, bool)| AgentText {
+            name: None,
+            settings: settings.to_owned(),
+            enabled,
+        };
+        let subject = Subject::Agent("sdr".into(), agent.map(text));
+        ask(&host, Operation::Set { subject, by: by("one".into()) }).await
+    };
+    let own = [Some(("{}", true)), Some((r#"{"a":1}"#, false)), None];
+    for platforms in [("{}", false), (r#"{"cost_limits":{"monthly_limit":1}}"#, true)] {
+        set(own[0], Author::Member).await.expect("set");
+        set(Some(platforms), Author::Person).await.expect("set");
+        for own in own {
+            assert_eq!(set(own, Author::Member).await, Err(HostError::Platforms), "{platforms:?}");
+        }
+        // What the platform no longer has to say is the tenant's again.
+        set(Some(("{}", true)), Author::Person).await.expect("set");
+        for own in own {
+            set(own, Author::Member).await.expect("set");
+        }
+    }
+}
+
 /// A tenant's people tighten what the platform's policies allow, and never loosen it.
 pub async fn a_tenants_limit_only_tightens<S: Store>(house: &House<S>) {
     let per_user = r#"[{"meter":"llm_tokens","period":"month","limit":50,"per":["user"]}]"#;

@@ -239,6 +239,7 @@ impl Book {
     fn extend(&mut self, id: Uuid, more: &[Quantity], ttl_ms: i64) -> Result<Outcome, HostError> {
         let mut held = self.open.get(&id).cloned().ok_or_else(|| self.why_not_open(id))?;
         let call = Call { dimensions: held.call.dimensions.clone(), quantities: more.to_vec() };
+        self.touch_run(&call)?;
         let places = self.places(&call.dimensions);
         let mut judgement = self.judge.judge(Arc::new(call), None, &places, false)?;
         let more_charges = judgement.quotes().try_map(Quote::total)?;
@@ -282,10 +283,15 @@ impl Book {
         let records = &mut self.judge.records;
         match subject {
             Subject::Agent(name, agent) => {
-                let agent = agent.as_ref().map(|agent| Agent {
-                    name: agent.name.clone(),
-                    settings: serde_json::from_str(&agent.settings).unwrap_or_default(),
-                    enabled: agent.enabled,
+                let before = records.agent(name).is_some_and(|before| before.is_platforms);
+                if before && !by.is_platforms() {
+                    return Err(HostError::Platforms);
+                }
+                let agent = agent.as_ref().map(|agent| {
+                    let settings = serde_json::from_str(&agent.settings).unwrap_or_default();
+                    let (name, enabled) = (agent.name.clone(), agent.enabled);
+                    let is_platforms = by.is_platforms() && (!enabled || says_something(&settings));
+                    Agent { name, settings, enabled, is_platforms }
                 });
                 records.set_agent(name, agent);
             }
@@ -459,4 +465,9 @@ impl Book {
 /// What a reservation holds, by meter.
 fn asked_of(held: &Held) -> Result<Amounts, DecimalError> {
     Amounts::with(&held.call.quantities, &held.charges)
+}
+
+/// Whether settings of an agent say anything that its tenant could loosen.
+fn says_something(settings: &serde_json::Value) -> bool {
+    !(settings.is_null() || settings.as_object().is_some_and(serde_json::Map::is_empty))
 }

@@ -246,12 +246,9 @@ impl Judge {
             .iter()
             .find(|bounds| bounds.meter == counter.meter && bounds.window == counter.window)?;
         let limit = limit.max(bounds.least).min(bounds.most);
-        let dimensions = call
-            .dimensions
-            .iter()
-            .filter(|dimension| counter.per.contains(&dimension.name))
-            .cloned()
-            .collect();
+        // Of whom the call does not name it would limit all.
+        let named = |name: &String| call.dimensions.iter().find(|own| own.name == *name).cloned();
+        let dimensions = counter.per.iter().map(named).collect::<Option<_>>()?;
         let (meter, window) = (counter.meter.clone(), counter.window);
         let key = LimitKey { meter, window, dimensions }.sorted();
         let (policy, language) = (binding.told_as(), self.setup.language);

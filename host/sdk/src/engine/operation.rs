@@ -13,7 +13,7 @@ use super::amounts::Amounts;
 use super::host::HostError;
 use super::limit::{Limit, LimitKey};
 use super::quarantine::PolicyKey;
-use super::records::{AGENT, Agent, Author};
+use super::records::{AGENT, Author};
 use super::tariff::{ByTariff, Tariff};
 use super::{Call, Event, Layer, Setup};
 use crate::sandbox::Fault;
@@ -172,13 +172,6 @@ pub struct AgentText {
     pub settings: String,
     /// Whether it may run at all.
     pub enabled: bool,
-}
-
-impl From<&Agent> for AgentText {
-    fn from(agent: &Agent) -> Self {
-        let (name, settings) = (agent.name.clone(), agent.settings.to_string());
-        Self { name, settings, enabled: agent.enabled }
-    }
 }
 
 /// What a host answers.

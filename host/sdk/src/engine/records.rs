@@ -43,6 +43,10 @@ pub struct Agent {
     /// Whether it may run at all.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Whether its settings, or that it is stopped, are the platform's word: no tenant's changes it. The
+    /// host says so, by who asks.
+    #[serde(default)]
+    pub is_platforms: bool,
 }
 
 fn yes() -> bool {

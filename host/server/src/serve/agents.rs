@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tollgate_host::engine::{
-    Agent, AgentText, Call, Standing, Subject, Tariff, Used, directory, metrics, usages,
+    AgentText, Call, Standing, Subject, Tariff, Used, directory, metrics, usages,
 };
 use tollgate_host::store::{Owner, Place, Scope, Tenant};
 use tollgate_policy_core::calendar::TenantCalendar;
@@ -146,17 +146,17 @@ pub async fn put<S: Stores>(
 ) -> Result<Answer<KnownAgent>, Problem> {
     let (tenant, name) = (asked.tenant()?, &asked.parameters.id);
     let Json(AgentBody { name: called, settings, enabled }) = &asked.body;
-    let settings = Value::Object(settings.clone());
-    let agent = Agent { name: called.clone(), settings, enabled: *enabled };
     let known = directory(&**asked.service.registry.store(), tenant).await?;
     let act = Act {
         owner: Owner::Tenant(tenant.clone()),
         act: "agent.set",
         subject: name.clone(),
         before: known.agents.get(name).map_or(Value::Null, |agent| json!(agent)),
-        after: json!(agent),
+        after: json!({ "name": called, "settings": settings, "enabled": enabled }),
     };
-    let subject = Subject::Agent(name.clone(), Some(AgentText::from(&agent)));
+    let settings = Value::Object(settings.clone()).to_string();
+    let agent = AgentText { name: called.clone(), settings, enabled: *enabled };
+    let subject = Subject::Agent(name.clone(), Some(agent));
     asked.set(act, subject).await?;
     Ok(asked.service.agent(tenant, name).await?.into())
 }
