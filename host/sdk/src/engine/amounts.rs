@@ -84,3 +84,29 @@ impl Amounts {
         Self(self.0.iter().map(negated).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tollgate_policy_core::Currency;
+
+    use super::*;
+
+    fn quantity(meter: &str, amount: u32) -> Quantity {
+        Quantity { meter: meter.parse().unwrap(), amount: amount.into() }
+    }
+
+    #[test]
+    fn what_is_charged_is_by_the_quote_and_can_be_left_out_again() {
+        let said = [quantity("llm_tokens", 7), quantity("cost.usd", 99), quantity("llm_tokens", 1)];
+        let charges = ByTariff {
+            cost: Some(Money::new(2.into(), Currency::USD)),
+            price: Some(Money::new(3.into(), Currency::USD)),
+        };
+        let mut amounts = Amounts::with(&said, &charges).unwrap();
+        let all = [quantity("cost.usd", 2), quantity("llm_tokens", 8), quantity("price.usd", 3)];
+        assert!(amounts.iter().eq(&all), "{amounts:?}");
+        amounts.drop_charge(Tariff::Price);
+        assert!(amounts.iter().eq(&all[..2]), "{amounts:?}");
+        assert_eq!((amounts.get("price.usd"), amounts.of("price.usd")), (None, Decimal::ZERO));
+    }
+}

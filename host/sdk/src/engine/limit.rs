@@ -105,3 +105,68 @@ impl Limit {
         left.unwrap_or_default().at_least_zero()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(limit: u32) -> Limit {
+        let (valid_from, valid_until) = (None, None);
+        let (limit, set_by) = (limit.into(), "finance".to_owned());
+        Limit { limit, valid_from, valid_until, set_by, is_platforms: false }
+    }
+
+    #[test]
+    fn it_stands_from_its_first_instant_until_before_its_last() {
+        let bounded = Limit { valid_from: Some(10), valid_until: Some(20), ..limit(5) };
+        for (at, stands) in [(9, false), (10, true), (19, true), (20, false)] {
+            assert_eq!(bounded.stands(at), stands, "at {at}");
+        }
+        assert!(limit(5).stands(Instant::MIN) && limit(5).stands(Instant::MAX));
+    }
+
+    #[test]
+    fn a_tenants_only_tightens_what_the_platforms_policies_have_themselves() {
+        let own = Some(Decimal::from(100));
+        for layer in [Layer::Platform, Layer::Plan] {
+            assert!(limit(99).is_for(layer, own) && limit(100).is_for(layer, own));
+            assert!(!limit(101).is_for(layer, own));
+            // Where the policy has none of its own there is nothing that it could tighten.
+            assert!(!limit(1).is_for(layer, None));
+            let platforms = Limit { is_platforms: true, ..limit(101) };
+            assert!(platforms.is_for(layer, own) && platforms.is_for(layer, None));
+        }
+        assert!(limit(101).is_for(Layer::Tenant, own) && limit(101).is_for(Layer::Tenant, None));
+    }
+
+    #[test]
+    fn what_is_left_is_neither_used_nor_held_and_never_below_zero() {
+        let reading = |used: u32, held: u32, asked: u32| Reading {
+            used: used.into(),
+            held: held.into(),
+            asked: asked.into(),
+            limit: None,
+            opened: 0,
+            closes: Some(60),
+        };
+        assert_eq!(limit(10).left(&reading(3, 2, 0)), 5.into());
+        assert_eq!(limit(10).left(&reading(8, 4, 0)), Decimal::ZERO);
+        let meter: Meter = "llm_tokens".parse().unwrap();
+        assert_eq!(limit(10).denial(&meter, &reading(3, 2, 5)), None);
+        let denial = limit(10).denial(&meter, &reading(3, 2, 6)).expect("denied");
+        assert_eq!((&*denial.code, denial.retry_at), (QUOTA_EXCEEDED, Some(60)));
+        assert_eq!(limit(10).denial(&meter, &reading(12, 0, 0)), None);
+    }
+
+    #[test]
+    fn dimensions_are_named_once_and_in_order() {
+        let named = |name: &str, value: &str| Dimension { name: name.into(), value: value.into() };
+        let key = LimitKey {
+            meter: "calls".parse().unwrap(),
+            window: Window::Lifetime,
+            dimensions: vec![named("user", "ana"), named("agent", "a"), named("agent", "b")],
+        };
+        assert_eq!(key.clone().sorted().dimensions, [named("agent", "a"), named("user", "ana")]);
+        assert_eq!(key.sorted().values(), r#"["a","ana"]"#);
+    }
+}

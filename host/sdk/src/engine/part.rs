@@ -81,3 +81,31 @@ impl KeptParts {
         self.parts.iter().filter_map(part).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(values: &[&str], parts: &[(i64, usize)]) -> KeptParts {
+        let part = |&(counter, place): &(i64, usize)| (counter, place, 0, Decimal::ONE);
+        KeptParts {
+            values: values.iter().map(|own| (*own).to_owned()).collect(),
+            parts: parts.iter().map(part).collect(),
+        }
+    }
+
+    #[test]
+    fn appended_parts_keep_their_values_each_once() {
+        let mut parts = kept(&["[]", "[\"ana\"]"], &[(1, 0), (2, 1)]);
+        parts.append(kept(&["[\"ben\"]", "[\"ana\"]"], &[(2, 0), (3, 1), (9, 7)]));
+        let whole = kept(&["[]", "[\"ana\"]", "[\"ben\"]"], &[(1, 0), (2, 1), (2, 2), (3, 1)]);
+        assert_eq!(parts, whole);
+    }
+
+    #[test]
+    fn values_are_renamed_by_their_counter() {
+        let mut parts = kept(&["[\"ana\"]"], &[(1, 0), (2, 0)]);
+        parts.rename(|counter, values| (counter == 2).then(|| values.replace("ana", "gone-1")));
+        assert_eq!(parts, kept(&["[\"ana\"]", "[\"gone-1\"]"], &[(1, 0), (2, 1)]));
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tollgate_policy_core::calendar::{OutOfRange, Span, TenantCalendar};
 use tollgate_policy_core::contract::{Counter, Reading};
-use tollgate_policy_core::window::{Calendar, Instant, Window};
+use tollgate_policy_core::window::{Calendar, Instant, RollingSeconds, Window};
 
 use super::slot::{Slot, Stretch};
 use super::{Amounts, Places, Tally, TallyError};
@@ -101,7 +101,7 @@ impl Kept {
     pub fn stretch(&self, calendar: &TenantCalendar, at: Instant) -> Result<Instant, OutOfRange> {
         Ok(match self.counter.window {
             Window::Calendar(_) => self.span(calendar, at)?.opened,
-            Window::Rolling(seconds) => part_of(at, seconds.get()),
+            Window::Rolling(seconds) => part_of(at, seconds),
             Window::Request | Window::Lifetime | Window::InFlight | Window::Level => Instant::MIN,
         })
     }
@@ -130,7 +130,7 @@ pub fn id_of(counter: &Counter, calendar: &TenantCalendar) -> i64 {
 }
 
 /// Where the part of a rolling window begins that holds an instant.
-pub fn part_of(at: Instant, seconds: u32) -> Instant {
-    let part_ms = (i64::from(seconds) * 1_000 / ROLLING_PARTS).max(1);
+pub fn part_of(at: Instant, seconds: RollingSeconds) -> Instant {
+    let part_ms = i64::from(seconds.get()) * 1_000 / ROLLING_PARTS;
     at.div_euclid(part_ms).saturating_mul(part_ms)
 }

@@ -41,9 +41,7 @@ impl Tally {
             let opened = match kept.counter.window {
                 Window::Request => continue,
                 Window::Calendar(_) => kept.span(&self.calendar, at)?.opened,
-                Window::Rolling(seconds) => {
-                    part_of(kept.span(&self.calendar, at)?.opened, seconds.get())
-                }
+                Window::Rolling(seconds) => part_of(kept.span(&self.calendar, at)?.opened, seconds),
                 // There is but the one row, which always comes along.
                 Window::Lifetime | Window::InFlight | Window::Level => Instant::MAX,
             };

@@ -82,7 +82,7 @@ impl Slot {
             Window::Lifetime | Window::InFlight | Window::Level => self.at(Instant::MIN),
             Window::Rolling(seconds) => {
                 let mut total = self.at(Instant::MIN);
-                let from = part_of(opened, seconds.get());
+                let from = part_of(opened, *seconds);
                 let first = self.stretches.partition_point(|stretch| stretch.opened < from);
                 for stretch in &self.stretches[first..] {
                     total.used = total.used.checked_add(stretch.total.used)?;

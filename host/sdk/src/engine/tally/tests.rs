@@ -177,3 +177,119 @@ fn of_a_stretch_that_stands_twice_the_latest_counts() {
     let counters = tally.take_moved().counters;
     assert_eq!((counters[0].opened, counters[0].total), (0, total(7)));
 }
+
+#[test]
+fn a_rolling_window_is_told_of_once_in_its_length() {
+    let (mut tally, subscription) = tally("rolling:60");
+    let ana = [Dimension { name: "user".into(), value: "ana".into() }];
+    for (at, opened) in [(0, 0), (59_999, 0), (60_000, 60_000), (-1, -60_000)] {
+        let period = tally.period(&subscription, 0, at, &ana).expect("a period");
+        assert_eq!((period.opened, period.closes), (opened, Some(opened + 60_000)), "at {at}");
+        assert_eq!(period.whose, ana);
+    }
+    assert!(tally.period(&subscription, 1, 0, &ana).is_none());
+    let lifetime = Counter {
+        meter: "llm_tokens".parse().unwrap(),
+        window: "lifetime".parse().unwrap(),
+        per: Vec::new(),
+        limit: None,
+    };
+    let subscription = tally.subscribe(&[lifetime]);
+    let period = tally.period(&subscription, 0, 5, &ana).expect("a period");
+    assert_eq!((period.opened, period.closes, period.whose), (Instant::MIN, None, Vec::new()));
+}
+
+#[test]
+fn a_rolling_window_moves_by_a_sixtieth_of_its_length() {
+    let seconds = |seconds: u32| match format!("rolling:{seconds}").parse() {
+        Ok(Window::Rolling(seconds)) => seconds,
+        other => panic!("{other:?}"),
+    };
+    for (at, begins) in [(0, 0), (59_999, 0), (60_000, 60_000), (-1, -60_000)] {
+        assert_eq!(kept::part_of(at, seconds(3_600)), begins, "at {at}");
+    }
+    assert_eq!(kept::part_of(1_000, seconds(1)), 992);
+}
+
+/// The store knows counters by it: another one would begin at nothing.
+#[test]
+fn the_name_of_a_counter_never_changes() {
+    let counter = |window: &str| Counter {
+        meter: "cost.usd".parse().unwrap(),
+        window: window.parse().unwrap(),
+        per: vec!["user".into(), "agent".into(), "user".into()],
+        limit: Some(5.into()),
+    };
+    let calendar = TenantCalendar::default();
+    assert_eq!(id_of(&counter("lifetime"), &calendar), -8_175_558_633_101_951_997);
+    assert_eq!(id_of(&counter("calendar:month"), &calendar), 8_879_565_495_011_027_584);
+}
+
+#[test]
+fn nothing_is_held_of_what_is_not_asked_or_of_a_single_request() {
+    let (mut tally, _) = tally("lifetime");
+    let request = Counter {
+        meter: "llm_tokens".parse().unwrap(),
+        window: "request".parse().unwrap(),
+        per: Vec::new(),
+        limit: None,
+    };
+    let calls = Counter { meter: "calls".parse().unwrap(), ..request.clone() };
+    let calls = Counter { window: "lifetime".parse().unwrap(), ..calls };
+    tally.subscribe(&[request, calls]);
+    let places = ana(&mut tally);
+    let parts = tally.parts(0, &places, &tokens(3)).unwrap();
+    assert_eq!(parts, [Part { slot: 0, opened: Instant::MIN, amount: 3.into() }]);
+    assert_eq!(tally.len(), 3);
+}
+
+/// What is known may have moved on its way to the store.
+#[test]
+fn what_is_known_is_not_learnt_again() {
+    let mut slot = Slot::new((1, "[]".into()));
+    let total = |used: u32| Total { used: used.into(), held: Decimal::ZERO };
+    slot.learn(100, total(1));
+    slot.learn(100, total(2));
+    assert_eq!(slot.at(100), total(2), "nothing was known yet");
+    slot.learnt = Some(100);
+    for (opened, stands) in [(100, total(2)), (101, Total::default()), (99, total(9))] {
+        slot.learn(opened, total(9));
+        assert_eq!(slot.at(opened), stands, "at {opened}");
+    }
+    slot.learn(Instant::MIN, total(9));
+    assert_eq!(slot.at(Instant::MIN), Total::default());
+}
+
+#[test]
+fn a_stretch_is_told_once_and_only_where_it_moved() {
+    let mut slot = Slot::new((1, "[]".into()));
+    let total = |used: u32| Total { used: used.into(), held: Decimal::ZERO };
+    assert!(!slot.set(0, total(1), false), "learnt");
+    assert!(!slot.set(0, total(1), true), "the same");
+    assert!(slot.set(0, total(2), true), "moved");
+    assert!(!slot.set(0, total(3), true), "moved before");
+    assert!(!slot.set(0, total(4), false), "learnt");
+    assert!(slot.set(1, total(1), true), "new");
+    assert!(!slot.set(2, total(1), false), "learnt");
+}
+
+#[test]
+fn what_is_known_is_not_asked_for_again() {
+    let (mut tally, _) = tally("calendar:hour");
+    let places = ana(&mut tally);
+    let wanted = |tally: &Tally, at: Instant, parts: &[Instant]| {
+        let part = |opened: &Instant| Part { slot: 0, opened: *opened, amount: Decimal::ONE };
+        let parts: Vec<Part> = parts.iter().map(part).collect();
+        let mut wanted = BTreeMap::new();
+        tally.missing(at, &places, &parts, &mut wanted).unwrap();
+        wanted.into_values().collect::<Vec<_>>()
+    };
+    assert_eq!(wanted(&tally, HOUR_MS + 5, &[]), [HOUR_MS]);
+    assert_eq!(wanted(&tally, HOUR_MS + 5, &[0]), [0], "the earliest of them");
+    assert_eq!(wanted(&tally, HOUR_MS + 5, &[2 * HOUR_MS]), [HOUR_MS]);
+    // The one row of what has no beginning comes along with whatever is asked for.
+    assert_eq!(wanted(&tally, HOUR_MS + 5, &[Instant::MIN]), [HOUR_MS]);
+    tally.slots[0].learnt = Some(HOUR_MS);
+    assert_eq!(wanted(&tally, HOUR_MS + 5, &[HOUR_MS, Instant::MIN]), [0; 0]);
+    assert_eq!(wanted(&tally, HOUR_MS + 5, &[0]), [0]);
+}
