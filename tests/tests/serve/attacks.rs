@@ -436,6 +436,36 @@ fn a_body_that_never_ends_is_cut_off_while_others_are_served() {
 }
 
 #[test]
+fn one_tenants_slow_requests_leave_places_for_others() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve_with(&["--requests-max", "4"]);
+        let Town { acme, rival, .. } = town(&server).await;
+        // Each holds its place once its body is asked for.
+        let open = || {
+            let mut slow = server.connect();
+            let more = "expect: 100-continue\r\ncontent-length: 2";
+            slow.write_all(head(&acme, "POST /v1/check", more).as_bytes()).expect("a head");
+            let mut some = [0; 256];
+            let count = slow.read(&mut some).expect("a word");
+            let said = String::from_utf8_lossy(&some[..count]).into_owned();
+            (slow, said.split(' ').nth(1).expect("a status").to_owned())
+        };
+        let mut opened: Vec<_> = (0..5).map(|_| open()).collect();
+        let said: Vec<&str> = opened.iter().map(|(_, status)| status.as_str()).collect();
+        assert_eq!(said, ["100", "100", "503", "503", "503"]);
+        rival.reserve("call", 1).await;
+        // Its places are its own again.
+        for (slow, _) in opened.drain(..2) {
+            let mut slow = slow;
+            slow.write_all(b"{}").expect("a body");
+            assert!(rest(slow).starts_with("HTTP/1.1 200"));
+        }
+        acme.reserve("call", 1).await;
+    });
+}
+
+#[test]
 fn who_finds_no_place_is_told_to_come_again_and_no_call_is_lost() {
     run(async {
         let house = House::sqlite();

@@ -126,11 +126,22 @@ async fn take<S: Stores>(
         return Err(Problem::forbidden(words));
     }
     let tenant = tenant(&caller, headers)?;
-    // What is compiled takes long: few at a time, from before it is read, and nobody waits for a turn
-    // in a place that others could have.
-    let turn = match route.body_bytes {
-        Some(_) => Some(Arc::clone(&service.turns).try_acquire_owned().map_err(|_| busy())?),
+    // Nobody's requests take the places of all, also while they arrive.
+    let share = match &caller.tenant {
+        Some(own) => {
+            let most = service.limits.requests_max.div_ceil(2);
+            Some(service.shares.take(own, most).ok_or_else(|| {
+                service.metrics.refused();
+                Problem::unavailable("too much is asked by this tenant just now: come again")
+            })?)
+        }
         None => None,
+    };
+    // Few at a time, from before they are read, and nobody waits for a turn in a place that others
+    // could have.
+    let turn = match route.takes_long {
+        true => Some(Arc::clone(&service.turns).try_acquire_owned().map_err(|_| busy())?),
+        false => None,
     };
     let limit = route.body_bytes.unwrap_or(service.limits.body_bytes);
     let (mut parts, body) = request.into_parts();
@@ -144,7 +155,7 @@ async fn take<S: Stores>(
         let (status, words) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body unpacked");
         return Err(Problem::new(status, "unsupported_media_type", words));
     }
-    Ok(Taken { caller, tenant, parameters, parts, body, place, turn })
+    Ok(Taken { caller, tenant, parameters, parts, body, place, share, turn })
 }
 
 /// What the path says comes before the query, so that none of it is said twice.
@@ -165,7 +176,7 @@ async fn parameters(parts: &mut Parts) -> Result<String, Problem> {
 }
 
 fn busy() -> Problem {
-    Problem::unavailable("other components are let in just now: come again")
+    Problem::unavailable("something else that takes long is under way: come again")
 }
 
 fn late() -> Problem {

@@ -24,6 +24,7 @@ mod routes;
 mod runs;
 mod settings;
 mod shapes;
+mod shares;
 mod stream;
 mod telemetry;
 mod tenants;
@@ -60,6 +61,7 @@ use door::Tokens;
 use metrics::Metrics;
 use problem::Problem;
 use route::Route;
+use shares::Shares;
 use stream::Feeds;
 
 /// How often hosts ask what was bound, where nobody tells them.
@@ -69,7 +71,7 @@ const FOLLOWING: Duration = Duration::from_millis(250);
 /// tokio's 61 the slowest hundredth of answers took twice as long, and there were a tenth fewer.
 const EVENT_INTERVAL: u32 = 7;
 
-/// So many long bodies are taken in at a time.
+/// So many requests that take long are taken in at a time.
 const LONG_AT_A_TIME: usize = 2;
 
 /// Where and for whom to serve.
@@ -103,7 +105,8 @@ pub struct Limits {
     /// So many connections are open at a time; others wait to be let in
     #[arg(long, env = "TOLLGATE_CONNECTIONS_MAX", default_value_t = 4_096)]
     pub connections_max: usize,
-    /// So many requests are answered at a time; others are told to come again
+    /// So many requests are answered at a time, of one tenant's tokens half as many; others are told to
+    /// come again
     #[arg(long, env = "TOLLGATE_REQUESTS_MAX", default_value_t = 1_024)]
     pub requests_max: usize,
     /// So many streams of one tenant are open at a time; others are told to come again
@@ -138,7 +141,9 @@ pub struct Service<S> {
     pub stopping: watch::Receiver<bool>,
     /// Requests that may be answered at a time.
     places: Arc<Semaphore>,
-    /// Those among them whose bodies are long.
+    /// Those among them that each tenant's tokens take.
+    shares: Shares,
+    /// Those among them that take long.
     turns: Arc<Semaphore>,
 }
 
@@ -208,6 +213,7 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         metrics: Metrics::default(),
         stopping: stopping.clone(),
         places: Arc::new(Semaphore::new(limits.requests_max)),
+        shares: Shares::default(),
         turns: Arc::new(Semaphore::new(LONG_AT_A_TIME)),
         limits,
     });

@@ -20,6 +20,7 @@ use tracing::Instrument;
 
 use super::Service;
 use super::problem::Problem;
+use super::shares::Share;
 use crate::access::{Caller, Role};
 
 const JSON: &str = "application/json";
@@ -36,6 +37,8 @@ pub struct Route<S> {
     pub shape: Shape,
     /// The longest that a body may be, in bytes; none: as the settings say.
     pub body_bytes: Option<usize>,
+    /// Whether few are taken in at a time.
+    pub takes_long: bool,
     serve: Serve<S>,
 }
 
@@ -72,6 +75,8 @@ pub struct Taken {
     pub body: Bytes,
     /// Among those that are answered at a time.
     pub place: OwnedSemaphorePermit,
+    /// Among those of the caller's tenant.
+    pub share: Option<Share>,
     /// Among requests of which few are taken in at a time.
     pub turn: Option<OwnedSemaphorePermit>,
 }
@@ -251,8 +256,8 @@ impl<S: Send + Sync + 'static> Route<S> {
             let handler = handler.clone();
             async move {
                 // They are given back once it is carried out, also where nobody waits for that.
-                let Taken { caller, tenant, parameters, parts, body, place: _place, turn: _turn } =
-                    taken;
+                let Taken { caller, tenant, parameters, parts, body, place, share, turn } = taken;
+                let _taken = (place, share, turn);
                 let parameters = serde_html_form::from_str(&parameters).map_err(|error| {
                     Problem::bad_request(format!("the address does not fit: {error}"))
                 })?;
@@ -270,12 +275,17 @@ impl<S: Send + Sync + 'static> Route<S> {
             answer_type: A::MEDIA_TYPE,
             status,
         };
-        Self { method, path, roles, summary, shape, body_bytes: None, serve }
+        Self { method, path, roles, summary, shape, body_bytes: None, takes_long: false, serve }
     }
 
     /// The same with bodies of so many bytes, few of them at a time.
     pub fn taking(self, body_bytes: usize) -> Self {
-        Self { body_bytes: Some(body_bytes), ..self }
+        Self { body_bytes: Some(body_bytes), takes_long: true, ..self }
+    }
+
+    /// The same, few of them at a time.
+    pub fn taking_long(self) -> Self {
+        Self { takes_long: true, ..self }
     }
 
     /// Reads the request and answers it.

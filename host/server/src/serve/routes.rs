@@ -360,7 +360,8 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             LOOKERS,
             "What candidates said beside what is enforced.",
             rollout::shadow_report,
-        ),
+        )
+        .taking_long(),
         Route::new(
             get.clone(),
             "/v1/policies/quarantined",
