@@ -443,10 +443,21 @@ fn a_trace_runs_on_a_ledger_that_stays_and_holds() {
         assert!(verified.status.success());
         assert_eq!(String::from_utf8_lossy(&verified.stdout), "0 differences\n");
     }
+    let pool = runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
+        sqlx::SqlitePool::connect_with(options).await.unwrap()
+    });
+    // What others keep is not old because a trace is of another time.
+    runtime.block_on(async {
+        let key = "INSERT INTO idempotency VALUES ('default', 'reserve', 'k', x'', x'', 0)";
+        sqlx::query(key).execute(&pool).await.unwrap();
+    });
+    shell.report(&trace, &[&flags[..], &["--store", &stores[1], "--tenant", "third"]].concat());
     // A ledger that somebody wrote to.
     runtime.block_on(async {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        let keys = sqlx::query_scalar("SELECT count(*) FROM idempotency WHERE key = 'k'");
+        let keys: i64 = keys.fetch_one(&pool).await.unwrap();
+        assert_eq!(keys, 1);
         let set = "UPDATE account SET balance = '5' WHERE tenant_id = 'default'";
         assert_eq!(sqlx::query(set).execute(&pool).await.unwrap().rows_affected(), 1);
     });

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use chrono_tz::Tz;
 use indicatif::{ProgressBar, ProgressStyle};
 use tollgate_host::engine::{
-    Agent, AgentText, Author, Binding, Call, Event, Host, Operation, Setup, Subject,
+    AgentText, Author, Binding, Call, Event, Host, Operation, Setup, Subject,
 };
 use tollgate_host::store::{Clock, Need, Owner, RegistryStore, Signed, Store, Tenant};
 use tollgate_policy_core::Decimal;
@@ -147,6 +147,8 @@ async fn simulate(
     let host = Host::builder(Arc::clone(&store), clock, random())
         .tenant(tenant.clone(), setup)
         .shards(1)
+        // A trace is of another time than what others keep in this store.
+        .without_upkeep()
         .start()
         .await?;
     let found = store.read(&[Need::head(tenant.clone())]).await?;
@@ -156,7 +158,7 @@ async fn simulate(
         );
     }
     for (name, settings) in config.agents {
-        let agent = AgentText::from(&Agent { name: None, settings, enabled: true });
+        let agent = AgentText { name: None, settings: settings.to_string(), enabled: true };
         let subject = Subject::Agent(name, Some(agent));
         let by = Author::Person("configuration".into());
         host.ask(&tenant, None, Operation::Set { subject, by }).await?;
