@@ -13,7 +13,7 @@ use crate::{BENCHMARKS, cargo, run as step, setup};
 pub struct Soak {
     /// Only what has this number: 1 hosts killed, 2 the database killed, 3 answers lost,
     /// 4 callers that hang up, 5 four hosts on one budget, 6 keys, 7 ends, 8 swaps, 9 migrations,
-    /// 14 outages, 15 poisoned requests
+    /// 11 money, 14 outages, 15 poisoned requests
     #[arg(long)]
     row: Option<u32>,
     /// About a minute each, in place of as long as a release must stand
@@ -22,7 +22,7 @@ pub struct Soak {
 }
 
 /// The modules of the tests, by number.
-const ROWS: [(u32, &str); 12] = [
+const ROWS: [(u32, &str); 13] = [
     (1, "hosts_killed::"),
     (2, "database_killed::"),
     (3, "lost_answers::"),
@@ -32,10 +32,16 @@ const ROWS: [(u32, &str); 12] = [
     (7, "endings::"),
     (8, "swaps::"),
     (9, "migrations::"),
+    (MONEY, ""),
     (14, "outages::"),
     (14, "full_disks::"),
     (15, "poison::"),
 ];
+
+/// The one whose tests are those of decimals and money, with so many cases.
+const MONEY: u32 = 11;
+const CASES: u32 = 10_000_000;
+const CASES_QUICK: u32 = 1_000_000;
 
 /// Runs them one after the other, and tells of each.
 pub fn run(soak: &Soak) -> Result<()> {
@@ -46,14 +52,18 @@ pub fn run(soak: &Soak) -> Result<()> {
     }
     setup::toolchain()?;
     setup::postgres()?;
-    let tests = ["test", "--workspace", "--exclude", BENCHMARKS, "--test", "faults"];
+    let tests = |name| ["test", "--workspace", "--exclude", BENCHMARKS, "--test", name];
     // So that building counts for none of them.
-    step(cargo(&tests).arg("--no-run"))?;
+    for name in ["faults", "money"] {
+        step(cargo(&tests(name)).arg("--no-run"))?;
+    }
     let mut told = Vec::new();
     for (row, filter) in chosen {
         let from = Instant::now();
-        let mut test = cargo(&tests);
+        let mut test = cargo(&tests(if *row == MONEY { "money" } else { "faults" }));
         test.args(["--", "--nocapture", *filter]);
+        let cases = if soak.quick { CASES_QUICK } else { CASES };
+        test.env("TOLLGATE_CASES", cases.to_string());
         test.env("TOLLGATE_SOAK", if soak.quick { "quick" } else { "full" });
         told.push((row, filter, step(&mut test).is_ok(), from.elapsed()));
     }
