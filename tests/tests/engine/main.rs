@@ -13,6 +13,7 @@ mod layers;
 mod model;
 mod notices;
 mod operations;
+mod pacing;
 mod quarantine;
 mod replaying;
 mod rollout;
@@ -145,6 +146,9 @@ on_both! {
     what_alerting_candidates_would_have_done_is_kept,
     a_candidates_counters_are_filled_before_it_is_asked,
     candidates_that_cannot_stand_there_are_refused;
+
+    pacing:
+    a_tenant_whose_policies_take_long_holds_up_no_other;
 
     quarantine:
     a_policy_that_keeps_failing_is_asked_no_longer,

@@ -120,12 +120,12 @@ pub async fn what_is_asked_after_a_swap_is_judged_by_what_was_swapped_in<S: Stor
 pub async fn tasks_are_estimated_by_the_policy_that_is_bound<S: Store>(house: &House<S>) {
     let host = house.host(&set(1)).await;
     let task = || Task { description: "write a report of ten pages".into(), ..Task::default() };
-    assert_eq!(host.estimate(&acme(), task()), Err(HostError::NoEstimate));
+    assert_eq!(host.estimate(&acme(), task()).await, Err(HostError::NoEstimate));
     let bindings = vec![binding("estimate", "{}")];
     let set = Arc::new(Setup { bindings, ..Setup::default() });
     house.know(&set);
     host.serve(&acme(), set).await.expect("swapped");
-    let estimated = host.estimate(&acme(), task()).expect("an answer").expect("an estimate");
+    let estimated = host.estimate(&acme(), task()).await.expect("an answer").expect("an estimate");
     assert!(estimated.iter().any(|own| own.meter.as_str().starts_with("llm_tokens")));
 }
 

@@ -117,7 +117,9 @@ impl Judge {
             readings,
             facts: feed.facts(&self.setup, self.known(), call, self.now, &facts),
         };
-        binding.policy.review(observation).outcome
+        let answer = binding.policy.review(observation);
+        self.spend(answer.fuel);
+        answer.outcome
     }
 
     /// What was told of periods that are over is over, and of policies in quarantine that are bound no

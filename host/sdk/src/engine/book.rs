@@ -16,6 +16,7 @@ use super::body::{self, ExpiredBody, HoldBody};
 use super::decided::Decided;
 use super::host::HostError;
 use super::judge::Judge;
+use super::pace::TURN_FUEL;
 use super::part::{KeptParts, Part};
 use super::records::KeptCounter;
 use super::served::Current;
@@ -188,10 +189,13 @@ impl Book {
     }
 
     /// Judges requests, each against all that were judged before it. Where something moved before
-    /// it failed, these books are spoilt: returned are those that were not judged any more.
+    /// it failed, these books are spoilt; or the turn may be over. Returned are those that were not
+    /// judged any more.
     pub fn judge_all(&mut self, asks: Vec<Ask>, at: Instant, random: &Random) -> Vec<Ask> {
         let mut asks = asks.into_iter();
+        self.judge.take_spent();
         while !self.is_spoilt()
+            && self.judge.spent() <= TURN_FUEL
             && let Some(ask) = asks.next()
         {
             self.judge_one(ask, at, random);

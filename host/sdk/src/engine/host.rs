@@ -269,16 +269,23 @@ impl Host {
     }
 
     /// What will this task need, by the first policy that can tell? Nothing is held or written.
-    pub fn estimate(
+    pub async fn estimate(
         &self,
         tenant: &Tenant,
         task: Task,
     ) -> Result<Result<Vec<Quantity>, String>, HostError> {
-        let setup = self.setup(tenant)?;
+        let served = self.served(tenant)?;
+        let setup = Arc::clone(&served.current().setup);
         let can = |own: &&Binding| !own.is_candidate() && own.policy.can(Ability::Estimation);
         let binding = setup.bindings.iter().find(can).ok_or(HostError::NoEstimate)?;
         let at = self.now().unwrap_or_default();
-        binding.policy.estimate(at, task).outcome.map_err(|fault| {
+        let _turn = match served.estimating.is_slow() {
+            true => Some(self.0.tenants.slow.lock().await),
+            false => None,
+        };
+        let answer = binding.policy.estimate(at, task);
+        served.estimating.took(answer.fuel);
+        answer.outcome.map_err(|fault| {
             let policy = binding.name.clone();
             EngineError::Policy { policy, fault }.into()
         })

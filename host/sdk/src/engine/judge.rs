@@ -1,5 +1,6 @@
 //! The judge: what is known of a tenant in memory, and what its policies say to a call against it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::feed::{Feed, Known};
 use super::limit::{Limit, LimitKey};
 use super::notices::Told;
 use super::operation::{Consulted, LimitFinding};
-use super::price::{Asking, Priced, failure, price, quotes, unpriced};
+use super::price::{Asking, Priced, failure, fuel, price, quotes, unpriced};
 use super::quarantine::{FAILURES_MAX, PolicyKey, Quarantined, quarantine_notice};
 use super::records::{Author, Disabled, Records};
 use super::served::Current;
@@ -41,6 +42,8 @@ pub struct Judge {
     pub now: Instant,
     /// What candidates among the alerting policies would have done.
     pub reviewed: Vec<ReviewRecord>,
+    /// What policies took since that was last asked, in fuel.
+    spent: Cell<u64>,
 }
 
 /// What was decided on a call, and from what.
@@ -184,6 +187,7 @@ impl Judge {
             limits: HashMap::new(),
             now: Instant::MIN,
             reviewed: Vec::new(),
+            spent: Cell::default(),
         }
     }
 
@@ -210,6 +214,19 @@ impl Judge {
         Known { records: Some(&self.records), accounts: Some(&self.accounts) }
     }
 
+    /// What policies took since that was last asked, in fuel.
+    pub fn take_spent(&self) -> u64 {
+        self.spent.take()
+    }
+
+    pub fn spent(&self) -> u64 {
+        self.spent.get()
+    }
+
+    pub fn spend(&self, fuel: u64) {
+        self.spent.set(self.spent.get().saturating_add(fuel));
+    }
+
     /// The places of the policies that can do this, in the order in which they are asked.
     pub fn able(&self, ability: Ability) -> Vec<usize> {
         let able =
@@ -220,24 +237,28 @@ impl Judge {
     /// What was used is booked at its cost, if it can be had: also by who is in quarantine, but for a
     /// tenant's own.
     pub fn price_used(&self, call: &Call) -> Vec<Priced> {
-        price(&self.setup, self.known(), call, self.now, |place, decides| {
+        let priced = price(&self.setup, self.known(), call, self.now, |place, decides| {
             let is_tenants = self.setup.bindings[place].tariff() == Tariff::Price;
             match decides {
                 true if is_tenants && self.is_out(place) => Asking::Out,
                 true => Asking::Ask,
                 false => Asking::Skip,
             }
-        })
+        });
+        self.spend(fuel(&priced));
+        priced
     }
 
     /// The prices of a call that is not allowed yet; who is in quarantine is not asked.
     fn price_first(&self, call: &Call, ahead: Option<Vec<Priced>>) -> Vec<Priced> {
-        match ahead.filter(|all| !all.iter().any(|own| self.is_out(own.binding))) {
+        let priced = match ahead.filter(|all| !all.iter().any(|own| self.is_out(own.binding))) {
             Some(priced) => priced,
             None => price(&self.setup, self.known(), call, self.now, |place, _| {
                 if self.is_out(place) { Asking::Out } else { Asking::Ask }
             }),
-        }
+        };
+        self.spend(fuel(&priced));
+        priced
     }
 
     /// The policies that may be taken out.
@@ -358,6 +379,7 @@ impl Judge {
             return Ok(Judged { outcome: Err(Fault::Quarantined), ..judged });
         }
         let answer = binding.policy.check(request);
+        self.spend(answer.fuel);
         Ok(Judged { outcome: answer.outcome, fuel: answer.fuel, ..judged })
     }
 

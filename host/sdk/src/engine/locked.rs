@@ -32,6 +32,8 @@ pub struct Locked<S> {
     asks: mpsc::UnboundedReceiver<Ask>,
     /// The books as of where this task last left the head.
     book: Option<Book>,
+    /// What no longer had its turn in the last round.
+    left: Vec<Ask>,
     quiet_rounds: usize,
 }
 
@@ -53,7 +55,7 @@ enum Why {
 
 impl<S: Store> Locked<S> {
     pub fn new(desk: Arc<Desk<S>>, tenant: Tenant, asks: mpsc::UnboundedReceiver<Ask>) -> Self {
-        Self { desk, tenant, asks, book: None, quiet_rounds: 0 }
+        Self { desk, tenant, asks, book: None, left: Vec::new(), quiet_rounds: 0 }
     }
 
     pub async fn run(mut self, first: Vec<Ask>, quiet: mpsc::UnboundedSender<Quiet>) {
@@ -67,7 +69,8 @@ impl<S: Store> Locked<S> {
             }
             let rest = waiting.split_off(waiting.len().min(LOCKED_MAX));
             self.round(waiting).await;
-            waiting = rest;
+            waiting = std::mem::take(&mut self.left);
+            waiting.extend(rest);
         }
         self.asks.close();
         while let Some(ask) = self.asks.recv().await {
@@ -119,6 +122,10 @@ impl<S: Store> Locked<S> {
             Ok(history) => history,
             Err(error) => return failed(asks, error),
         };
+        let turn = match served.judging.is_slow() {
+            true => Some(desk.tenants.slow.lock().await),
+            false => None,
+        };
         let Ok(permit) = desk.locks.acquire().await else {
             return failed(asks, HostError::Stopped);
         };
@@ -129,7 +136,7 @@ impl<S: Store> Locked<S> {
         let learnt = self.learn(&mut locked, &current, &mut asks, history).await;
         if matches!(learnt, Ok(Learnt::Anew)) {
             locked.release().await;
-            drop(permit);
+            drop((permit, turn));
             return Box::pin(self.locked(asks)).await;
         }
         let Some(book) = self.book.as_mut() else {
@@ -139,14 +146,16 @@ impl<S: Store> Locked<S> {
             return failed(asks, error);
         }
         let left = book.judge_all(asks, desk.now(), &desk.settings.random);
+        served.judging.took(book.judge.spent());
         if book.is_spoilt() {
             // Nothing was written. Who failed is told so, and the others come again.
             let mut again = self.book.take().map(Book::close).unwrap_or_default();
             again.extend(left);
             locked.release().await;
-            drop(permit);
+            drop((permit, turn));
             return Box::pin(self.locked_again(again)).await;
         }
+        self.left.extend(left);
         let Some((sealed, answers)) = book.take_batch() else {
             locked.release().await;
             return Ok(());

@@ -31,6 +31,7 @@ mod monitor;
 mod needs;
 mod notices;
 mod operation;
+mod pace;
 mod part;
 mod price;
 mod quarantine;

@@ -92,6 +92,11 @@ pub fn quotes(priced: &[Priced]) -> ByTariff<&Quote> {
     quotes
 }
 
+/// What all of them took.
+pub fn fuel(priced: &[Priced]) -> u64 {
+    priced.iter().fold(0, |all, own| all.saturating_add(own.fuel))
+}
+
 /// Why a call cannot go ahead where a quote is lacking: what nobody can price nobody can limit.
 pub fn unpriced(priced: &[Priced], setup: &Setup) -> Option<Denial> {
     priced.iter().filter(|own| own.decides).find_map(|own| match &own.outcome {

@@ -11,43 +11,47 @@ use super::ask::{Look, Seen};
 use super::book::Book;
 use super::feed::Known;
 use super::host::HostError;
-use super::price::{Asking, Beforehand, depends_on_call_alone, price};
+use super::pace::Pace;
+use super::price::{Asking, Beforehand, depends_on_call_alone, fuel, price};
 use super::quarantine::Watch;
 use super::{Call, Setup, SetupError};
 use crate::store::Tenant;
 
 /// All of them.
 #[derive(Default)]
-pub struct Tenants(RwLock<HashMap<Tenant, Arc<Served>>>);
+pub struct Tenants {
+    all: RwLock<HashMap<Tenant, Arc<Served>>>,
+    /// Those who are slow go one at a time where they are not their shard's to order.
+    pub slow: tokio::sync::Mutex<()>,
+}
 
 impl Tenants {
     pub fn get(&self, tenant: &Tenant) -> Option<Arc<Served>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
+        self.all.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
     pub fn names(&self) -> Vec<Tenant> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.all.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     pub fn rest(&self, since: Instant) {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         all.values().for_each(|served| served.rest(since));
     }
 
     /// How many books are open.
     pub fn books(&self) -> usize {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         all.values().filter(|served| served.book().is_some()).count()
     }
 
     /// From now on a tenant is judged with this. What is under way ends with what it began with.
     pub fn serve(&self, tenant: &Tenant, current: Arc<Current>) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         match all.get(tenant) {
             Some(served) => served.current.store(current),
             None => {
-                let (current, book) = (ArcSwap::new(current), Mutex::new(None));
-                all.insert(tenant.clone(), Arc::new(Served { current, book }));
+                all.insert(tenant.clone(), Arc::new(Served::new(current)));
             }
         }
     }
@@ -103,9 +107,17 @@ pub struct Served {
     /// The books, while they are open. Their shard alone opens and writes them; others may look, where
     /// they need not wait for that, and close what rests.
     book: Mutex<Option<Box<Book>>>,
+    /// At which its requests are judged, and tasks estimated.
+    pub judging: Pace,
+    pub estimating: Pace,
 }
 
 impl Served {
+    fn new(current: Arc<Current>) -> Self {
+        let (current, book) = (ArcSwap::new(current), Mutex::new(None));
+        Self { current, book, judging: Pace::default(), estimating: Pace::default() }
+    }
+
     pub fn current(&self) -> Arc<Current> {
         self.current.load_full()
     }
@@ -130,9 +142,12 @@ impl Served {
         let current = self.current.load();
         let setup = Arc::clone(&current.setup);
         check(&setup)?;
-        let priced = call.zip(at.filter(|_| current.prices_ahead));
+        let priced = call.zip(at.filter(|_| current.prices_ahead && !self.judging.is_slow()));
         let price = |(call, at)| price(&setup, Known::default(), call, at, |_, _| Asking::Ask);
         let priced = priced.map(price);
+        if let Some(priced) = &priced {
+            self.judging.beyond(fuel(priced));
+        }
         Ok(Beforehand { setup, priced })
     }
 
@@ -152,7 +167,14 @@ impl Served {
         beforehand: &mut Option<Beforehand>,
         at: Instant,
     ) -> Option<Result<Seen, HostError>> {
+        if self.judging.is_slow() {
+            return None;
+        }
         let mut book = self.book.try_lock().ok()?;
-        book.as_mut().filter(|book| self.is_current(book))?.glance(look, beforehand, at)
+        let book = book.as_mut().filter(|book| self.is_current(book))?;
+        book.judge.take_spent();
+        let seen = book.glance(look, beforehand, at);
+        self.judging.beyond(book.judge.spent());
+        seen
     }
 }

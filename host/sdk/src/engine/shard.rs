@@ -16,6 +16,7 @@ use super::builder::{Desk, Settings};
 use super::host::HostError;
 use super::locked::{Locked, Quiet};
 use super::operation::Outcome;
+use super::pace::Lane;
 use crate::store::{Closure, Found, Need, Store, StoreError, Tenant, Write, Written};
 
 /// How often the books are read anew while other hosts write beside this one.
@@ -55,6 +56,8 @@ pub struct Shard<S> {
     later: Vec<Ask>,
     /// What is judged again once its key was looked for.
     doubted: Vec<Ask>,
+    /// What waits for a turn of its own.
+    lane: Lane,
     quiet: (mpsc::UnboundedSender<Quiet>, mpsc::UnboundedReceiver<Quiet>),
 }
 
@@ -69,6 +72,7 @@ impl<S: Store> Shard<S> {
             parked: Vec::new(),
             later: Vec::new(),
             doubted: Vec::new(),
+            lane: Lane::default(),
             quiet: mpsc::unbounded_channel(),
         }
     }
@@ -77,7 +81,7 @@ impl<S: Store> Shard<S> {
     pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
         let mut gathered = Vec::new();
         let mut open = true;
-        while open || self.flight.is_some() || !self.contended.is_empty() {
+        while open || self.flight.is_some() || !self.contended.is_empty() || !self.lane.is_empty() {
             let room = self.waiting < self.desk.settings.batch_max;
             tokio::select! {
                 biased;
@@ -93,10 +97,15 @@ impl<S: Store> Shard<S> {
                     gathered.extend::<Vec<Ask>>(own);
                 }
                 count = asks.recv_many(&mut gathered, CHUNK), if open && room => open = count > 0,
+                // Whoever else has something to do on this thread comes before the next turn.
+                () = tokio::task::yield_now(), if self.flight.is_none() && !self.lane.is_empty() => {}
             }
-            while !gathered.is_empty() {
+            loop {
                 self.take_in(std::mem::take(&mut gathered)).await;
                 gathered.append(&mut self.doubted);
+                if gathered.is_empty() {
+                    break;
+                }
             }
             if self.flight.is_none() {
                 self.take_off();
@@ -115,6 +124,15 @@ impl<S: Store> Shard<S> {
                 }
                 None => groups.entry(ask.tenant.clone()).or_default().push(ask),
             }
+        }
+        let (slow, mut groups): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            groups.into_iter().partition(|(tenant, _)| {
+                self.desk.tenants.get(tenant).is_some_and(|served| served.judging.is_slow())
+            });
+        slow.into_iter().for_each(|(tenant, asks)| self.lane.wait(&tenant, asks));
+        // One turn a write: what is under way would stand still meanwhile, and others wait for it.
+        if self.flight.is_none() {
+            groups.extend(self.lane.next(CHUNK));
         }
         let groups = groups.into_iter().filter_map(|(tenant, asks)| {
             let asks = self.of_now(&tenant, asks)?;
@@ -145,11 +163,17 @@ impl<S: Store> Shard<S> {
         if !is_spoilt {
             self.doubted.extend(book.take_doubted());
         }
+        let spent = book.judge.spent();
         drop(open);
+        if let Some(served) = served {
+            served.judging.took(spent);
+        }
         if is_spoilt {
             let mut asks = self.close(&tenant);
             asks.extend(left);
             self.contend(tenant, asks);
+        } else if !left.is_empty() {
+            self.lane.put_back(&tenant, left);
         }
     }
 

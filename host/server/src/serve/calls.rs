@@ -152,7 +152,7 @@ pub async fn reserve<S: Stores>(
         (None, Some(task)) => {
             // Another revision may tell that it needs something else.
             let request = ("task", &task.description, dimensions(about.clone()), ttl_ms, mode);
-            let amounts = asked.service.estimate(&tenant, &about, &task)?.with_classes()?;
+            let amounts = asked.service.estimate(&tenant, &about, &task).await?.with_classes()?;
             let call = call(about, amounts)?;
             let operation = Operation::Reserve { call, ttl_ms, mode };
             host.ask_for(&tenant, key, &request, operation).await?
@@ -247,7 +247,7 @@ pub fn ttl_ms(seconds: Option<u32>) -> i64 {
 
 impl<S: Stores> Service<S> {
     /// What a task needs, by the first policy that can tell.
-    pub fn estimate(
+    pub async fn estimate(
         &self,
         tenant: &Tenant,
         about: &Dimensions,
@@ -255,7 +255,7 @@ impl<S: Stores> Service<S> {
     ) -> Result<Amounts, Problem> {
         let (description, dimensions) = (task.description.clone(), dimensions(about.clone()));
         let task = Task { description, dimensions, facts: Vec::new() };
-        match self.host.estimate(tenant, task)? {
+        match self.host.estimate(tenant, task).await? {
             Ok(amounts) => Ok(amounts.into_iter().collect()),
             Err(words) => Err(Problem::invalid(words)),
         }

@@ -247,7 +247,7 @@ pub async fn estimate<S: Stores>(
 ) -> Result<Answer<Estimated>, Problem> {
     let tenant = asked.tenant()?.clone();
     let Json(TaskOf { description, dimensions }) = asked.body;
-    let estimate = asked.service.estimate(&tenant, &dimensions, &TaskBody { description })?;
+    let estimate = asked.service.estimate(&tenant, &dimensions, &TaskBody { description }).await?;
     Ok(Estimated { estimate }.into())
 }
 
@@ -257,7 +257,7 @@ pub async fn check_task<S: Stores>(
 ) -> Result<Answer<TaskChecked>, Problem> {
     let tenant = asked.tenant()?.clone();
     let Json(TaskOf { description, dimensions: whose }) = asked.body;
-    let estimate = asked.service.estimate(&tenant, &whose, &TaskBody { description })?;
+    let estimate = asked.service.estimate(&tenant, &whose, &TaskBody { description }).await?;
     let call = call(whose, estimate.clone().with_classes()?)?;
     let checked = CheckedBody::of(asked.service.host.check(&tenant, call).await?)?;
     let mut resources: BTreeMap<String, Resource> = BTreeMap::new();
