@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tollgate_host::engine::{
-    Call, Entry, EntryKind, Expiring, Host, HostError, Mode, Operation, Outcome, Recorded, Report,
-    Reserved, Setup, Tariff, follow, metrics,
+    AgentText, Author, Call, Entry, EntryKind, Expiring, Host, HostError, Mode, Operation, Outcome,
+    Recorded, Report, Reserved, Setup, Subject, Tariff, follow, metrics,
 };
 use tollgate_host::store::{Closure, RunQuery, Store};
-use tollgate_policy_core::contract::{Quantity, Status};
+use tollgate_policy_core::contract::{Dimension, Quantity, Status};
 use tollgate_policy_core::{Currency, Decimal, Money};
 use uuid::Uuid;
 
@@ -364,8 +364,22 @@ pub async fn what_makes_no_sense_is_refused_and_nothing_is_written<S: Store>(hou
     let settled = host.settle(&acme(), None, id, other.quantities).await;
     assert!(matches!(settled, Err(HostError::UnknownMeter(_))), "{settled:?}");
     let nul = call(&[("user", "a\0b")], &[]);
-    let refused = ask(&host, reserve(nul)).await;
-    assert!(matches!(refused, Err(HostError::Malformed(_))), "{refused:?}");
+    let names: Vec<String> = (0..65).map(|number| format!("d{number}")).collect();
+    let dimensions = names.iter().map(|name| (name.as_str(), "x"));
+    let many = call(&Vec::from_iter(dimensions.chain([("user", "ana")])), &[]);
+    let repeated = Call { quantities: vec![anas(1).quantities[0].clone(); 65], ..anas(0) };
+    for malformed in [nul, many, repeated] {
+        let refused = ask(&host, reserve(malformed)).await;
+        assert!(matches!(refused, Err(HostError::Malformed(_))), "{refused:?}");
+    }
+    let ana = Dimension { name: "user".into(), value: "ana".into() };
+    let (by, long) = (Author::Person("ben".into()), ("x".repeat(1_025), None));
+    let settings = format!("\"{}\"", "x".repeat(16 * 1_024));
+    let large = AgentText { name: None, settings, enabled: true };
+    for subject in [Subject::Disabled(ana, Some(long)), Subject::Agent("sdr".into(), Some(large))] {
+        let refused = ask(&host, Operation::Set { subject, by: by.clone() }).await;
+        assert!(matches!(refused, Err(HostError::Malformed(_))), "{refused:?}");
+    }
     for ttl_ms in [0, -1, i64::MAX] {
         let refused = Operation::Reserve { call: anas(1), ttl_ms, mode: Mode::All };
         let refused = ask(&host, refused).await;

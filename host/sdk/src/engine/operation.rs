@@ -439,6 +439,7 @@ impl Operation {
 }
 
 pub(super) fn check_call(call: &Call, setup: &Setup) -> Result<(), HostError> {
+    check_count("dimensions", call.dimensions.len())?;
     for Dimension { name, value } in &call.dimensions {
         check_text("dimension", name)?;
         check_text(name, value)?;
@@ -453,6 +454,7 @@ pub(super) fn check_call(call: &Call, setup: &Setup) -> Result<(), HostError> {
 }
 
 fn check_quantities(quantities: &[Quantity], setup: &Setup) -> Result<(), HostError> {
+    check_count("meters", quantities.len())?;
     for Quantity { meter, amount } in quantities {
         if amount.is_negative() {
             return Err(HostError::Negative { meter: meter.to_string(), amount: *amount });
@@ -479,6 +481,11 @@ fn check_subject(subject: &Subject) -> Result<(), HostError> {
                 check_text("name", called)?;
             }
             match agent {
+                Some(agent) if agent.settings.len() > SETTINGS_MAX => {
+                    Err(HostError::Malformed(format!(
+                        "the agent's settings are longer than {SETTINGS_MAX} bytes: shorten them"
+                    )))
+                }
                 Some(agent) if !is_json(&agent.settings) => {
                     Err(HostError::Malformed("the agent's settings are not JSON".into()))
                 }
@@ -490,6 +497,10 @@ fn check_subject(subject: &Subject) -> Result<(), HostError> {
                 check_text("dimension", name)?;
                 check_text(name, value)?;
             }
+            check_count("dimensions", key.dimensions.len())?;
+            if let Some(limit) = limit {
+                check_text("set_by", &limit.set_by)?;
+            }
             match limit {
                 Some(limit) if limit.limit.is_negative() => {
                     let (meter, amount) = (key.meter.to_string(), limit.limit);
@@ -498,7 +509,10 @@ fn check_subject(subject: &Subject) -> Result<(), HostError> {
                 _ => Ok(()),
             }
         }
-        Subject::Disabled(Dimension { name, value }, _) => {
+        Subject::Disabled(Dimension { name, value }, disabled) => {
+            if let Some((reason, _)) = disabled {
+                check_text("reason", reason)?;
+            }
             check_text("dimension", name)?;
             check_text(name, value)
         }
@@ -508,6 +522,19 @@ fn check_subject(subject: &Subject) -> Result<(), HostError> {
         }
     }
 }
+
+/// So many dimensions, or meters, a call has at the most: each is judged, and kept with its decision.
+const COUNT_MAX: usize = 64;
+
+fn check_count(what: &str, count: usize) -> Result<(), HostError> {
+    if count <= COUNT_MAX {
+        return Ok(());
+    }
+    Err(HostError::Malformed(format!("{count} {what}: name {COUNT_MAX} at the most")))
+}
+
+/// The longest that an agent's settings may be, in bytes: policies are fed them with each of its calls.
+const SETTINGS_MAX: usize = 16 * 1_024;
 
 /// The longest that a name or a value may be, in bytes.
 const TEXT_MAX: usize = 1_024;
