@@ -6,6 +6,7 @@
 
 mod access;
 mod acts;
+mod audit;
 mod components;
 mod configuration;
 mod disable;
@@ -46,6 +47,8 @@ enum Verb {
     /// Makes, lists and revokes tokens, by which callers of the service are known
     #[command(subcommand)]
     Token(token::Verb),
+    /// Prints what was done to the platform and its tenants: who, what, before and after, a line of JSON each
+    Audit(audit::Arguments),
     /// Prices and judges a trace of calls as if they were made now, by the trace's own clock
     Simulate(simulate::Arguments),
     /// Recomputes counters, holds and balances from what happened, and prints what differs
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
     let done = match arguments.verb {
         Verb::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Doctor(arguments) => doctor::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Audit(audit) => audit::run(&audit).map(|()| ExitCode::SUCCESS),
         Verb::Token(verb) => token::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Simulate(arguments) => simulate::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Verify(arguments) => verify::run(&arguments),

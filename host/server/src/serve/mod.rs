@@ -57,6 +57,7 @@ use crate::stores::{AnyStore, Clocks, StorePlace, StoreUrl, Stores};
 use crate::surroundings::{random, steady_clock, wall_clock};
 use crate::token::{New, create};
 use crate::{components, hosts};
+pub use audit::ActBody;
 use door::Tokens;
 use metrics::Metrics;
 use problem::Problem;
