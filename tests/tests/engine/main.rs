@@ -148,7 +148,8 @@ on_both! {
     candidates_that_cannot_stand_there_are_refused;
 
     pacing:
-    a_tenant_whose_policies_take_long_holds_up_no_other;
+    a_tenant_whose_policies_take_long_holds_up_no_other,
+    nothing_is_lost_as_a_tenant_is_slow_no_longer;
 
     quarantine:
     a_policy_that_keeps_failing_is_asked_no_longer,

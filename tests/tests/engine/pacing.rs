@@ -3,21 +3,27 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::join_all;
+use tokio::sync::Notify;
 use tollgate_host::engine::{Binding, Host, Layer, Outcome, Setup};
 use tollgate_host::store::{Store, Tenant};
 
 use crate::guest::{Guest, later};
-use crate::house::{House, acme, binding, reserve, sandbox};
+use crate::house::{House, acme, binding, call, reserve, sandbox};
 
 const ROOMY: &str = r#"{"limits":[{"meter":"llm_tokens","period":"month","limit":1000000}]}"#;
 
-/// A quota policy whose every answer takes longer than a turn.
-fn slow() -> Arc<Setup> {
+/// A quota policy whose every answer takes longer than a turn, until an instant.
+fn slow(until: i64) -> Arc<Setup> {
     let spin = "(func $spin (local $left i32)
         (local.set $left (i32.const 2000000))
         (loop $again
             (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1))))))";
-    let guest = Guest { fields: spin, check: &later("(call $spin)"), ..Guest::default() };
+    let check = format!(
+        "(if (i64.lt_s (global.get $now) (i64.const {until})) (then {}))",
+        later("(call $spin)")
+    );
+    let guest = Guest { fields: spin, check: &check, ..Guest::default() };
     let policy = sandbox().load(&guest.component(), "{}").expect("let in");
     let own = Binding { layer: Layer::Tenant, ..Binding::new("own", policy) };
     Arc::new(Setup { bindings: vec![binding("quota", ROOMY), own], ..Setup::default() })
@@ -31,7 +37,7 @@ async fn allowed(host: &Host, tenant: &Tenant) {
 /// Whoever shares a shard with it waits for a turn of its, and not for all that it asks.
 pub async fn a_tenant_whose_policies_take_long_holds_up_no_other<S: Store>(house: &House<S>) {
     const SLOW: usize = 40;
-    let (slow, rival): (_, Tenant) = (slow(), "rival".parse().expect("a name"));
+    let (slow, rival): (_, Tenant) = (slow(i64::MAX), "rival".parse().expect("a name"));
     let quick = Arc::new(Setup { bindings: vec![binding("quota", ROOMY)], ..Setup::default() });
     house.know(&quick);
     let host = house.builder(&slow).tenant(rival.clone(), quick).shards(1);
@@ -50,6 +56,30 @@ pub async fn a_tenant_whose_policies_take_long_holds_up_no_other<S: Store>(house
         allowed(&host, &rival).await;
         answered.load(Ordering::Relaxed)
     };
-    let (_, before) = tokio::join!(futures_util::future::join_all(slow), quick);
+    let (_, before) = tokio::join!(join_all(slow), quick);
     assert!(before < SLOW / 4, "{before} of {SLOW} were answered before it");
+}
+
+/// What waits for a turn and what comes anew are of one tenant, whom nobody expects to be slow by then.
+pub async fn nothing_is_lost_as_a_tenant_is_slow_no_longer<S: Store>(house: &House<S>) {
+    const EACH: usize = 200;
+    let host = house.builder(&slow(house.at() + 1)).shards(1).start().await.expect("a host");
+    while host.books() < 1 {
+        allowed(&host, &acme()).await;
+    }
+    allowed(&host, &acme()).await;
+    let check = async || host.check(&acme(), call(&[], &[])).await.expect("an answer");
+    let (answered, is_quick) = (AtomicUsize::new(0), Notify::new());
+    let first = (0..EACH).map(|_| async {
+        check().await;
+        if answered.fetch_add(1, Ordering::Relaxed) == 3 {
+            house.advance(1);
+            is_quick.notify_one();
+        }
+    });
+    let then = async {
+        is_quick.notified().await;
+        join_all((0..EACH).map(|_| check())).await
+    };
+    tokio::join!(join_all(first), then);
 }

@@ -131,8 +131,12 @@ impl<S: Store> Shard<S> {
             });
         slow.into_iter().for_each(|(tenant, asks)| self.lane.wait(&tenant, asks));
         // One turn a write: what is under way would stand still meanwhile, and others wait for it.
-        if self.flight.is_none() {
-            groups.extend(self.lane.next(CHUNK));
+        if self.flight.is_none()
+            && let Some((tenant, mut turn)) = self.lane.next(CHUNK)
+        {
+            // It may be slow no longer, so that what it asked since is not in the lane.
+            turn.extend(groups.remove(&tenant).unwrap_or_default());
+            groups.insert(tenant, turn);
         }
         let groups = groups.into_iter().filter_map(|(tenant, asks)| {
             let asks = self.of_now(&tenant, asks)?;
