@@ -110,10 +110,18 @@ impl Token {
         Sha256::digest(self.reveal()).into()
     }
 
-    /// Whether it is the one that is kept. How long that takes tells nothing: the digests of two
-    /// secrets share no more than chance has it.
-    pub fn proves(&self, row: &TokenRow) -> bool {
-        self.digest() == row.digest
+    /// The same one with another secret.
+    pub fn redraw(id: &str, random: &Random) -> Self {
+        Self { id: id.to_owned(), ..Self::draw(random) }
+    }
+
+    /// Until when it counts as the one that is kept; none: it is not that one. How long that takes to
+    /// tell tells nothing: the digests of two secrets share no more than chance has it.
+    pub fn proves(&self, row: &TokenRow) -> Option<Instant> {
+        let digest = self.digest();
+        let older = row.older.filter(|older| older.digest == digest).map(|older| older.until);
+        let newer = (row.digest == digest).then(|| row.expires_at.unwrap_or(Instant::MAX));
+        newer.or(older)
     }
 }
 
@@ -151,12 +159,12 @@ pub enum NotValid {
 }
 
 impl Caller {
-    /// Whom a token makes its holder at an instant.
-    pub fn of(row: &TokenRow, at: Instant) -> Result<Self, NotValid> {
+    /// Whom a token makes its holder at an instant, if its secret counts until then.
+    pub fn of(row: &TokenRow, until: Instant, at: Instant) -> Result<Self, NotValid> {
         if row.revoked_at.is_some() {
             return Err(NotValid::Revoked);
         }
-        if row.expires_at.is_some_and(|expires_at| expires_at <= at) {
+        if until <= at {
             return Err(NotValid::Expired);
         }
         let role = row.role.parse().map_err(|_| NotValid::Unreadable)?;
@@ -174,6 +182,8 @@ impl Caller {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tollgate_host::store::OlderSecret;
 
     use super::*;
 
@@ -193,6 +203,7 @@ mod tests {
             created_by: "ana".into(),
             expires_at: Some(10),
             revoked_at: None,
+            older: None,
         }
     }
 
@@ -201,9 +212,9 @@ mod tests {
         let random = random();
         let (token, other) = (Token::draw(&random), Token::draw(&random));
         assert_eq!(Token::read(&token.reveal()), Some(token.clone()));
-        assert!(token.proves(&row(&token)));
+        assert_eq!(token.proves(&row(&token)), Some(10));
         let forged = Token { id: token.id.clone(), secret: other.secret };
-        assert!(!forged.proves(&row(&token)));
+        assert_eq!(forged.proves(&row(&token)), None);
         let shown = format!("{token:?}");
         assert!(!shown.contains(&token.secret), "{shown}");
         for text in ["", "tg_", "tg_00", &token.reveal()[1..], &format!("{}0", token.reveal())] {
@@ -213,13 +224,26 @@ mod tests {
     }
 
     #[test]
+    fn either_secret_of_a_rotated_token_counts_for_its_time() {
+        let random = random();
+        let old = Token::draw(&random);
+        let new = Token::redraw(old.id(), &random);
+        let older = OlderSecret { rotated_at: 3, digest: old.digest(), until: 5 };
+        let kept = TokenRow { digest: new.digest(), older: Some(older), ..row(&old) };
+        assert_eq!((old.id(), old.proves(&kept)), (new.id(), Some(5)));
+        assert_eq!(new.proves(&kept), Some(10));
+        assert_eq!(new.proves(&TokenRow { expires_at: None, ..kept.clone() }), Some(Instant::MAX));
+        assert_eq!(Token::redraw(old.id(), &random).proves(&kept), None);
+    }
+
+    #[test]
     fn a_token_counts_until_it_expires_or_is_revoked() {
         let row = row(&Token::draw(&random()));
-        assert_eq!(Caller::of(&row, 9).unwrap().role, Role::Ingest);
-        assert_eq!(Caller::of(&row, 10), Err(NotValid::Expired));
+        assert_eq!(Caller::of(&row, 10, 9).unwrap().role, Role::Ingest);
+        assert_eq!(Caller::of(&row, 10, 10), Err(NotValid::Expired));
         let revoked = TokenRow { revoked_at: Some(3), ..row.clone() };
-        assert_eq!(Caller::of(&revoked, 9), Err(NotValid::Revoked));
+        assert_eq!(Caller::of(&revoked, 10, 9), Err(NotValid::Revoked));
         let later = TokenRow { role: "emperor".into(), ..row };
-        assert_eq!(Caller::of(&later, 9), Err(NotValid::Unreadable));
+        assert_eq!(Caller::of(&later, 10, 9), Err(NotValid::Unreadable));
     }
 }

@@ -4,13 +4,13 @@ use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 use tollgate_host::engine::Random;
-use tollgate_host::store::{AccessStore, Owner, StoreError, Tenant, TokenRow};
+use tollgate_host::store::{AccessStore, Owner, RotationRow, StoreError, Tenant, TokenRow};
 
 use crate::access::{Role, Token};
 use crate::acts::{Act, carry_out};
 use crate::period::{Length, instant};
-use crate::stores::{AnyStore, Clocks, StorePlace, StoreUrl, Stores};
-use crate::surroundings::{random, wall_clock};
+use crate::stores::{AnyStore, StorePlace, Stores};
+use crate::surroundings::random;
 
 /// What can be done with tokens.
 #[derive(Subcommand)]
@@ -19,6 +19,8 @@ pub enum Verb {
     Create(Create),
     /// Lists tokens, never their secrets
     List(List),
+    /// Gives a token a new secret and shows it, this once; the older one counts for a while yet
+    Rotate(Rotate),
     /// Has a token count no longer: within a second on every host
     Revoke(Revoke),
 }
@@ -55,6 +57,20 @@ pub struct Create {
 }
 
 #[derive(Args)]
+pub struct Rotate {
+    #[command(flatten)]
+    place: Place,
+    /// The token's 16 digits after `tg_`
+    id: String,
+    /// How long the older secret counts yet: until all who use it have the new one
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    overlap: Length,
+    /// Who rotates it
+    #[arg(long, env = "USER", default_value = "unknown")]
+    author: String,
+}
+
+#[derive(Args)]
 pub struct List {
     #[command(flatten)]
     place: Place,
@@ -78,7 +94,11 @@ pub struct Revoke {
 pub fn run(verb: &Verb) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match StoreUrl::open(Some(&verb.place().place.store), Clocks::Own(wall_clock())).await? {
+        let place = &verb.place().place;
+        // Before the first start there may be a first token.
+        let is_first = matches!(verb, Verb::Create(_));
+        let store = if is_first { place.open().await? } else { place.open_there().await? };
+        match store {
             AnyStore::Postgres(store) => verb.on(&store).await,
             AnyStore::Sqlite(store, _) => verb.on(&store).await,
         }
@@ -90,6 +110,7 @@ impl Verb {
         match self {
             Self::Create(own) => &own.place,
             Self::List(own) => &own.place,
+            Self::Rotate(own) => &own.place,
             Self::Revoke(own) => &own.place,
         }
     }
@@ -98,6 +119,7 @@ impl Verb {
         match self {
             Self::Create(own) => own.run(store).await,
             Self::List(own) => own.run(store).await,
+            Self::Rotate(own) => own.run(store).await,
             Self::Revoke(own) => own.run(store).await,
         }
     }
@@ -139,6 +161,52 @@ pub enum NotMade {
     Store(#[from] StoreError),
 }
 
+/// A new secret for a token.
+pub struct Rotation {
+    /// The token's.
+    pub id: String,
+    /// How long the older secret counts yet, in ms.
+    pub overlap_ms: i64,
+}
+
+impl Rotation {
+    /// Draws the new secret, which counts from now on as long as the older one was made for. Where the
+    /// answer is lost it is done again: the secret that is in use counts for its time all the same.
+    /// None: there is no such token (of this tenant, if one is given) that counts.
+    pub async fn carry_out<S: Stores>(
+        &self,
+        store: &S,
+        random: &Random,
+        tenant: Option<&Tenant>,
+    ) -> Result<Option<Token>, StoreError> {
+        let Some(row) = store.token(&self.id).await? else {
+            return Ok(None);
+        };
+        let at = store.now().await?;
+        let began = row.older.map_or(row.created_at, |older| older.rotated_at);
+        let ttl_ms = row.expires_at.map(|until| until.saturating_sub(began));
+        let token = Token::redraw(&self.id, random);
+        let rotation = RotationRow {
+            digest: token.digest(),
+            at,
+            expires_at: ttl_ms.map(|ttl_ms| at.saturating_add(ttl_ms)),
+            older_until: at.saturating_add(self.overlap_ms),
+        };
+        Ok(store.rotate_token(tenant, &self.id, &rotation).await?.then_some(token))
+    }
+
+    /// What is written down of it.
+    pub fn act(&self, row: &TokenRow) -> Act {
+        Act {
+            owner: row.owner(),
+            act: "token.rotate",
+            subject: self.id.clone(),
+            before: json!({ "name": row.name, "role": row.role, "expires_at": row.expires_at }),
+            after: json!({ "overlap_ms": self.overlap_ms }),
+        }
+    }
+}
+
 /// Makes a token.
 pub async fn create<S: Stores>(
     store: &S,
@@ -168,6 +236,7 @@ pub async fn create<S: Stores>(
             created_by: author.to_owned(),
             expires_at: ttl_ms.map(|ttl_ms| at.saturating_add(ttl_ms)),
             revoked_at: None,
+            older: None,
         };
         if store.put_token(&row).await? {
             return Ok(token);
@@ -193,13 +262,39 @@ impl Create {
         let (random, who) = (random(), self.author.clone());
         let made = create(store, &random, &new, &self.author);
         let token = carry_out(store, &random, who, act, made).await?;
-        if self.place.json {
+        self.place.show(&token);
+        Ok(())
+    }
+}
+
+impl Place {
+    fn show(&self, token: &Token) {
+        if self.json {
             println!("{}", json!({ "id": token.id(), "token": token.reveal() }));
         } else {
             println!("{}", token.reveal());
         }
+    }
+}
+
+impl Rotate {
+    async fn run<S: Stores>(&self, store: &S) -> Result<()> {
+        let Length(overlap_ms) = self.overlap;
+        let rotation = Rotation { id: self.id.clone(), overlap_ms };
+        let row = store.token(&self.id).await?.ok_or_else(|| unknown(&self.id))?;
+        let (random, who) = (random(), self.author.clone());
+        let made = async {
+            let token = rotation.carry_out(store, &random, None).await?;
+            token.ok_or_else(|| unknown(&self.id))
+        };
+        let token = carry_out(store, &random, who, rotation.act(&row), made).await?;
+        self.place.show(&token);
         Ok(())
     }
+}
+
+fn unknown(id: &str) -> anyhow::Error {
+    anyhow!("there is no token `{id}` that counts: look at `tollgate token list`")
 }
 
 impl List {
@@ -233,15 +328,14 @@ fn as_json(row: &TokenRow) -> serde_json::Value {
         "created_by": row.created_by,
         "expires_at": row.expires_at.map(instant),
         "revoked_at": row.revoked_at.map(instant),
+        "rotated_at": row.older.map(|older| instant(older.rotated_at)),
+        "older_until": row.older.map(|older| instant(older.until)),
     })
 }
 
 impl Revoke {
     async fn run<S: Stores>(&self, store: &S) -> Result<()> {
-        let unknown = || {
-            anyhow!("there is no token `{}` that counts: look at `tollgate token list`", self.id)
-        };
-        let row = store.token(&self.id).await?.ok_or_else(unknown)?;
+        let row = store.token(&self.id).await?.ok_or_else(|| unknown(&self.id))?;
         let act = Act {
             owner: row.owner(),
             act: "token.revoke",
@@ -252,7 +346,7 @@ impl Revoke {
         let revoked = async {
             let at = store.now().await?;
             let done = store.revoke_token(None, &self.id, at).await?;
-            done.then_some(()).ok_or_else(unknown)
+            done.then_some(()).ok_or_else(|| unknown(&self.id))
         };
         carry_out(store, &random(), self.author.clone(), act, revoked).await
     }

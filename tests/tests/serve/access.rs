@@ -438,6 +438,53 @@ fn what_is_not_there_is_a_problem_like_any_other() {
 }
 
 #[test]
+fn a_token_is_rotated_by_the_api_and_by_command() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { admin, .. } = town(&server).await;
+        let old = admin.admit("read", Some("acme")).await;
+        let id = name_of(&old.token).to_owned();
+        let path = format!("/v1/tokens/{id}/rotate");
+        let rotate = async || {
+            let made = admin.done(Method::POST, &path, Some(json!({}))).await;
+            assert_eq!(made["id"], id);
+            server.client(made["token"].as_str().expect("a token"))
+        };
+        // The answer to the first is lost.
+        let lost = rotate().await;
+        let new = rotate().await;
+        counts(&old).await;
+        counts(&new).await;
+        ended(&lost).await;
+        let tokens = admin.done(Method::GET, "/v1/tokens", None).await;
+        let all = tokens["tokens"].as_array().expect("tokens");
+        let own = all.iter().find(|own| own["id"] == id).expect("the token");
+        assert!(own["expires_at"].is_null() && !own["older_until"].is_null(), "{own}");
+
+        let last = house.run(&["token", "rotate", &id, "--overlap", "1s"]);
+        let last = server.client(last.trim());
+        counts(&last).await;
+        for before in [&old, &new] {
+            ended(before).await;
+        }
+        admin.done(Method::DELETE, &format!("/v1/tokens/{id}"), None).await;
+        ended(&last).await;
+        assert_eq!(admin.post(&path, json!({})).await.0, StatusCode::NOT_FOUND);
+
+        let acts = admin.done(Method::GET, "/v1/audit?limit=5", None).await;
+        let told = |own: &Json| (own["act"].clone(), own["subject"].clone(), own["owner"].clone());
+        let told: Vec<_> = acts["acts"].as_array().expect("acts").iter().map(told).collect();
+        let act = |act: &str| (json!(act), json!(id), json!("acme"));
+        let rotated = act("token.rotate");
+        assert_eq!(
+            told,
+            [&rotated, &act("token.revoke"), &rotated, &rotated, &rotated].map(Clone::clone)
+        );
+    });
+}
+
+#[test]
 fn what_proves_a_token_never_stands_in_a_log() {
     run(async {
         let house = House::sqlite();

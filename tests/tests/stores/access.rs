@@ -1,7 +1,9 @@
 //! Who is let in, and what was done by whom.
 
 use futures_util::future::join_all;
-use tollgate_host::store::{AccessStore, AuditRow, Owner, StoreError, Tenant, TokenRow};
+use tollgate_host::store::{
+    AccessStore, AuditRow, OlderSecret, Owner, RotationRow, StoreError, Tenant, TokenRow,
+};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
@@ -27,6 +29,7 @@ fn token(id: &str, of: Option<&str>, created_at: Instant) -> TokenRow {
         created_by: "ana".into(),
         expires_at: None,
         revoked_at: None,
+        older: None,
     }
 }
 
@@ -95,6 +98,51 @@ pub async fn a_token_is_revoked_once_and_by_no_other_tenant<S: AccessStore>(stor
         revoked(if won == 0 { 40 } else { 41 }, all[2]),
     ];
     assert_eq!(store.tokens(None).await, Ok(expected));
+}
+
+pub async fn a_token_is_given_another_secret_as_long_as_it_counts<S: AccessStore>(store: &S) {
+    let (acme, zen) = (tenant("acme"), tenant("zen"));
+    let (own, ending) = (token("own", Some("acme"), 1), token("ending", None, 2));
+    let ending = TokenRow { expires_at: Some(50), ..ending };
+    for row in [&own, &ending] {
+        assert_eq!(store.put_token(row).await, Ok(true));
+    }
+    let rotation = |byte: u8, at, expires_at, older_until| RotationRow {
+        digest: [byte; 32],
+        at,
+        expires_at,
+        older_until,
+    };
+    // Of another tenant, of what is not there, of what has ended.
+    for (by, id, at) in [
+        (Some(&zen), "own", 10),
+        (Some(&acme), "ending", 10),
+        (None, "o", 10),
+        (None, "ending", 50),
+    ] {
+        let refused = store.rotate_token(by, id, &rotation(8, at, None, 99)).await;
+        assert_eq!(refused, Ok(false), "{by:?} {id}");
+    }
+    let older = |rotated_at, until| Some(OlderSecret { rotated_at, digest: [7; 32], until });
+    assert_eq!(store.rotate_token(Some(&acme), "own", &rotation(8, 10, None, 20)).await, Ok(true));
+    let own = TokenRow { digest: [8; 32], older: older(10, 20), ..own };
+    assert_eq!(store.token("own").await, Ok(Some(own.clone())));
+    // Again while the older one counts: that one is in use, and counts no longer than it did.
+    assert_eq!(store.rotate_token(None, "own", &rotation(9, 19, None, 90)).await, Ok(true));
+    let own = TokenRow { digest: [9; 32], older: older(19, 20), ..own };
+    assert_eq!(store.token("own").await, Ok(Some(own.clone())));
+    assert_eq!(store.rotate_token(None, "own", &rotation(10, 19, None, 19)).await, Ok(true));
+    assert_eq!(store.token("own").await.expect("an answer").expect("a token").older, older(19, 19));
+    // After that the one that followed it is the older one.
+    assert_eq!(store.rotate_token(None, "own", &rotation(11, 20, None, 90)).await, Ok(true));
+    let last = OlderSecret { rotated_at: 20, digest: [10; 32], until: 90 };
+    let own = TokenRow { digest: [11; 32], older: Some(last), ..own };
+    // One that ends by itself does so, and the next one has a time of its own.
+    assert_eq!(store.rotate_token(None, "ending", &rotation(8, 10, Some(58), 90)).await, Ok(true));
+    let ending = TokenRow { digest: [8; 32], expires_at: Some(58), older: older(10, 50), ..ending };
+    assert_eq!(store.tokens(None).await, Ok(vec![own, ending]));
+    assert_eq!(store.revoke_token(None, "own", 21).await, Ok(true));
+    assert_eq!(store.rotate_token(None, "own", &rotation(12, 22, None, 90)).await, Ok(false));
 }
 
 fn ids(tokens: Result<Vec<TokenRow>, StoreError>) -> Vec<String> {

@@ -28,6 +28,32 @@ pub struct TokenRow {
     pub expires_at: Option<Instant>,
     /// When it was revoked; none: it was not.
     pub revoked_at: Option<Instant>,
+    /// Its older secret; none: it was not rotated.
+    pub older: Option<OlderSecret>,
+}
+
+/// The secret that a token had before it was rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OlderSecret {
+    /// Since when it is the older one.
+    pub rotated_at: Instant,
+    /// SHA-256 of it.
+    pub digest: [u8; 32],
+    /// From then on it counts no longer.
+    pub until: Instant,
+}
+
+/// A new secret for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RotationRow {
+    /// SHA-256 of it.
+    pub digest: [u8; 32],
+    /// From when.
+    pub at: Instant,
+    /// From then on it counts no longer; none: it does not end by itself.
+    pub expires_at: Option<Instant>,
+    /// From then on the older secret counts no longer.
+    pub older_until: Instant,
 }
 
 impl TokenRow {
@@ -82,6 +108,16 @@ pub trait AccessStore: Send + Sync + 'static {
         tenant: Option<&Tenant>,
         id: &str,
         at: Instant,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Gives a token a new secret. The older one counts until then and no longer, nor longer than it
+    /// did; where there are two older ones, the later one ends at once, since nobody may have it. False:
+    /// there is no such token (of this tenant, if one is given) that counts at its instant.
+    fn rotate_token(
+        &self,
+        tenant: Option<&Tenant>,
+        id: &str,
+        rotation: &RotationRow,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Writes down an act before it is done, so that none is done that was not written down. A

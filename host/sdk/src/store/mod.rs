@@ -21,7 +21,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-pub use access::{AccessStore, AuditRow, TokenRow};
+pub use access::{AccessStore, AuditRow, OlderSecret, RotationRow, TokenRow};
 pub use erased::{ChangeKey, ChangeRow, Renamed, Rewritten};
 pub use month::Month;
 pub use notices::{ChannelRow, DeliveryRow, DeliveryState, KeptNotice, NoticeStore};

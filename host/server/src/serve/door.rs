@@ -64,11 +64,11 @@ impl Tokens {
             return Ok(caller);
         }
         let row = store.token(token.id()).await?;
-        let row = row.filter(|row| token.proves(row)).ok_or_else(unknown)?;
-        let caller =
-            Caller::of(&row, at).map_err(|error| Problem::unauthorized(error.to_string()))?;
-        let until = at.saturating_add(TRUSTED_MS).min(row.expires_at.unwrap_or(Instant::MAX));
-        self.remember(digest, until, caller.clone());
+        let proof = row.and_then(|row| token.proves(&row).map(|until| (row, until)));
+        let (row, until) = proof.ok_or_else(unknown)?;
+        let caller = Caller::of(&row, until, at)
+            .map_err(|error| Problem::unauthorized(error.to_string()))?;
+        self.remember(digest, at.saturating_add(TRUSTED_MS).min(until), caller.clone());
         Ok(caller)
     }
 }

@@ -398,6 +398,13 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             tokens::list,
         ),
         Route::new(
+            post.clone(),
+            "/v1/tokens/{id}/rotate",
+            ADMINS,
+            "A token gets a new secret, and is shown this once; the older secret counts for a while yet.",
+            tokens::rotate,
+        ),
+        Route::new(
             delete.clone(),
             "/v1/tokens/{id}",
             ADMINS,

@@ -11,7 +11,7 @@ use super::shapes::Time;
 use crate::access::{Role, Token};
 use crate::acts::Act;
 use crate::stores::Stores;
-use crate::token::{New, NotMade, create};
+use crate::token::{New, NotMade, Rotation, create};
 
 /// A token that is to be made.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -26,6 +26,19 @@ pub struct NewToken {
     /// How long it counts; none: until it is revoked.
     #[schemars(range(min = 1))]
     pub ttl_seconds: Option<u32>,
+}
+
+/// How a token is rotated.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRotation {
+    /// How long the older secret counts yet: until all who use it have the new one.
+    #[serde(default = "an_hour")]
+    pub overlap_seconds: u32,
+}
+
+fn an_hour() -> u32 {
+    3_600
 }
 
 /// A token that was made.
@@ -49,6 +62,10 @@ pub struct TokenBody {
     pub created_by: String,
     pub expires_at: Option<Time>,
     pub revoked_at: Option<Time>,
+    /// When it was given its secret; none: as it was made.
+    pub rotated_at: Option<Time>,
+    /// Until when the older secret counts.
+    pub older_until: Option<Time>,
 }
 
 /// Tokens in the order in which they were made.
@@ -91,11 +108,31 @@ pub async fn list<S: Stores>(asked: Asked<S>) -> Result<Answer<Tokens>, Problem>
     Ok(Tokens { tokens: rows.into_iter().map(TokenBody::from).collect() }.into())
 }
 
+/// `POST /v1/tokens/{id}/rotate`
+pub async fn rotate<S: Stores>(
+    asked: Asked<S, OfToken, Json<NewRotation>>,
+) -> Result<Answer<Made>, Problem> {
+    let (service, id) = (&asked.service, &asked.parameters.id);
+    let store = &**service.registry.store();
+    let overlap_ms = i64::from(asked.body.0.overlap_seconds).saturating_mul(1_000);
+    let rotation = Rotation { id: id.clone(), overlap_ms };
+    let row = store.token(id).await?.ok_or_else(|| unknown(id))?;
+    let made = async {
+        let token = rotation.carry_out(store, &service.random, asked.tenant_if_any()).await?;
+        token.ok_or_else(|| unknown(id))
+    };
+    let token = asked.act(rotation.act(&row), made).await?;
+    Ok(Made { id: token.id().to_owned(), token: token.reveal() }.into())
+}
+
+fn unknown(id: &str) -> Problem {
+    Problem::not_found(format!("there is no token `{id}` that counts"))
+}
+
 /// `DELETE /v1/tokens/{id}`
 pub async fn revoke<S: Stores>(asked: Asked<S, OfToken>) -> Result<(), Problem> {
     let (store, id) = (asked.service.registry.store(), &asked.parameters.id);
-    let unknown = || Problem::not_found(format!("there is no token `{id}` that counts"));
-    let row = store.token(id).await?.ok_or_else(unknown)?;
+    let row = store.token(id).await?.ok_or_else(|| unknown(id))?;
     let act = Act {
         owner: row.owner(),
         act: "token.revoke",
@@ -107,7 +144,7 @@ pub async fn revoke<S: Stores>(asked: Asked<S, OfToken>) -> Result<(), Problem> 
         .act(act, async {
             let at = store.now().await?;
             let done = store.revoke_token(asked.tenant_if_any(), id, at).await?;
-            done.then_some(()).ok_or_else(unknown)
+            done.then_some(()).ok_or_else(|| unknown(id))
         })
         .await
 }
@@ -123,6 +160,8 @@ impl From<TokenRow> for TokenBody {
             created_by: row.created_by,
             expires_at: row.expires_at.map(Time),
             revoked_at: row.revoked_at.map(Time),
+            rotated_at: row.older.map(|older| Time(older.rotated_at)),
+            older_until: row.older.map(|older| Time(older.until)),
         }
     }
 }

@@ -125,6 +125,7 @@ impl PostgresStore {
             ("notices", include_str!("0005_notices.sql")),
             ("active runs", include_str!("0006_active_runs.sql")),
             ("signatures", include_str!("0007_signatures.sql")),
+            ("rotated tokens", include_str!("0008_rotated_tokens.sql")),
         ])
         .run(&mut session)
         .await

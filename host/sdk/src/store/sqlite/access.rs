@@ -6,7 +6,7 @@ use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::{SqliteStore, failed};
-use crate::store::access::{AccessStore, AuditRow, TokenRow};
+use crate::store::access::{AccessStore, AuditRow, OlderSecret, RotationRow, TokenRow};
 use crate::store::{Owner, StoreError, Tenant};
 
 impl AccessStore for SqliteStore {
@@ -53,6 +53,30 @@ impl AccessStore for SqliteStore {
         Ok(done.await.map_err(|error| failed(&error))?.rows_affected() == 1)
     }
 
+    async fn rotate_token(
+        &self,
+        tenant: Option<&Tenant>,
+        id: &str,
+        rotation: &RotationRow,
+    ) -> Result<bool, StoreError> {
+        let RotationRow { digest, at, expires_at, older_until } = rotation;
+        let done = sqlx::query(
+            "UPDATE token SET digest = ?3, expires_at = ?5, rotated_at = ?4, \
+                 older_digest = CASE WHEN older_until > ?4 THEN older_digest ELSE digest END, \
+                 older_until = min(?6, CASE WHEN older_until > ?4 THEN older_until ELSE coalesce(expires_at, ?6) END) \
+             WHERE id = ?1 AND (?2 IS NULL OR tenant_id = ?2) AND revoked_at IS NULL \
+                 AND (expires_at IS NULL OR expires_at > ?4)",
+        )
+        .bind(id.to_owned())
+        .bind(tenant.map(|tenant| tenant.as_str().to_owned()))
+        .bind(digest.to_vec())
+        .bind(at)
+        .bind(expires_at)
+        .bind(older_until)
+        .execute(&self.pool);
+        Ok(done.await.map_err(|error| failed(&error))?.rows_affected() == 1)
+    }
+
     async fn audit(&self, act: &AuditRow) -> Result<(), StoreError> {
         let AuditRow { id, owner, at, who, act, subject, before, after, outcome } = act;
         let done = sqlx::query(
@@ -95,7 +119,8 @@ impl AccessStore for SqliteStore {
 
 async fn find_token(pool: &SqlitePool, id: &str) -> Result<Option<TokenRow>, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT tenant_id, id, digest, role, name, at, author, expires_at, revoked_at FROM token \
+        "SELECT tenant_id, id, digest, role, name, at, author, expires_at, revoked_at, \
+             rotated_at, older_digest, older_until FROM token \
          WHERE id = ?1",
     )
     .bind(id.to_owned())
@@ -106,7 +131,8 @@ async fn find_token(pool: &SqlitePool, id: &str) -> Result<Option<TokenRow>, sql
 
 async fn tokens(pool: &SqlitePool, tenant: Option<&Tenant>) -> Result<Vec<TokenRow>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT tenant_id, id, digest, role, name, at, author, expires_at, revoked_at FROM token \
+        "SELECT tenant_id, id, digest, role, name, at, author, expires_at, revoked_at, \
+             rotated_at, older_digest, older_until FROM token \
          WHERE ?1 IS NULL OR tenant_id = ?1 ORDER BY at, id",
     )
     .bind(tenant.map(|tenant| tenant.as_str().to_owned()))
@@ -130,7 +156,18 @@ fn token(row: &SqliteRow) -> Result<TokenRow, sqlx::Error> {
         created_by: row.try_get("author")?,
         expires_at: row.try_get("expires_at")?,
         revoked_at: row.try_get("revoked_at")?,
+        older: older(row)?,
     })
+}
+
+fn older(row: &SqliteRow) -> Result<Option<OlderSecret>, sqlx::Error> {
+    let (digest, rotated_at, until): (Option<Vec<u8>>, Option<Instant>, Option<Instant>) =
+        (row.try_get("older_digest")?, row.try_get("rotated_at")?, row.try_get("older_until")?);
+    let Some(((digest, rotated_at), until)) = digest.zip(rotated_at).zip(until) else {
+        return Ok(None);
+    };
+    let digest = digest.try_into().map_err(|_| sqlx::Error::Protocol("a digest".into()))?;
+    Ok(Some(OlderSecret { rotated_at, digest, until }))
 }
 
 // One statement for either, since each has an index of its own.

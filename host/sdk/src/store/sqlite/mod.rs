@@ -81,6 +81,7 @@ impl SqliteStore {
             ("notices", include_str!("0004_notices.sql")),
             ("active runs", include_str!("0005_active_runs.sql")),
             ("signatures", include_str!("0006_signatures.sql")),
+            ("rotated tokens", include_str!("0007_rotated_tokens.sql")),
         ])
         .run(&pool)
         .await

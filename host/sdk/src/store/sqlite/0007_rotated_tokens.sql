@@ -1,0 +1,4 @@
+-- A token that was rotated has a new secret, and its older one counts until then. All three, or none.
+ALTER TABLE token ADD COLUMN rotated_at INTEGER;
+ALTER TABLE token ADD COLUMN older_digest BLOB;
+ALTER TABLE token ADD COLUMN older_until INTEGER;
