@@ -11,14 +11,15 @@ use clap::Args;
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde_json::json;
+use tokio::sync::watch;
 use tollgate_host::engine::{Event, Host, HostError, monitor, next_look};
 use tollgate_host::store::Tenant;
 use tollgate_policy_core::window::Instant;
 
 use crate::hosts;
-use crate::notices::{Outbox, Sending};
-use crate::stores::{AnyStore, StorePlace, StoreUrl, Stores};
-use crate::surroundings::{random, wall_clock};
+use crate::notices::{self, Outbox, Sending};
+use crate::stores::{AnyStore, StorePlace, Stores};
+use crate::surroundings::{random, told_to_stop};
 
 /// How often it is asked whose hour is full.
 pub const EVERY: Duration = Duration::from_secs(20);
@@ -47,7 +48,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        match StoreUrl::open_there(&arguments.place.store, wall_clock()).await? {
+        match arguments.place.open_there().await? {
             AnyStore::Postgres(store) => of(arguments, store).await,
             AnyStore::Sqlite(store, _) => of(arguments, store).await,
         }
@@ -58,9 +59,10 @@ async fn of<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
     let (store, random) = (Arc::new(store), random());
     let outgoing = arguments.sending.outgoing()?;
     let registry = hosts::registry(Arc::clone(&store))?;
-    let host = hosts::start(&registry, &random).await?;
+    let host = hosts::start(&registry, &random, None).await?;
     let monitor = Monitor::new(Arc::clone(&store), host.clone());
-    let outbox = Arc::new(Outbox { store: Arc::clone(&store), host, outgoing, random });
+    let (stop, stopping) = watch::channel(false);
+    let outbox = Outbox { store: Arc::clone(&store), host, outgoing, random, stopping };
     if arguments.once {
         for tenant in store.tenants().await? {
             let look = monitor.look(&tenant, true).await?;
@@ -69,12 +71,14 @@ async fn of<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         return outbox.round().await;
     }
     let following = registry.clone().follow(outbox.host.clone(), Duration::from_millis(250));
+    let sending = tokio::spawn(Arc::new(outbox).run(notices::EVERY));
     tokio::select! {
         () = following => {}
-        () = Arc::clone(&outbox).run(crate::notices::EVERY) => {}
         () = monitor.run(EVERY) => {}
-        _ = tokio::signal::ctrl_c() => {}
+        () = told_to_stop() => {}
     }
+    stop.send_replace(true);
+    let _ = tokio::time::timeout(notices::SENDING, sending).await;
     Ok(())
 }
 

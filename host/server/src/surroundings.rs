@@ -1,4 +1,4 @@
-//! What the program takes from around it: time and chance.
+//! What the program takes from around it: time, chance, and when to stop.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -27,4 +27,20 @@ pub fn steady_clock() -> Clock {
 /// Chance, for identifiers and stamps.
 pub fn random() -> Random {
     Arc::new(|| Uuid::new_v4().as_u128())
+}
+
+/// A signal of the system's to stop, or of a person's.
+pub async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::error!(%error, "cannot be told to stop");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }

@@ -45,6 +45,7 @@ on_both! {
     access:
     a_token_is_kept_once_and_found_by_its_identifier,
     a_token_is_revoked_once_and_by_no_other_tenant,
+    a_token_is_given_another_secret_as_long_as_it_counts,
     tokens_are_listed_in_the_order_in_which_they_were_made,
     acts_are_read_from_the_last_one_back_page_by_page,
     an_act_is_kept_as_it_was_told,
@@ -55,6 +56,8 @@ on_both! {
     a_notice_is_handed_over_once_however_many_do,
     a_delivery_is_tried_by_one_at_a_time,
     no_channel_holds_up_another,
+    what_goes_over_a_busy_channel_is_not_taken,
+    what_is_due_of_a_channel_is_given_up_by_its_age,
     channels_are_their_owners_and_replaced_by_name,
     a_duty_is_one_hosts_until_it_is_done_or_its_time_is_over;
 

@@ -98,19 +98,19 @@ pub async fn a_delivery_is_tried_by_one_at_a_time<S: Store>(store: &S) {
         let due = delivery(&acme, *number, "ops", 100);
         store.hand_over(&acme, id(*number), &[due]).await.expect("handed over");
     }
-    assert_eq!(store.take_due(99, 500, 99, 99).await, Ok(Vec::new()));
-    let taken = join_all((0..8).map(|_| store.take_due(100, 500, 99, 4))).await;
+    assert_eq!(store.take_due(99, 500, &[], 99, 99).await, Ok(Vec::new()));
+    let taken = join_all((0..8).map(|_| store.take_due(100, 500, &[], 99, 4))).await;
     let mut taken: Vec<DeliveryRow> =
         taken.into_iter().flat_map(|some| some.expect("some")).collect();
     // Whoever found all locked by others took nothing; what is left is taken after that.
-    taken.extend(store.take_due(100, 500, 99, 99).await.expect("the rest"));
+    taken.extend(store.take_due(100, 500, &[], 99, 99).await.expect("the rest"));
     taken.sort_by_key(|own| own.notice);
     let notices: Vec<u128> = taken.iter().map(|own| own.notice.as_u128()).collect();
     assert_eq!(notices, numbers);
     assert!(taken.iter().all(|own| own.attempts == 1 && own.due_at == 500));
     // Who took so long that another one tried has no say.
     let slow = DeliveryRow { state: DeliveryState::GivenUp, ..taken[0].clone() };
-    let again = store.take_due(500, 900, 99, 99).await.expect("all of them");
+    let again = store.take_due(500, 900, &[], 99, 99).await.expect("all of them");
     assert_eq!(again.len(), 20);
     assert_eq!(store.tried(1, &slow).await, Ok(false));
     let mut second = again.into_iter().find(|own| own.notice == id(1)).expect("the first");
@@ -122,7 +122,7 @@ pub async fn a_delivery_is_tried_by_one_at_a_time<S: Store>(store: &S) {
     let theirs = Owner::Tenant(acme.clone());
     assert_eq!(store.replay(&acme, None, Some(&theirs), 901).await, Ok(0));
     assert_eq!(store.replay(&acme, None, Some(&Owner::Platform), 901).await, Ok(1));
-    let third = store.take_due(901, 950, 99, 1).await.expect("the first due");
+    let third = store.take_due(901, 950, &[], 99, 1).await.expect("the first due");
     assert_eq!(third.len(), 1);
     let page = store.deliveries(&acme, Some(id(3)), false, 1).await.expect("a page");
     assert_eq!(page.iter().map(|own| own.notice).collect::<Vec<_>>(), [id(2)]);
@@ -136,19 +136,50 @@ pub async fn no_channel_holds_up_another<S: Store>(store: &S) {
         let due = delivery(&acme, *number, channel, 100);
         store.hand_over(&acme, id(*number), &[due]).await.expect("handed over");
     }
-    let mut taken = store.take_due(100, 500, 3, 99).await.expect("some");
+    let mut taken = store.take_due(100, 500, &[], 3, 99).await.expect("some");
     taken.sort_by_key(|own| own.notice);
     let notices: Vec<u128> = taken.iter().map(|own| own.notice.as_u128()).collect();
     assert_eq!(notices, [1, 2, 3, 20]);
     store.put_off(&Owner::Platform, "flooded", 100, 300).await.expect("put off");
-    assert_eq!(store.take_due(299, 500, 99, 99).await, Ok(Vec::new()));
-    assert_eq!(store.take_due(300, 900, 99, 99).await.expect("the rest").len(), 16);
+    assert_eq!(store.take_due(299, 500, &[], 99, 99).await, Ok(Vec::new()));
+    assert_eq!(store.take_due(300, 900, &[], 99, 99).await.expect("the rest").len(), 16);
     // One that was taken and not tried has as many tries left.
     let mut untried = taken[0].clone();
     (untried.attempts, untried.due_at) = (0, 301);
     assert_eq!(store.tried(1, &untried).await, Ok(true));
-    let again = store.take_due(301, 900, 99, 99).await.expect("that one");
+    let again = store.take_due(301, 900, &[], 99, 99).await.expect("that one");
     assert_eq!((again.len(), again[0].attempts), (1, 1));
+}
+
+pub async fn what_goes_over_a_busy_channel_is_not_taken<S: Store>(store: &S) {
+    let acme = told(store, "acme", &[1, 2]).await;
+    let theirs = Owner::Tenant(acme.clone());
+    let ours = delivery(&acme, 1, "o'ps", 100);
+    let other = DeliveryRow { channel_of: theirs.clone(), ..delivery(&acme, 2, "o'ps", 100) };
+    for own in [&ours, &other] {
+        store.hand_over(&acme, own.notice, std::slice::from_ref(own)).await.expect("handed over");
+    }
+    let busy = [(Owner::Platform, "o'ps".to_owned()), (theirs, "quiet".to_owned())];
+    let taken = store.take_due(100, 500, &busy, 99, 99).await.expect("some");
+    assert_eq!(taken, [DeliveryRow { attempts: 1, due_at: 500, ..other }]);
+    let taken = store.take_due(100, 500, &[], 99, 99).await.expect("some");
+    assert_eq!(taken, [DeliveryRow { attempts: 1, due_at: 500, ..ours }]);
+}
+
+pub async fn what_is_due_of_a_channel_is_given_up_by_its_age<S: Store>(store: &S) {
+    let acme = told(store, "acme", &[1, 2, 3]).await;
+    let at = store.notice(&acme, id(1)).await.expect("an answer").expect("a notice").at;
+    for (number, channel, due_at) in [(1, "ops", 100), (2, "ops", 101), (3, "other", 100)] {
+        let own = delivery(&acme, number, channel, due_at);
+        store.hand_over(&acme, id(number), &[own]).await.expect("handed over");
+    }
+    let give_up = async |before| store.give_up(&Owner::Platform, "ops", 100, before, "gone").await;
+    assert_eq!(give_up(at).await, Ok(0));
+    assert_eq!(give_up(at + 1).await, Ok(1));
+    assert_eq!(give_up(at + 1).await, Ok(0));
+    let gone = store.deliveries(&acme, None, true, 9).await.expect("a page");
+    let gone: Vec<_> = gone.iter().map(|own| (own.notice, own.error.as_deref())).collect();
+    assert_eq!(gone, [(id(1), Some("gone"))]);
 }
 
 pub async fn channels_are_their_owners_and_replaced_by_name<S: Store>(store: &S) {

@@ -14,7 +14,7 @@ use clap::Args;
 use tollgate_host::store::Owner;
 
 pub use channel::Channel;
-pub use command::{Verb, check_name, connects, run};
+pub use command::{Verb, acknowledges, check_name, connects, replays, run};
 pub use message::{Notice, trial};
 pub use outbox::Outbox;
 use outgoing::{Destination, Failure, Mail, Message, Reach, Secret, Times, Web, system_lookup};
@@ -22,6 +22,9 @@ pub use outgoing::{Outgoing, Whose, line};
 
 /// How often the outbox looks for what is new or due.
 pub const EVERY: Duration = Duration::from_secs(1);
+
+/// What is being sent has ended after so long, at the latest.
+pub const SENDING: Duration = Duration::from_secs(25);
 
 /// How long a mail server is waited for.
 const MAIL: Duration = Duration::from_secs(20);

@@ -1,7 +1,7 @@
 //! The outbox: notices are handed to channels, and tried until they are delivered. Any number of
 //! servers may be at it; nobody who asks for a decision waits for it, and no receiver holds up another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use anyhow::Result;
 use chrono_tz::Tz;
 use futures_util::StreamExt;
 use futures_util::stream;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
 use tollgate_host::engine::{Host, NoticeRecord, Random};
 use tollgate_host::store::{ChannelRow, DeliveryRow, DeliveryState, KeptNotice, Owner};
 use tollgate_policy_core::window::Instant;
@@ -23,18 +24,27 @@ use crate::stores::Stores;
 const PAGE: u32 = 256;
 const OF_EACH: u32 = 64;
 
-/// A page has a channel for so long; what is left then is taken again.
-const PATIENCE_MS: i64 = 60_000;
-
-/// So many pages are under way at a time: slow receivers among them keep nobody else waiting.
+/// So many pages of what is new are handed over in a row.
 const PAGES: usize = 8;
 
-/// Who takes a delivery has so long for it: longer than its page may take.
+/// A channel is at it for so long; what is left then is taken again.
+const PATIENCE_MS: i64 = 60_000;
+
+/// So many channels are at it at a time: a slow receiver keeps only those waiting who go the same way.
+const CHANNELS: usize = 256;
+
+/// Who takes a delivery has so long for it: longer than its channel is at it.
 const TAKEN_MS: i64 = 300_000;
 
 /// After so many seconds it is tried again, until there is no more: about a day.
 const AGAIN_SECONDS: [i64; 11] =
     [5, 30, 120, 300, 900, 1_800, 3_600, 7_200, 14_400, 28_800, 28_800];
+
+/// As one is given up, all that was raised so long ago and goes the same way is.
+const RAISED_MS: i64 = 86_400_000;
+
+/// Whose channel, and which.
+type Way = (Owner, String);
 
 /// Delivers notices.
 pub struct Outbox<S> {
@@ -42,6 +52,8 @@ pub struct Outbox<S> {
     pub host: Host,
     pub outgoing: Arc<Outgoing>,
     pub random: Random,
+    /// Turns true when it is to end: what is being sent is, and the rest waits for another one.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// Channels by whose they are, as they were found in a round.
@@ -50,53 +62,80 @@ struct Channels(BTreeMap<Owner, BTreeMap<String, Option<Channel>>>);
 
 /// What goes over a channel, in order.
 struct Load {
-    owner: Owner,
-    name: String,
+    way: Way,
     channel: Channel,
     parcels: Vec<(Vec<DeliveryRow>, Message)>,
 }
 
 impl<S: Stores> Outbox<S> {
-    /// Delivers for as long as it is not dropped.
+    /// Delivers until it is to end, and what is being sent then was.
     pub async fn run(self: Arc<Self>, every: Duration) {
-        let mut pages = JoinSet::new();
-        loop {
+        let (mut sending, mut busy) = (JoinSet::new(), HashMap::new());
+        let mut stopping = self.stopping.clone();
+        while !*stopping.borrow() {
             if let Err(error) = self.hand_over_new().await {
                 tracing::warn!(%error, "notices wait: the store does not tell them");
             }
-            while pages.try_join_next().is_some() {}
-            while pages.len() < PAGES {
-                match self.take().await {
-                    Ok(due) if due.is_empty() => break,
-                    Ok(due) => {
-                        let outbox = Arc::clone(&self);
-                        pages.spawn(async move { outbox.deliver_or_warn(due).await });
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "deliveries wait: the store does not tell them");
-                        break;
-                    }
-                }
+            while let Some(done) = sending.try_join_next_with_id() {
+                busy.remove(&done.map_or_else(|error| error.id(), |(id, ())| id));
             }
-            tokio::time::sleep(every).await;
+            if let Err(error) = self.begin(&mut sending, &mut busy).await {
+                tracing::warn!(%error, "deliveries wait: the store does not tell them");
+            }
+            // Whoever would have it stop may be gone.
+            let stops = async {
+                if stopping.wait_for(|stops| *stops).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let _ = tokio::time::timeout(every, stops).await;
         }
+        while sending.join_next().await.is_some() {}
+    }
+
+    /// Has channels with something due be at it, each beside the others.
+    async fn begin(
+        self: &Arc<Self>,
+        sending: &mut JoinSet<()>,
+        busy: &mut HashMap<Id, Way>,
+    ) -> Result<()> {
+        while let free @ 1.. = CHANNELS.saturating_sub(busy.len()) {
+            let ways: Vec<Way> = busy.values().cloned().collect();
+            let due = self.take(&ways, u32::try_from(free).unwrap_or(PAGE)).await?;
+            if due.is_empty() {
+                break;
+            }
+            for (way, rows) in by_way(due) {
+                let (outbox, own) = (Arc::clone(self), way.clone());
+                let begun = sending.spawn(async move { outbox.deliver_or_warn(own, rows).await });
+                busy.insert(begun.id(), way);
+            }
+        }
+        Ok(())
     }
 
     /// Hands over what is new, and tries what is due, once.
     pub async fn round(&self) -> Result<()> {
         self.hand_over_new().await?;
         loop {
-            let due = self.take().await?;
+            let due = self.take(&[], PAGE).await?;
             if due.is_empty() {
                 return Ok(());
             }
-            self.deliver(due).await?;
+            let ways = by_way(due);
+            let count = ways.len().max(1);
+            let loads = ways.into_iter().map(|(way, rows)| self.deliver(way, rows));
+            let mut delivered = stream::iter(loads).buffer_unordered(count);
+            while let Some(done) = delivered.next().await {
+                done?;
+            }
         }
     }
 
-    async fn take(&self) -> Result<Vec<DeliveryRow>> {
+    async fn take(&self, busy: &[Way], limit: u32) -> Result<Vec<DeliveryRow>> {
         let now = self.store.now().await?;
-        Ok(self.store.take_due(now, now.saturating_add(TAKEN_MS), OF_EACH, PAGE).await?)
+        let until = now.saturating_add(TAKEN_MS);
+        Ok(self.store.take_due(now, until, busy, OF_EACH, limit).await?)
     }
 
     /// What is new beyond some pages waits for the next round: what is due does not wait for it.
@@ -143,45 +182,27 @@ impl<S: Stores> Outbox<S> {
         Ok(self.store.hand_over(tenant, *id, &deliveries).await?)
     }
 
-    async fn deliver_or_warn(&self, due: Vec<DeliveryRow>) {
-        if let Err(error) = self.deliver(due).await {
+    async fn deliver_or_warn(&self, way: Way, rows: Vec<DeliveryRow>) {
+        if let Err(error) = self.deliver(way, rows).await {
             tracing::warn!(%error, "what became of deliveries could not be written down");
         }
     }
 
-    /// Each channel's in order, the channels beside each other.
-    async fn deliver(&self, mut due: Vec<DeliveryRow>) -> Result<()> {
-        // As they were raised.
-        due.sort_by_key(|row| row.notice);
+    /// What is due of a channel, in order.
+    async fn deliver(&self, way: Way, rows: Vec<DeliveryRow>) -> Result<()> {
+        let (owner, name) = &way;
         let mut channels = Channels::default();
-        let mut all: BTreeMap<(Owner, String), Vec<DeliveryRow>> = BTreeMap::new();
-        for row in due {
-            all.entry((row.channel_of.clone(), row.channel.clone())).or_default().push(row);
-        }
-        let mut loads = Vec::new();
-        for ((owner, name), rows) in all {
-            match channels.of(&*self.store, &owner).await?.get(&name) {
-                Some(Some(channel)) => {
-                    let channel = channel.clone();
-                    let parcels = self.parcels(&owner, &channel, rows).await?;
-                    loads.push(Load { owner, name, channel, parcels });
-                }
-                found => {
-                    let words = match found {
-                        None => "the channel is gone",
-                        Some(_) => "the channel's settings cannot be read",
-                    };
-                    for row in rows {
-                        self.gave_up(row, words).await?;
-                    }
-                }
+        let words = match channels.of(&*self.store, owner).await?.get(name) {
+            Some(Some(channel)) => {
+                let channel = channel.clone();
+                let parcels = self.parcels(owner, &channel, rows).await?;
+                return self.carry(Load { way, channel, parcels }).await;
             }
-        }
-        let count = loads.len().max(1);
-        let loads = loads.into_iter().map(|load| self.carry(load));
-        let mut carried = stream::iter(loads).buffer_unordered(count);
-        while let Some(done) = carried.next().await {
-            done?;
+            None => "the channel is gone",
+            Some(None) => "the channel's settings cannot be read",
+        };
+        for row in rows {
+            self.gave_up(row, words).await?;
         }
         Ok(())
     }
@@ -219,12 +240,12 @@ impl<S: Stores> Outbox<S> {
 
     /// Tries one after the other. Where one fails for now, all that goes the same way waits with it.
     async fn carry(&self, load: Load) -> Result<()> {
-        let Load { owner, name, channel, parcels } = load;
+        let Load { way: (owner, name), channel, parcels } = load;
         let mut parcels = parcels.into_iter();
         let began = self.store.now().await?;
         while let Some((rows, message)) = parcels.next() {
             let now = self.store.now().await?;
-            if now.saturating_sub(began) > PATIENCE_MS {
+            if now.saturating_sub(began) > PATIENCE_MS || *self.stopping.borrow() {
                 for row in rows.into_iter().chain(parcels.by_ref().flat_map(|(rows, _)| rows)) {
                     self.put_back(row, now).await?;
                 }
@@ -258,6 +279,12 @@ impl<S: Stores> Outbox<S> {
                         self.put_back(row, next).await?;
                     }
                     self.store.put_off(&owner, &name, now, next).await?;
+                    if again.is_none() {
+                        // What waited behind it is as late, and has no more hope.
+                        let raised = now.saturating_sub(RAISED_MS);
+                        let count = self.store.give_up(&owner, &name, now, raised, &words).await?;
+                        tracing::warn!(%owner, name, count, "what waited is not delivered either");
+                    }
                 }
             }
         }
@@ -302,6 +329,16 @@ impl<S: Stores> Outbox<S> {
     }
 }
 
+/// Each channel's, as they were raised.
+fn by_way(mut due: Vec<DeliveryRow>) -> BTreeMap<Way, Vec<DeliveryRow>> {
+    due.sort_by_key(|row| row.notice);
+    let mut all: BTreeMap<Way, Vec<DeliveryRow>> = BTreeMap::new();
+    for row in due {
+        all.entry((row.channel_of.clone(), row.channel.clone())).or_default().push(row);
+    }
+    all
+}
+
 impl Channels {
     /// An owner's channels; none: its settings were written by a later version.
     async fn of<S: Stores>(
@@ -319,171 +356,4 @@ impl Channels {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-
-    use serde_json::json;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-    use tollgate_host::engine::NoticeBody;
-    use tollgate_host::store::{
-        ChannelRow, Durability, Head, NoticeRow, NoticeStore, SqliteStore, Store, Tenant, Write,
-        first_id_of,
-    };
-
-    use super::super::outgoing::{Reach, Times, Web, system_lookup};
-    use super::*;
-
-    const HOUR_MS: i64 = 3_600_000;
-
-    struct Town {
-        outbox: Arc<Outbox<SqliteStore>>,
-        now: Arc<AtomicI64>,
-        /// How many were posted, and how many of them were taken.
-        posts: Arc<AtomicUsize>,
-        taken: Arc<AtomicUsize>,
-        tenant: Tenant,
-        _directory: tempfile::TempDir,
-    }
-
-    /// A tenant with a channel to a receiver that fails until an hour has passed.
-    async fn town(channel: serde_json::Value) -> Town {
-        let now = Arc::new(AtomicI64::new(1_763_596_800_000));
-        let clock = {
-            let now = Arc::clone(&now);
-            Arc::new(move || now.load(Ordering::Relaxed))
-        };
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("ledger.db");
-        let store = SqliteStore::open(&path, Durability::Waived, clock.clone()).await.unwrap();
-        let store = Arc::new(store);
-        let random: Random = Arc::new(|| 500);
-        let host = Host::builder(Arc::clone(&store), clock, random.clone()).start().await.unwrap();
-        let tenant: Tenant = "acme".parse().unwrap();
-        store.create(std::slice::from_ref(&tenant)).await.unwrap();
-        let web = Web::new(Reach::OwnNetwork, system_lookup(), Times::default());
-        let outgoing = Arc::new(Outgoing::new(web, None, Vec::new()));
-        let outbox = Arc::new(Outbox { store: Arc::clone(&store), host, outgoing, random });
-        let (posts, taken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let (then, time) = (now.load(Ordering::Relaxed) + HOUR_MS, Arc::clone(&now));
-        let (posted, took) = (Arc::clone(&posts), Arc::clone(&taken));
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut read = Vec::new();
-                let mut some = [0; 4_096];
-                while !read.ends_with(b"}") {
-                    let count = stream.read(&mut some).await.unwrap();
-                    read.extend_from_slice(&some[..count]);
-                }
-                posted.fetch_add(1, Ordering::Relaxed);
-                let is_well = time.load(Ordering::Relaxed) >= then;
-                took.fetch_add(usize::from(is_well), Ordering::Relaxed);
-                let status = if is_well { "204 No Content" } else { "503 Later" };
-                let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n");
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        });
-        let mut body = json!({ "to": { "kind": "webhook", "url": url } });
-        body.as_object_mut().unwrap().extend(channel.as_object().unwrap().clone());
-        let (owner, name) = (Owner::Tenant(tenant.clone()), "ops".to_owned());
-        let body = body.to_string();
-        store.put_channel(&ChannelRow { owner, name, body }).await.unwrap();
-        Town { outbox, now, posts, taken, tenant, _directory: directory }
-    }
-
-    impl Town {
-        /// So many notices are raised now.
-        async fn raise(&self, count: u128) {
-            let at = self.now.load(Ordering::Relaxed);
-            let head = Head { version: 0, stamp: 0, at: 0 };
-            let mut write = Write::new(self.tenant.clone(), head, 1, at);
-            let first = first_id_of(at).as_u128();
-            let notice = |number| NoticeRow {
-                id: uuid::Uuid::from_u128(first + number),
-                severity: "warning".into(),
-                body: serde_json::to_vec(&NoticeBody::default()).unwrap(),
-                is_over: false,
-            };
-            write.notices = (0..count).map(notice).collect();
-            for written in self.outbox.store.write(&[write]).await {
-                written.unwrap();
-            }
-        }
-
-        async fn deliveries(&self) -> Vec<DeliveryRow> {
-            self.outbox.store.deliveries(&self.tenant, None, false, 999).await.unwrap()
-        }
-
-        /// Rounds whenever something is due, until nothing waits.
-        async fn deliver(&self) {
-            loop {
-                self.outbox.round().await.unwrap();
-                let waits = self.deliveries().await.into_iter();
-                let waits = waits.filter(|own| own.state == DeliveryState::Waits);
-                let Some(due) = waits.map(|own| own.due_at).min() else { return };
-                self.now.store(due, Ordering::Relaxed);
-            }
-        }
-
-        fn counts(&self) -> (usize, usize) {
-            (self.posts.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed))
-        }
-    }
-
-    #[tokio::test]
-    async fn a_receiver_that_fails_for_an_hour_gets_each_notice_once() {
-        let town = town(json!({})).await;
-        town.raise(10).await;
-        town.deliver().await;
-        // While it fails only the first in the row is tried.
-        let (posts, taken) = town.counts();
-        assert_eq!(taken, 10);
-        assert!((15..=20).contains(&posts), "{posts}");
-        let all = town.deliveries().await;
-        assert!(all.iter().all(|own| own.state == DeliveryState::Delivered), "{all:?}");
-        // Those behind it lost no try.
-        assert_eq!(all.iter().filter(|own| own.attempts > 1).count(), 1, "{all:?}");
-    }
-
-    #[tokio::test]
-    async fn a_digest_that_fails_is_one_message_still() {
-        let town = town(json!({ "digest_at": ["08:00"] })).await;
-        town.raise(10).await;
-        town.outbox.round().await.unwrap();
-        assert_eq!(town.counts(), (0, 0));
-        // By then it is later than the hour for which it fails.
-        town.deliver().await;
-        assert_eq!(town.counts(), (1, 1));
-        assert!(town.deliveries().await.iter().all(|own| own.state == DeliveryState::Delivered));
-    }
-
-    #[tokio::test]
-    async fn what_is_given_up_after_a_day_says_why() {
-        let town = town(json!({})).await;
-        town.raise(1).await;
-        // The receiver is well again in a year.
-        let began = town.now.load(Ordering::Relaxed);
-        town.now.fetch_sub(365 * 24 * HOUR_MS, Ordering::Relaxed);
-        let mut last = began;
-        town.outbox.hand_over_new().await.unwrap();
-        for delivery in town.deliveries().await {
-            let due_at = town.now.load(Ordering::Relaxed);
-            assert!(town.outbox.store.tried(0, &DeliveryRow { due_at, ..delivery }).await.unwrap());
-        }
-        loop {
-            town.outbox.round().await.unwrap();
-            let own = town.deliveries().await.remove(0);
-            if own.state == DeliveryState::GivenUp {
-                assert!(own.error.unwrap().contains("503"));
-                break;
-            }
-            last = own.due_at;
-            town.now.store(own.due_at, Ordering::Relaxed);
-        }
-        let took_ms = last - (began - 365 * 24 * HOUR_MS);
-        assert!((24 * HOUR_MS..36 * HOUR_MS).contains(&took_ms), "{took_ms}");
-        assert_eq!(town.counts(), (12, 0));
-    }
-}
+mod tests;

@@ -156,11 +156,12 @@ pub trait NoticeStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Takes some deliveries that are due, each for one try: until then nobody else takes them. Of each
-    /// channel a few, so that none holds up the others.
+    /// channel a few, so that none holds up the others, and of those that are busy none.
     fn take_due(
         &self,
         now: Instant,
         until: Instant,
+        busy: &[(Owner, String)],
         of_each: u32,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<DeliveryRow>, StoreError>> + Send;
@@ -180,6 +181,16 @@ pub trait NoticeStore: Send + Sync + 'static {
         now: Instant,
         until: Instant,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Gives up what is due of a channel and was raised before an instant, and says why: how many.
+    fn give_up(
+        &self,
+        channel_of: &Owner,
+        channel: &str,
+        now: Instant,
+        raised_before: Instant,
+        words: &str,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// A tenant's deliveries, the last notices first, from before one of them: a page of whole
     /// notices. Of those that were given up, or all.

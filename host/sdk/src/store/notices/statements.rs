@@ -1,9 +1,9 @@
 //! The statements, which both databases understand.
 
 /// Keeps notices on a database: rows of this type, reads and writes on these pools, errors told by this.
-/// What others took is passed over as this says.
+/// What others took is passed over as this says, and pairs are read from JSON as that does.
 macro_rules! notice_store {
-    ($store:ty, $row:ty, $readers:ident, $writer:ident, $told:path, $skip:literal) => {
+    ($store:ty, $row:ty, $readers:ident, $writer:ident, $told:path, $skip:literal, $pairs:literal) => {
         use sqlx::Row as _;
         use tollgate_policy_core::window::Instant;
         use uuid::Uuid;
@@ -168,14 +168,18 @@ macro_rules! notice_store {
                 &self,
                 now: Instant,
                 until: Instant,
+                busy: &[(Owner, String)],
                 of_each: u32,
                 limit: u32,
             ) -> Result<Vec<DeliveryRow>, StoreError> {
+                let busy: Vec<(&str, &String)> =
+                    busy.iter().map(|(owner, name)| (owner.as_str(), name)).collect();
                 let taken = format!(
                     "WITH ranked AS ( \
                          SELECT tenant_id, notice, channel_of, channel, due_at, row_number() OVER ( \
                              PARTITION BY channel_of, channel ORDER BY due_at, notice) AS place \
                          FROM delivery WHERE state = 1 AND due_at <= $1 \
+                             AND (channel_of, channel) NOT IN ({}) \
                      ), due AS ( \
                          SELECT tenant_id, notice, channel_of, channel FROM delivery \
                          WHERE state = 1 AND due_at <= $1 \
@@ -187,13 +191,14 @@ macro_rules! notice_store {
                      WHERE (tenant_id, notice, channel_of, channel) IN ( \
                          SELECT tenant_id, notice, channel_of, channel FROM due) \
                      RETURNING {DELIVERIES}",
-                    $skip
+                    $pairs, $skip
                 );
                 let taken = sqlx::query(sqlx::AssertSqlSafe(taken))
                     .bind(now)
                     .bind(until)
                     .bind(i64::from(limit))
-                    .bind(i64::from(of_each));
+                    .bind(i64::from(of_each))
+                    .bind(serde_json::to_string(&busy).unwrap_or_default());
                 let rows = $told(taken.fetch_all(&self.$writer)).await?;
                 read(rows.iter().map(delivery))
             }
@@ -236,6 +241,26 @@ macro_rules! notice_store {
                 .bind(now)
                 .bind(until);
                 $told(done.execute(&self.$writer)).await.map(drop)
+            }
+
+            async fn give_up(
+                &self,
+                channel_of: &Owner,
+                channel: &str,
+                now: Instant,
+                raised_before: Instant,
+                words: &str,
+            ) -> Result<u64, StoreError> {
+                let done = sqlx::query(
+                    "UPDATE delivery SET state = 3, error = $5 WHERE channel_of = $1 AND channel = $2 \
+                         AND state = 1 AND due_at <= $3 AND at < $4",
+                )
+                .bind(channel_of.as_str().to_owned())
+                .bind(channel.to_owned())
+                .bind(now)
+                .bind(raised_before)
+                .bind(words.to_owned());
+                Ok($told(done.execute(&self.$writer)).await?.rows_affected())
             }
 
             async fn deliveries(
