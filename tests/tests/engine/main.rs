@@ -91,6 +91,7 @@ on_both! {
     more_may_be_due_than_is_read_at_a_time,
     what_fails_writes_no_answer_under_its_key,
     a_key_asked_64_times_at_once_has_one_effect,
+    who_is_told_to_ask_again_hears_what_became_of_it,
     what_stood_stands_for_the_next_host,
     a_settlement_after_its_time_is_booked_and_late,
     what_expires_is_settled_in_the_same_batch,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tollgate_host::engine::{
     Denied, Expiring, HostError, Operation, Outcome, Recorded, Reserved, Setup,
 };
-use tollgate_host::store::{Closure, Store};
+use tollgate_host::store::{Closure, Locked, Store};
 use tollgate_policy_core::{Currency, Money};
 use uuid::Uuid;
 
@@ -129,6 +130,32 @@ pub async fn a_key_asked_64_times_at_once_has_one_effect<S: Store>(house: &House
         assert!(answers.iter().all(|answer| answer.as_ref() == Ok(first)));
     }
     assert_eq!(reserved(&hosts[0], 1).await, None, "5 times 20 of 100");
+}
+
+pub async fn who_is_told_to_ask_again_hears_what_became_of_it<S: Store>(house: &House<S>) {
+    let setup = setup(100);
+    let host = house.builder(&setup).answer_within(Duration::from_millis(50));
+    let host = host.start().await.expect("a host");
+    assert!(reserved(&host, 1).await.is_some());
+    let ask = async || host.ask(&acme(), Some("a key".into()), reserve(60)).await;
+    let under_way = Err(HostError::InFlight("a key".into()));
+    let held = house.store.lock(&acme()).await.expect("the head");
+    for _ in 0..2 {
+        assert_eq!(ask().await, under_way);
+    }
+    held.release().await;
+    let mut answer = ask().await;
+    for _ in 0..200 {
+        if answer != under_way {
+            break;
+        }
+        answer = ask().await;
+    }
+    assert!(matches!(answer, Ok(Outcome::Reserved(_))), "{answer:?}");
+    let other = house.host(&setup).await;
+    assert_eq!(other.ask(&acme(), Some("a key".into()), reserve(60)).await, answer);
+    assert_eq!(reserved(&other, 40).await, None, "61 of 100");
+    assert!(reserved(&other, 39).await.is_some());
 }
 
 pub async fn what_stood_stands_for_the_next_host<S: Store>(house: &House<S>) {

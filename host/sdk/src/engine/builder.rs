@@ -73,6 +73,7 @@ pub struct Settings {
     pub remembered_max: usize,
     pub counters_max: usize,
     pub locks_max: usize,
+    pub answer_within: Duration,
     pub sweep: Duration,
     pub roll_up: Duration,
     pub upkeep: Option<Duration>,
@@ -108,6 +109,7 @@ impl<S: Store> HostBuilder<S> {
             remembered_max: 10_000,
             counters_max: 10_000,
             locks_max: 4,
+            answer_within: Duration::from_secs(15),
             sweep: Duration::from_secs(5),
             roll_up: Duration::from_secs(1),
             upkeep: Some(Duration::from_secs(3_600)),
@@ -161,6 +163,14 @@ impl<S: Store> HostBuilder<S> {
     #[must_use]
     pub fn locks_max(mut self, locks: usize) -> Self {
         self.settings.locks_max = locks.max(1);
+        self
+    }
+
+    /// How long whoever asks with a key waits for the answer, before they are told to ask again; 15 s
+    /// unless said otherwise, which is longer than it takes to find out what became of a lost write.
+    #[must_use]
+    pub fn answer_within(mut self, time: Duration) -> Self {
+        self.settings.answer_within = time;
         self
     }
 
@@ -233,7 +243,8 @@ impl<S: Store> HostBuilder<S> {
             let store = Arc::clone(&store);
             Box::pin(async move { admit(&*store, &tenants).await })
         });
-        let host = Host::new(shards.collect(), tenants, clock, desk.ahead.clone(), admit, here);
+        let (ahead, answer_within) = (desk.ahead.clone(), desk.settings.answer_within);
+        let host = Host::new(shards.collect(), tenants, clock, ahead, admit, answer_within, here);
         tokio::spawn(sweep(Arc::clone(&desk), host.downgrade()));
         tokio::spawn(roll_up(Arc::clone(&desk), host.downgrade()));
         tokio::spawn(keep_up(desk, gone));

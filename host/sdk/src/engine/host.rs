@@ -45,6 +45,9 @@ pub enum HostError {
     /// The key was used for something else.
     #[error("the key `{0}` was used for another request: choose a new one")]
     KeyReused(String),
+    /// What is asked under it, now or before, is not answered yet.
+    #[error("what is asked under the key `{0}` is still under way: ask again with it")]
+    InFlight(String),
     /// An amount below zero, which would make room for others.
     #[error("{amount} of `{meter}` is below zero: report what was used too much by an adjustment")]
     Negative {
@@ -146,6 +149,7 @@ struct Inner {
     clock: Clock,
     ahead: Ahead,
     admit: Admit,
+    answer_within: Duration,
     /// Tells those who wait for long that the host is gone.
     _here: watch::Sender<()>,
 }
@@ -178,9 +182,11 @@ impl Host {
         clock: Clock,
         ahead: Ahead,
         admit: Admit,
+        answer_within: Duration,
         here: watch::Sender<()>,
     ) -> Self {
-        Self(Arc::new(Inner { shards, tenants, clock, ahead, admit, _here: here }))
+        let inner = Inner { shards, tenants, clock, ahead, admit, answer_within, _here: here };
+        Self(Arc::new(inner))
     }
 
     pub(crate) fn downgrade(&self) -> WeakHost {
@@ -344,13 +350,19 @@ impl Host {
             Err(error) if key.is_none() => return Err(error),
             Err(error) => (None, Some(error)),
         };
-        let name = operation.name().to_owned();
+        let (name, own) = (operation.name().to_owned(), key.as_ref().map(|(key, _)| key.clone()));
         let key = key.map(|(key, hash)| Key { name: (name, key), hash });
         let seeks_key = refused.is_some();
         let (reply, answer) = oneshot::channel();
         let ask = Ask::new(tenant.clone(), Work::Do(operation, reply));
-        self.send(Ask { key, seeks_key, beforehand, refused, ..ask }).await?;
-        answer.await.map_err(|_| HostError::Stopped)?
+        let asked = async {
+            self.send(Ask { key, seeks_key, beforehand, refused, ..ask }).await?;
+            answer.await.map_err(|_| HostError::Stopped)?
+        };
+        // Without a key nobody could ask what became of it.
+        let Some(own) = own else { return asked.await };
+        let answered = tokio::time::timeout(self.0.answer_within, asked).await;
+        answered.unwrap_or(Err(HostError::InFlight(own)))
     }
 
     async fn look(

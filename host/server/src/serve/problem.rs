@@ -196,6 +196,9 @@ impl From<HostError> for Problem {
             HostError::KeyReused(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", words)
             }
+            HostError::InFlight(_) => {
+                Self { retry_after_seconds: Some(1), ..Self::conflict("in_flight", words) }
+            }
             HostError::Ended { .. } => Self::conflict("ended", words),
             HostError::IsARun(_) | HostError::NotARun(_) => Self::conflict("other_kind", words),
             HostError::Charges { .. } => Self::conflict("other_currency", words),
