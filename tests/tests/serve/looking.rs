@@ -75,6 +75,50 @@ fn a_limit_that_is_set_counts_at_once_and_is_lifted_again() {
 }
 
 #[test]
+fn what_is_set_with_a_key_is_set_once() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, .. } = town(&server).await;
+        let which = json!({ "meter": "llm_tokens", "window": "calendar:month" });
+        let with = |more: Json| {
+            let mut body = which.clone();
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            Some(body)
+        };
+        let set = with(json!({ "limit": "5", "key": "set" }));
+        let first = acme.done(Method::PUT, "/v1/limits", set.clone()).await;
+        // Somebody else changes it, and then the first one is asked again.
+        acme.done(Method::PUT, "/v1/limits", with(json!({ "limit": "7" }))).await;
+        assert_eq!(acme.done(Method::PUT, "/v1/limits", set).await, first);
+        let limit = async || seen(&acme, "/v1/limits").await["limits"][0]["limit"].clone();
+        assert_eq!(limit().await, "7");
+        let other = with(json!({ "limit": "6", "key": "set" }));
+        let (status, problem) = acme.send(Method::PUT, "/v1/limits", other).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(problem["type"], "urn:tollgate:problem:key_reused", "{problem}");
+        for _ in 0..2 {
+            let lift = with(json!({ "key": "lift" }));
+            acme.done(Method::DELETE, "/v1/limits", lift).await;
+            assert_eq!(limit().await, Json::Null);
+        }
+        let agent = json!({ "name": "Ada", "key": "ada" });
+        acme.done(Method::PUT, "/v1/agents/ada", Some(agent.clone())).await;
+        acme.done(Method::PUT, "/v1/agents/ada", Some(json!({ "name": "Lovelace" }))).await;
+        let known = acme.done(Method::PUT, "/v1/agents/ada", Some(agent)).await;
+        assert_eq!(known["name"], "Lovelace");
+        let ada = json!({ "dimension": "agent", "value": "ada", "key": "stop", "reason": "loops" });
+        acme.done(Method::POST, "/v1/disablements", Some(ada.clone())).await;
+        for _ in 0..2 {
+            let again = json!({ "dimension": "agent", "value": "ada", "key": "go" });
+            acme.done(Method::DELETE, "/v1/disablements", Some(again)).await;
+            acme.done(Method::POST, "/v1/disablements", Some(ada.clone())).await;
+            assert_eq!(seen(&acme, "/v1/disablements").await["disabled"], json!([]));
+        }
+    });
+}
+
+#[test]
 fn an_agent_may_process_until_its_own_settings_or_a_person_say_no() {
     run(async {
         let house = House::sqlite();

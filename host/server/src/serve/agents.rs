@@ -40,6 +40,9 @@ pub struct AgentBody {
     /// Whether it may run at all.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Chosen by the caller: asked again with the same one, it is done once.
+    #[schemars(length(min = 1, max = 255))]
+    pub key: Option<String>,
 }
 
 fn yes() -> bool {
@@ -145,7 +148,7 @@ pub async fn put<S: Stores>(
     asked: Asked<S, OfAgent, Json<AgentBody>>,
 ) -> Result<Answer<KnownAgent>, Problem> {
     let (tenant, name) = (asked.tenant()?, &asked.parameters.id);
-    let Json(AgentBody { name: called, settings, enabled }) = &asked.body;
+    let Json(AgentBody { name: called, settings, enabled, key }) = &asked.body;
     let known = directory(&**asked.service.registry.store(), tenant).await?;
     let act = Act {
         owner: Owner::Tenant(tenant.clone()),
@@ -157,7 +160,7 @@ pub async fn put<S: Stores>(
     let settings = Value::Object(settings.clone()).to_string();
     let agent = AgentText { name: called.clone(), settings, enabled: *enabled };
     let subject = Subject::Agent(name.clone(), Some(agent));
-    asked.set(act, subject).await?;
+    asked.set(act, subject, key.as_ref()).await?;
     Ok(asked.service.agent(tenant, name).await?.into())
 }
 

@@ -80,11 +80,17 @@ impl<S: Stores, P, B> Asked<S, P, B> {
         carry_out(store, &self.service.random, who, act, doing).await
     }
 
-    /// Sets or removes what is known of the tenant by name, and has it written down.
-    pub async fn set(&self, act: Act, subject: Subject) -> Result<(), Problem> {
+    /// Sets or removes what is known of the tenant by name, and has it written down. With a key it is
+    /// done once.
+    pub async fn set(
+        &self,
+        act: Act,
+        subject: Subject,
+        key: Option<&String>,
+    ) -> Result<(), Problem> {
         let (tenant, operation) = (self.tenant()?, Operation::Set { subject, by: self.by() });
         self.act(act, async {
-            match self.service.host.ask(tenant, None, operation).await? {
+            match self.service.host.ask(tenant, key.cloned(), operation).await? {
                 Outcome::Done => Ok(()),
                 _ => Err(Problem::unavailable("the host is going down")),
             }

@@ -25,6 +25,9 @@ pub struct Disable {
     pub reason: String,
     /// Until then; none: until it is enabled again.
     pub until: Option<Time>,
+    /// Chosen by the caller: asked again with the same one, it is done once.
+    #[schemars(length(min = 1, max = 255))]
+    pub key: Option<String>,
 }
 
 /// Which may go on again.
@@ -35,6 +38,9 @@ pub struct Enable {
     pub dimension: String,
     /// Which one.
     pub value: String,
+    /// Chosen by the caller: asked again with the same one, it is done once.
+    #[schemars(length(min = 1, max = 255))]
+    pub key: Option<String>,
 }
 
 /// What may not go on, and why.
@@ -70,27 +76,30 @@ pub async fn list<S: Stores>(asked: Asked<S>) -> Result<Answer<Disablements>, Pr
 
 /// `POST /v1/disablements`
 pub async fn disable<S: Stores>(asked: Asked<S, Nothing, Json<Disable>>) -> Result<(), Problem> {
-    let Json(Disable { dimension, value, reason, until }) = &asked.body;
+    let Json(Disable { dimension, value, reason, until, key }) = &asked.body;
     let dimension = Dimension { name: dimension.clone(), value: value.clone() };
-    set(&asked, dimension, Some((reason.clone(), until.map(|Time(at)| at)))).await
+    let disabled = Some((reason.clone(), until.map(|Time(at)| at)));
+    set(&asked, dimension, disabled, key.as_ref()).await
 }
 
 /// `DELETE /v1/disablements`
 pub async fn enable<S: Stores>(asked: Asked<S, Nothing, Json<Enable>>) -> Result<(), Problem> {
-    let Json(Enable { dimension, value }) = &asked.body;
+    let Json(Enable { dimension, value, key }) = &asked.body;
     let dimension = Dimension { name: dimension.clone(), value: value.clone() };
-    set(&asked, dimension, None).await
+    set(&asked, dimension, None, key.as_ref()).await
 }
 
 async fn set<S: Stores, B>(
     asked: &Asked<S, Nothing, B>,
     dimension: Dimension,
     disabled: Option<(String, Option<i64>)>,
+    key: Option<&String>,
 ) -> Result<(), Problem> {
     let tenant = asked.tenant()?;
     let known = directory(&**asked.service.registry.store(), tenant).await?;
     let before = known.disabled.iter().find(|(own, _)| *own == dimension).map(|(_, own)| own);
-    if disabled.is_none() && before.is_none() {
+    // With a key it may be done already.
+    if disabled.is_none() && before.is_none() && key.is_none() {
         return Err(Problem::not_found("this is not disabled"));
     }
     let after =
@@ -102,5 +111,5 @@ async fn set<S: Stores, B>(
         before: before.map_or(Value::Null, |own| json!(own)),
         after: after.unwrap_or_default(),
     };
-    asked.set(act, Subject::Disabled(dimension, disabled)).await
+    asked.set(act, Subject::Disabled(dimension, disabled), key).await
 }

@@ -65,6 +65,9 @@ pub struct LimitBody {
     pub valid_from: Option<Time>,
     /// Until then; none: until it is lifted.
     pub valid_until: Option<Time>,
+    /// Chosen by the caller: asked again with the same one, it is done once.
+    #[schemars(length(min = 1, max = 255))]
+    pub key: Option<String>,
 }
 
 /// Which limit.
@@ -79,6 +82,9 @@ pub struct WhichLimit {
     /// Whom it limits; none: the tenant.
     #[serde(default)]
     pub dimensions: Dimensions,
+    /// Chosen by the caller: asked again with the same one, it is done once.
+    #[schemars(length(min = 1, max = 255))]
+    pub key: Option<String>,
 }
 
 /// A limit that stands.
@@ -183,9 +189,9 @@ pub async fn limits<S: Stores>(asked: Asked<S>) -> Result<Answer<Limits>, Proble
 pub async fn set<S: Stores>(
     asked: Asked<S, Nothing, Json<LimitBody>>,
 ) -> Result<Answer<SetLimit>, Problem> {
-    let Json(LimitBody { meter, window, dimensions: whom, limit, valid_from, valid_until }) =
+    let Json(LimitBody { meter, window, dimensions: whom, limit, valid_from, valid_until, key }) =
         &asked.body;
-    let key = key(meter, *window, whom);
+    let which = which(meter, *window, whom);
     let limit = Limit {
         limit: *limit,
         valid_from: valid_from.map(|Time(at)| at),
@@ -193,39 +199,41 @@ pub async fn set<S: Stores>(
         set_by: asked.caller.author(),
         is_platforms: false,
     };
-    change(&asked, &key, Some(limit.clone())).await?;
-    Ok(set_limit(&key, &limit).into())
+    change(&asked, &which, Some(limit.clone()), key.as_ref()).await?;
+    Ok(set_limit(&which, &limit).into())
 }
 
 /// `DELETE /v1/limits`
 pub async fn lift<S: Stores>(asked: Asked<S, Nothing, Json<WhichLimit>>) -> Result<(), Problem> {
-    let Json(WhichLimit { meter, window, dimensions: whom }) = &asked.body;
-    change(&asked, &key(meter, *window, whom), None).await
+    let Json(WhichLimit { meter, window, dimensions: whom, key }) = &asked.body;
+    change(&asked, &which(meter, *window, whom), None, key.as_ref()).await
 }
 
 async fn change<S: Stores, B>(
     asked: &Asked<S, Nothing, B>,
-    key: &LimitKey,
+    which: &LimitKey,
     limit: Option<Limit>,
+    key: Option<&String>,
 ) -> Result<(), Problem> {
     let tenant = asked.tenant()?;
     let known = directory(&**asked.service.registry.store(), tenant).await?;
-    let before = known.limits.get(key);
-    if limit.is_none() && before.is_none() {
+    let before = known.limits.get(which);
+    // With a key it may be done already.
+    if limit.is_none() && before.is_none() && key.is_none() {
         return Err(Problem::not_found("no such limit was set"));
     }
     let shown = |limit: Option<&Limit>| limit.map_or(Value::Null, |limit| json!(limit));
     let act = Act {
         owner: Owner::Tenant(tenant.clone()),
         act: if limit.is_some() { "limit.set" } else { "limit.lift" },
-        subject: serde_json::to_string(key).unwrap_or_default(),
+        subject: serde_json::to_string(which).unwrap_or_default(),
         before: shown(before),
         after: shown(limit.as_ref()),
     };
-    asked.set(act, Subject::Limit(key.clone(), limit)).await
+    asked.set(act, Subject::Limit(which.clone(), limit), key).await
 }
 
-fn key(meter: &Meter, window: Window, whom: &Dimensions) -> LimitKey {
+fn which(meter: &Meter, window: Window, whom: &Dimensions) -> LimitKey {
     LimitKey { meter: meter.clone(), window, dimensions: dimensions(whom.clone()) }.sorted()
 }
 
