@@ -468,6 +468,9 @@ fn a_trace_runs_on_a_ledger_that_stays_and_holds() {
     let repaired = shell.program(&["verify", "--repair", "--store", &stores[1]]);
     assert_eq!(repaired.status.code(), Some(1), "it tells what it found");
     assert!(shell.program(&["verify", "--store", &stores[1]]).status.success());
+    let acts = shell.program(&["audit", "--store", &stores[1]]).stdout;
+    let last = String::from_utf8_lossy(&acts).lines().next().unwrap_or_default().to_owned();
+    assert!(last.contains("\"ledger.repair\"") && last.contains("\"done\""), "{last}");
     let nowhere = shell.program(&["verify", "--store", "nowhere.db"]);
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("no file `nowhere.db`"));
 }

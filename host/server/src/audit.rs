@@ -7,8 +7,7 @@ use clap::Args;
 use tollgate_host::store::{AccessStore, Owner, Tenant};
 
 use crate::serve::ActBody;
-use crate::stores::{AnyStore, Clocks, StorePlace, StoreUrl};
-use crate::surroundings::wall_clock;
+use crate::stores::{AnyStore, StorePlace};
 
 /// So many are read at a time.
 const PAGE: u32 = 1_000;
@@ -27,7 +26,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match StoreUrl::open(Some(&arguments.place.store), Clocks::Own(wall_clock())).await? {
+        match arguments.place.open_there().await? {
             AnyStore::Postgres(store) => arguments.print(&store).await,
             AnyStore::Sqlite(store, _) => arguments.print(&store).await,
         }

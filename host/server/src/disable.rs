@@ -9,7 +9,7 @@ use tollgate_policy_core::contract::Dimension;
 
 use crate::acts::{Act, carry_out};
 use crate::period::{Length, instant};
-use crate::stores::{AnyStore, StorePlace, StoreUrl, Stores};
+use crate::stores::{AnyStore, StorePlace, Stores};
 use crate::surroundings::{random, wall_clock};
 
 /// What is meant.
@@ -70,7 +70,7 @@ impl What {
     fn set(&self, disabled: Option<(String, Option<i64>)>) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
-            match StoreUrl::open_there(&self.place.store, wall_clock()).await? {
+            match self.place.open_there().await? {
                 AnyStore::Postgres(store) => self.on(&store, disabled).await,
                 AnyStore::Sqlite(store, _) => self.on(&store, disabled).await,
             }

@@ -1,17 +1,20 @@
 //! `tollgate doctor`: whether all that the service needs is there and well.
 
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
+use tokio::net::TcpListener;
 use tollgate_host::registry::Registry;
 use tollgate_host::sandbox::Limits;
 use tollgate_host::store::{Owner, Scope};
 
-use crate::components;
-use crate::stores::{AnyStore, StorePlace, StoreUrl, Stores};
+use crate::stores::{AnyStore, Stores};
 use crate::surroundings::wall_clock;
+use crate::{components, serve};
 
 /// Clocks that are further apart make times hard to read.
 const APART_MS: u64 = 1_000;
@@ -22,11 +25,19 @@ const FILES_MIN: u64 = 4_096;
 /// What to look at.
 #[derive(Args)]
 pub struct Arguments {
+    /// The settings are those of the service: its flags, environment and file
     #[command(flatten)]
-    place: StorePlace,
+    serve: serve::Arguments,
     /// Prints JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Arguments {
+    /// The file of settings.
+    pub fn config(&self) -> &Option<PathBuf> {
+        &self.serve.config
+    }
 }
 
 /// What was looked at, and how it is.
@@ -72,11 +83,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 async fn look(arguments: &Arguments) -> Vec<Finding> {
     let mut findings = vec![
+        found("settings", settings(&arguments.serve).await),
         found("cache", cache().map(|words| (State::Well, words))),
         found("files", files()),
         found("wasm", wasm().map(|words| (State::Well, words))),
     ];
-    match StoreUrl::open_there(&arguments.place.store, wall_clock()).await {
+    match arguments.serve.place.open_there().await {
         Ok(AnyStore::Postgres(store)) => findings.extend(look_at(store, "postgres").await),
         Ok(AnyStore::Sqlite(store, _)) => findings.extend(look_at(store, "sqlite").await),
         Err(error) => findings.push(found("store", Err(error))),
@@ -87,6 +99,22 @@ async fn look(arguments: &Arguments) -> Vec<Finding> {
 fn found(about: &'static str, looked: Result<(State, String)>) -> Finding {
     let (state, words) = looked.unwrap_or_else(|error| (State::Ill, format!("{error:#}")));
     Finding { about, state, words }
+}
+
+/// Whether the service would start with these; what is no setting was refused as they were read.
+async fn settings(serve: &serve::Arguments) -> Result<(State, String)> {
+    serve.sending.outgoing()?;
+    let from = match &serve.config {
+        Some(file) => format!("`{}`, flags and environment", file.display()),
+        None => "flags and environment; no file is named".to_owned(),
+    };
+    Ok(match TcpListener::bind(&serve.listen).await {
+        Ok(_) => (State::Well, format!("{from}; `{}` is free", serve.listen)),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            (State::Doubtful, format!("{from}; `{}` is in use: by the service?", serve.listen))
+        }
+        Err(error) => bail!("{from}; cannot listen on `{}`: {error}", serve.listen),
+    })
 }
 
 /// A store that could lose what it acknowledges was not opened.

@@ -9,15 +9,14 @@ use tollgate_host::store::{Owner, Tenant};
 use tollgate_policy_core::contract::Dimension;
 
 use crate::acts::{Act, carry_out};
-use crate::stores::{AnyStore, StoreUrl, Stores};
-use crate::surroundings::{random, wall_clock};
+use crate::stores::{AnyStore, StorePlace, Stores};
+use crate::surroundings::random;
 
 /// What is erased.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
-    #[arg(long, value_name = "URL")]
-    store: StoreUrl,
+    #[command(flatten)]
+    place: StorePlace,
     /// From whose records
     #[arg(long)]
     tenant: Tenant,
@@ -38,7 +37,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let pseudonym = runtime.block_on(async {
-        match StoreUrl::open_there(&arguments.store, wall_clock()).await? {
+        match arguments.place.open_there().await? {
             AnyStore::Postgres(store) => of(&store, arguments).await,
             AnyStore::Sqlite(store, _) => of(&store, arguments).await,
         }

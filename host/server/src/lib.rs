@@ -106,12 +106,15 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What the program is told: by flags, the environment, and the file that `serve` may be given.
+/// What the program is told: by flags, the environment, and the file that `serve` and `doctor` may be given.
 fn arguments() -> anyhow::Result<Arguments> {
     let arguments = Arguments::parse();
-    let Verb::Serve(serve::Arguments { config: Some(file), .. }) = &arguments.verb else {
-        return Ok(arguments);
+    let (verb, config) = match &arguments.verb {
+        Verb::Serve(serve) => ("serve", &serve.config),
+        Verb::Doctor(doctor) => ("doctor", doctor.config()),
+        _ => return Ok(arguments),
     };
-    let command = configuration::with_file(Arguments::command(), "serve", file)?;
+    let Some(file) = config else { return Ok(arguments) };
+    let command = configuration::with_file(Arguments::command(), verb, file)?;
     Ok(Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit()))
 }

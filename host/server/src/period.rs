@@ -39,7 +39,7 @@ impl Period {
     }
 }
 
-/// A length of time, `30m`, `24h` or `7d`, in ms.
+/// A length of time, `90s`, `30m`, `24h` or `7d`, in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Length(pub i64);
 
@@ -48,6 +48,7 @@ impl FromStr for Length {
 
     fn from_str(text: &str) -> Result<Self> {
         let unit_ms = match text.split_at_checked(text.len().saturating_sub(1)) {
+            Some((count, "s")) => Some((count, 1_000)),
             Some((count, "m")) => Some((count, 60_000)),
             Some((count, "h")) => Some((count, 3_600_000)),
             Some((count, "d")) => Some((count, 86_400_000)),
@@ -59,7 +60,7 @@ impl FromStr for Length {
         });
         match ms {
             Some(ms) => Ok(Self(ms)),
-            None => bail!("`{text}` is no length of time: write `30m`, `24h` or `7d`"),
+            None => bail!("`{text}` is no length of time: write `90s`, `30m`, `24h` or `7d`"),
         }
     }
 }
@@ -96,6 +97,7 @@ mod tests {
             ("24h", now - 86_400_000),
             ("7d", now - 7 * 86_400_000),
             ("30m", now - 1_800_000),
+            ("90s", now - 90_000),
             ("2001-09-09", 999_993_600_000),
             ("2001-09-09T01:46:40Z", now),
             ("2001-09-09T03:46:40+02:00", now),

@@ -18,15 +18,14 @@ use crate::components;
 use crate::period::{Period, instant};
 use crate::policies::Named;
 use crate::policy::read_settings;
-use crate::stores::{AnyStore, StoreUrl};
+use crate::stores::{AnyStore, StorePlace};
 use crate::surroundings::wall_clock;
 
 /// What is judged again, and with what.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Where the ledger is kept: `postgres://…`, or the path of a SQLite file
-    #[arg(long, value_name = "URL")]
-    store: StoreUrl,
+    #[command(flatten)]
+    place: StorePlace,
     /// With this revision in the place of the policy's own: `monthly@3`, or a tenant's
     /// `acme/monthly@3`; without any, by the same policies
     #[arg(long, value_name = "REVISION")]
@@ -54,7 +53,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(async {
-        match StoreUrl::open_there(&arguments.store, wall_clock()).await? {
+        match arguments.place.open_there().await? {
             AnyStore::Postgres(store) => replay(store, arguments).await,
             AnyStore::Sqlite(store, _) => replay(store, arguments).await,
         }

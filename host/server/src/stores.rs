@@ -10,6 +10,8 @@ use tollgate_host::store::{
     AccessStore, Clock, Durability, PostgresStore, RegistryStore, SqliteStore, Store,
 };
 
+use crate::surroundings::wall_clock;
+
 /// So many connections to Postgres.
 const CONNECTIONS: u32 = 16;
 
@@ -39,6 +41,29 @@ pub struct StorePlace {
         default_value = "tollgate.db"
     )]
     pub store: StoreUrl,
+    /// Takes a Postgres with `fsync`, `full_page_writes` or `synchronous_commit` off: it may lose what was
+    /// acknowledged
+    #[arg(long, env = "TOLLGATE_WAIVE_DURABILITY")]
+    waive_durability: bool,
+}
+
+impl StorePlace {
+    /// Opens it, by its own clock. A file that is not there is made.
+    pub async fn open(&self) -> Result<AnyStore> {
+        let durability =
+            if self.waive_durability { Durability::Waived } else { Durability::Required };
+        StoreUrl::open(Some(&self.store), Clocks::Own(wall_clock()), durability).await
+    }
+
+    /// Opens what must be there already.
+    pub async fn open_there(&self) -> Result<AnyStore> {
+        if let StoreUrl::Sqlite(path) = &self.store
+            && !path.exists()
+        {
+            bail!("there is no file `{}`", path.display());
+        }
+        self.open().await
+    }
 }
 
 /// A store of either kind. What is temporary goes with it.
@@ -88,19 +113,22 @@ impl FromStr for StoreUrl {
 
 impl StoreUrl {
     /// Opens it; where none is named, a temporary file whose loss is no loss.
-    pub async fn open(url: Option<&Self>, clock: Clocks) -> Result<AnyStore> {
+    pub async fn open(
+        url: Option<&Self>,
+        clock: Clocks,
+        durability: Durability,
+    ) -> Result<AnyStore> {
         Ok(match url {
             Some(Self::Postgres(options)) => {
                 let options = (**options).clone();
-                let store =
-                    PostgresStore::connect(options, CONNECTIONS, Durability::Required).await?;
+                let store = PostgresStore::connect(options, CONNECTIONS, durability).await?;
                 AnyStore::Postgres(match clock {
                     Clocks::Own(_) => store,
                     Clocks::All(clock) => store.with_clock(clock),
                 })
             }
             Some(Self::Sqlite(path)) => {
-                let store = SqliteStore::open(path, Durability::Required, clock.of_a_file()).await;
+                let store = SqliteStore::open(path, durability, clock.of_a_file()).await;
                 let store = store.with_context(|| format!("`{}`", path.display()))?;
                 AnyStore::Sqlite(store, None)
             }
@@ -111,18 +139,6 @@ impl StoreUrl {
                 AnyStore::Sqlite(store, Some(directory))
             }
         })
-    }
-}
-
-impl StoreUrl {
-    /// Opens one that must be there already, by its own clock.
-    pub async fn open_there(url: &Self, clock: Clock) -> Result<AnyStore> {
-        if let Self::Sqlite(path) = url
-            && !path.exists()
-        {
-            bail!("there is no file `{}`", path.display());
-        }
-        Self::open(Some(url), Clocks::Own(clock)).await
     }
 }
 

@@ -43,7 +43,11 @@ impl House {
     }
 
     pub async fn postgres() -> Self {
-        let options = Cluster::shared().database().await;
+        Self::on(Cluster::shared()).await
+    }
+
+    pub async fn on(cluster: &Cluster) -> Self {
+        let options = cluster.database().await;
         let store = options.to_url_lossy().to_string();
         Self { store, directory: tempfile::tempdir().expect("a directory") }
     }

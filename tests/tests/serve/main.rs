@@ -10,6 +10,7 @@ mod house;
 mod killed;
 mod looking;
 mod notices;
+mod operating;
 mod paths;
 mod policies;
 mod stream;

@@ -15,6 +15,7 @@ use sqlx::{Connection, PgConnection};
 use tollgate_tests::run;
 
 use crate::house::{Caller, House, Server, town};
+use crate::operating::acts;
 
 /// However slow the machine is, a notice is delivered by then, also the second time it is tried.
 const DELIVERED: Duration = Duration::from_secs(60);
@@ -220,6 +221,8 @@ fn what_was_given_up_is_listed_and_tried_again_when_it_is_asked_for() {
         house.run(&[&["notices", "ack", id], &store[..]].concat());
         let open = house.run(&[&["notices", "list", "--open"], &store[..]].concat());
         assert_eq!(open, "");
+        let done = |act: &str| (act.to_owned(), "done".to_owned());
+        assert_eq!(acts(&house)[..2], [done("notice.acknowledge"), done("delivery.replay")]);
     });
 }
 

@@ -6,14 +6,14 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 use tollgate_host::engine::{NoticeRecord, notices};
-use tollgate_host::store::{ChannelRow, DeliveryRow, Owner, Tenant};
+use tollgate_host::store::{ChannelRow, DeliveryRow, Owner, StoreError, Tenant};
 use uuid::Uuid;
 
 use super::{Channel, Notice, Secret, Sending, line, trial};
 use crate::acts::{Act, carry_out};
 use crate::period::instant;
-use crate::stores::{AnyStore, StorePlace, StoreUrl, Stores};
-use crate::surroundings::{random, wall_clock};
+use crate::stores::{AnyStore, StorePlace, Stores};
+use crate::surroundings::random;
 
 /// So much of a title is listed, in characters.
 const TITLE: usize = 200;
@@ -142,12 +142,15 @@ pub struct Replay {
     tenant: Tenant,
     /// Of this notice alone
     id: Option<Uuid>,
+    /// Who does it
+    #[arg(long, env = "USER", default_value = "unknown")]
+    author: String,
 }
 
 /// Runs the verb.
 pub fn run(verb: &Verb) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let Some(store) = verb.store() else {
+    let Some(place) = verb.place() else {
         let (first, second) = (random()().to_le_bytes(), random()().to_le_bytes());
         let mut bytes = [0; 32];
         bytes.iter_mut().zip(first.into_iter().chain(second)).for_each(|(own, byte)| *own = byte);
@@ -155,7 +158,7 @@ pub fn run(verb: &Verb) -> Result<()> {
         return Ok(());
     };
     runtime.block_on(async {
-        match StoreUrl::open_there(store, wall_clock()).await? {
+        match place.open_there().await? {
             AnyStore::Postgres(store) => verb.on(&store).await,
             AnyStore::Sqlite(store, _) => verb.on(&store).await,
         }
@@ -164,17 +167,17 @@ pub fn run(verb: &Verb) -> Result<()> {
 
 impl Verb {
     /// Where it looks; none: nowhere.
-    fn store(&self) -> Option<&StoreUrl> {
+    fn place(&self) -> Option<&StorePlace> {
         Some(match self {
             Self::Secret => return None,
-            Self::List(own) => &own.place.store,
-            Self::Ack(own) => &own.place.store,
-            Self::Test(own) => &own.whose.place.store,
-            Self::Connect(own) => &own.whose.place.store,
-            Self::Disconnect(own) => &own.whose.place.store,
-            Self::Channels(own) => &own.whose.place.store,
-            Self::Undelivered(own) => &own.place.store,
-            Self::Replay(own) => &own.place.store,
+            Self::List(own) => &own.place,
+            Self::Ack(own) => &own.place,
+            Self::Test(own) => &own.whose.place,
+            Self::Connect(own) => &own.whose.place,
+            Self::Disconnect(own) => &own.whose.place,
+            Self::Channels(own) => &own.whose.place,
+            Self::Undelivered(own) => &own.place,
+            Self::Replay(own) => &own.place,
         })
     }
 
@@ -218,11 +221,15 @@ impl List {
 
 impl Ack {
     async fn run(&self, store: &impl Stores) -> Result<()> {
-        let at = store.now().await?;
-        if !store.acknowledge(&self.tenant, self.id, &self.author, at).await? {
-            bail!("there is no notice `{}` that was not acknowledged before", self.id);
-        }
-        Ok(())
+        let act = acknowledges(&self.tenant, self.id);
+        let done = async {
+            let at = store.now().await?;
+            if !store.acknowledge(&self.tenant, self.id, &self.author, at).await? {
+                bail!("there is no notice `{}` that was not acknowledged before", self.id);
+            }
+            Ok(())
+        };
+        carry_out(store, &random(), self.author.clone(), act, done).await
     }
 }
 
@@ -293,6 +300,28 @@ pub fn connects(owner: Owner, name: &str, channel: Option<&Channel>) -> Act {
     }
 }
 
+/// What is written down as somebody says that a notice was seen.
+pub fn acknowledges(tenant: &Tenant, notice: Uuid) -> Act {
+    Act {
+        owner: Owner::Tenant(tenant.clone()),
+        act: "notice.acknowledge",
+        subject: notice.to_string(),
+        before: Json::Null,
+        after: json!("acknowledged"),
+    }
+}
+
+/// What is written down as what was given up is tried again: of one notice, or of all.
+pub fn replays(tenant: &Tenant, notice: Option<Uuid>) -> Act {
+    Act {
+        owner: Owner::Tenant(tenant.clone()),
+        act: "delivery.replay",
+        subject: notice.map_or_else(|| "*".to_owned(), |id| id.to_string()),
+        before: Json::Null,
+        after: json!("waits"),
+    }
+}
+
 impl Named {
     async fn run(&self, store: &impl Stores) -> Result<()> {
         let owner = self.whose.owner();
@@ -338,8 +367,12 @@ impl Undelivered {
 
 impl Replay {
     async fn run(&self, store: &impl Stores) -> Result<()> {
-        let now = store.now().await?;
-        let count = store.replay(&self.tenant, self.id, None, now).await?;
+        let act = replays(&self.tenant, self.id);
+        let done = async {
+            let now = store.now().await?;
+            Ok::<_, StoreError>(store.replay(&self.tenant, self.id, None, now).await?)
+        };
+        let count = carry_out(store, &random(), self.author.clone(), act, done).await?;
         println!("{count} are tried again");
         Ok(())
     }

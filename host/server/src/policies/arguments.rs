@@ -9,14 +9,13 @@ use tollgate_host::registry::{By, Change, Registry};
 use tollgate_host::store::{Owner, RegistryStore, RevisionId, Scope, Store, Tenant};
 
 use super::show::print;
-use crate::stores::StoreUrl;
+use crate::stores::StorePlace;
 
 /// Where the registry is, and whose part of it.
 #[derive(Args)]
 pub struct Place {
-    /// Where it is kept: `postgres://…`, or the path of a SQLite file
-    #[arg(long, value_name = "URL")]
-    pub store: StoreUrl,
+    #[command(flatten)]
+    pub store: StorePlace,
     /// A tenant's; without it the platform's
     #[arg(long)]
     pub tenant: Option<Tenant>,

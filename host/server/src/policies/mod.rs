@@ -20,8 +20,8 @@ use tollgate_host::store::{RegistryStore, Scope, Store};
 
 use crate::acts::{self, Act};
 use crate::components;
-use crate::stores::{AnyStore, Clocks, StoreUrl, Stores};
-use crate::surroundings::{random, wall_clock};
+use crate::stores::{AnyStore, Stores};
+use crate::surroundings::random;
 pub use arguments::Named;
 use arguments::Place;
 
@@ -68,8 +68,11 @@ pub fn run(verb: &Verb) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let sandbox = components::sandbox(Limits::default(), components::cache_directory())?;
-        let url = Some(&verb.place().store);
-        match StoreUrl::open(url, Clocks::Own(wall_clock())).await? {
+        let place = &verb.place().store;
+        // What is only looked at must be there.
+        let store =
+            if verb.act().is_some() { place.open().await? } else { place.open_there().await? };
+        match store {
             AnyStore::Postgres(store) => {
                 verb.on(&Registry::new(Arc::new(store), Arc::new(sandbox))).await
             }

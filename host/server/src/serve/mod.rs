@@ -51,12 +51,13 @@ use tollgate_host::store::{Clock, Owner, Scope, Tenant};
 use tracing::Instrument;
 
 use crate::access::{Role, Token};
+use crate::components;
+use crate::hosts::{self, Keeping};
 use crate::monitor::{self, Monitor};
 use crate::notices::{self, Outbox, Outgoing, Sending};
-use crate::stores::{AnyStore, Clocks, StorePlace, StoreUrl, Stores};
-use crate::surroundings::{random, steady_clock, wall_clock};
+use crate::stores::{AnyStore, StorePlace, Stores};
+use crate::surroundings::{random, steady_clock, told_to_stop};
 use crate::token::{New, create};
-use crate::{components, hosts};
 pub use audit::ActBody;
 use door::Tokens;
 use metrics::Metrics;
@@ -82,7 +83,7 @@ pub struct Arguments {
     #[arg(long, env = "TOLLGATE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     #[command(flatten)]
-    place: StorePlace,
+    pub place: StorePlace,
     /// Where to listen
     #[arg(
         long,
@@ -90,12 +91,14 @@ pub struct Arguments {
         value_name = "ADDRESS:PORT",
         default_value = "127.0.0.1:8080"
     )]
-    listen: String,
+    pub listen: String,
     /// A collector's address for traces over OTLP, `http://localhost:4318/v1/traces`
     #[arg(long, env = "TOLLGATE_OTLP", value_name = "URL")]
     otlp: Option<String>,
     #[command(flatten)]
-    sending: Sending,
+    pub sending: Sending,
+    #[command(flatten)]
+    keeping: Keeping,
     #[command(flatten)]
     limits: Limits,
 }
@@ -173,7 +176,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        match StoreUrl::open(Some(&arguments.place.store), Clocks::Own(wall_clock())).await? {
+        match arguments.place.open().await? {
             AnyStore::Postgres(store) => serve(arguments, store).await,
             AnyStore::Sqlite(store, _) => serve(arguments, store).await,
         }
@@ -185,23 +188,24 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
     let outgoing = arguments.sending.outgoing()?;
     let registry = hosts::registry(Arc::clone(&store))?;
     begin(&registry, &random).await?;
-    let host = hosts::start(&registry, &random).await?;
+    let host = hosts::start(&registry, &random, Some(arguments.keeping.retention())).await?;
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        told_to_stop().await;
+        stop.send_replace(true);
+    });
     let outbox = Arc::new(Outbox {
         store: Arc::clone(&store),
         host: host.clone(),
         outgoing: outgoing.clone(),
         random: random.clone(),
+        stopping: stopping.clone(),
     });
     let beside = [
         tokio::spawn(registry.clone().follow(host.clone(), FOLLOWING)),
-        tokio::spawn(outbox.run(notices::EVERY)),
         tokio::spawn(Monitor::new(store, host.clone()).run(monitor::EVERY)),
     ];
-    let (stop, stopping) = watch::channel(false);
-    tokio::spawn(async move {
-        listen::told_to_stop().await;
-        stop.send_replace(true);
-    });
+    let sending = tokio::spawn(outbox.run(notices::EVERY));
     let limits = arguments.limits.clone();
     let service = Arc::new(Service {
         host,
@@ -225,6 +229,8 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
     let limits = service.limits.clone();
     listen::serve(listener, router(service), &limits, stopping).await?;
     beside.iter().for_each(JoinHandle::abort);
+    // What is being sent ends by itself, or is sent again.
+    let _ = tokio::time::timeout(notices::SENDING, sending).await;
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tollgate_host::engine::NoticeRecord;
 use tollgate_host::store::{DeliveryRow, DeliveryState, Owner};
 use uuid::Uuid;
@@ -11,8 +10,7 @@ use super::audit::page;
 use super::problem::Problem;
 use super::route::{Answer, Asked};
 use super::shapes::Time;
-use crate::acts::Act;
-use crate::notices::Notice;
+use crate::notices::{Notice, acknowledges, replays};
 use crate::stores::Stores;
 
 /// Notices, the last first.
@@ -132,15 +130,8 @@ pub async fn acknowledge<S: Stores>(asked: Asked<S, OfNotice>) -> Result<(), Pro
     if store.notice(&tenant, id).await?.is_none() {
         return Err(Problem::not_found(format!("there is no notice `{id}`")));
     }
-    let act = Act {
-        owner: Owner::Tenant(tenant.clone()),
-        act: "notice.acknowledge",
-        subject: id.to_string(),
-        before: Value::Null,
-        after: json!("acknowledged"),
-    };
     asked
-        .act(act, async {
+        .act(acknowledges(&tenant, id), async {
             let at = store.now().await?;
             store.acknowledge(&tenant, id, &asked.caller.author(), at).await?;
             Ok(())
@@ -170,18 +161,11 @@ pub async fn deliveries<S: Stores>(
 pub async fn replay<S: Stores>(asked: Asked<S, Again>) -> Result<Answer<Replayed>, Problem> {
     let (tenant, notice) = (asked.tenant()?.clone(), asked.parameters.notice);
     let store = asked.service.registry.store();
-    let act = Act {
-        owner: Owner::Tenant(tenant.clone()),
-        act: "delivery.replay",
-        subject: notice.map_or_else(|| "*".to_owned(), |id| id.to_string()),
-        before: Value::Null,
-        after: json!("waits"),
-    };
     let replayed = async {
         let now = store.now().await?;
         Ok(store.replay(&tenant, notice, own_channels(&asked).as_ref(), now).await?)
     };
-    Ok(Replayed { deliveries: asked.act(act, replayed).await? }.into())
+    Ok(Replayed { deliveries: asked.act(replays(&tenant, notice), replayed).await? }.into())
 }
 
 /// Of whose channels the caller may know; none: of all.

@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tollgate_host::engine::{
     AgentText, Author, Binding, Call, Event, Host, Operation, Setup, Subject,
 };
-use tollgate_host::store::{Clock, Need, Owner, RegistryStore, Signed, Store, Tenant};
+use tollgate_host::store::{Clock, Durability, Need, Owner, RegistryStore, Signed, Store, Tenant};
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::dimension;
@@ -90,7 +90,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let now = Arc::clone(&now);
             Arc::new(move || now.load(Ordering::Relaxed))
         };
-        match StoreUrl::open(arguments.store.as_ref(), Clocks::All(clock.clone())).await? {
+        let (url, clocks) = (arguments.store.as_ref(), Clocks::All(clock.clone()));
+        match StoreUrl::open(url, clocks, Durability::Required).await? {
             AnyStore::Postgres(store) => simulate(store, tenant, config, &rows, &now, clock).await,
             AnyStore::Sqlite(store, _directory) => {
                 simulate(store, tenant, config, &rows, &now, clock).await
