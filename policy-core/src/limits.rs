@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::anomaly::Anomaly;
-use crate::contract::{Counter, Reading, Status};
+use crate::contract::{Counter, Fact, Read, Reading, Status};
 use crate::decimal::Decimal;
 use crate::forecast::Forecast;
-use crate::messages::{Language, MessageError, Messages, OwnMessages};
+use crate::messages::{Language, MessageError, Messages, OwnMessages, Spoken, TENANT_LANGUAGE};
 use crate::meter::{ACTIVE_RUNS, LLM_REQUESTS, LLM_TOKENS, Meter, MeterError, RESOURCES};
 use crate::money::Currency;
 use crate::scaling::Scaling;
@@ -85,10 +85,10 @@ pub struct LimitSettings {
     pub agent_settings: bool,
     /// Of the limits on cost.
     pub currency: Currency,
-    /// Of messages and notices.
-    pub language: Language,
-    /// The texts of notices, in that language where they are not the settings' own.
-    pub messages: Messages,
+    /// Of messages and notices; none: the tenant's.
+    pub language: Option<Language>,
+    /// The texts of notices, where they are not the settings' own in every language.
+    pub spoken: Spoken,
     /// Whether people are told where spending leads.
     pub forecast: Forecast,
     /// Whether they are told of sudden spending.
@@ -137,8 +137,7 @@ struct Written {
     warning_threshold: Option<Decimal>,
     #[serde(default = "usd")]
     currency: Currency,
-    #[serde(default)]
-    language: Language,
+    language: Option<Language>,
     #[serde(default)]
     messages: OwnMessages,
     #[serde(default)]
@@ -253,11 +252,23 @@ impl LimitSettings {
             agent_settings: written.agent_settings.unwrap_or(standard),
             currency: written.currency,
             language: written.language,
-            messages: Messages::new(written.language, written.messages)?,
+            spoken: Spoken::new(written.messages)?,
             forecast: written.forecast,
             anomaly: written.anomaly,
             unknown_allows: written.unknown == Unknown::Allow,
         })
+    }
+
+    /// The fact that tells the tenant's language, where it matters.
+    #[must_use]
+    pub fn language_read(&self) -> Option<Read> {
+        self.language.is_none().then(|| Read::Fact(TENANT_LANGUAGE.into()))
+    }
+
+    /// The texts in the settings' language, or else in the tenant's.
+    #[must_use]
+    pub fn messages(&self, facts: &[Fact]) -> &Messages {
+        self.spoken.in_language(self.language.unwrap_or_else(|| Language::of_tenant(facts)))
     }
 }
 

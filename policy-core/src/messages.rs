@@ -6,7 +6,7 @@ use std::fmt::Display;
 use chrono::{Datelike, NaiveDate};
 use serde::{Deserialize, Serialize};
 
-use crate::contract::Status;
+use crate::contract::{Fact, Status, Value, fact};
 use crate::decimal::Decimal;
 use crate::money::{Currency, Money};
 use crate::template::{Template, TemplateError};
@@ -18,6 +18,9 @@ const EXCEEDED: &[&str] = &["agent", "limit", "cost", "percent", "consequence"];
 const QUOTA: &[&str] = &["resource", "limit", "remaining"];
 const FORECAST: &[&str] = &["agent", "resource", "limit", "cost", "day", "date"];
 const ANOMALY: &[&str] = &["agent", "cost", "usual", "factor"];
+
+/// The tenant's language, by its tag; not fed where that is English.
+pub const TENANT_LANGUAGE: &str = "tenant.language";
 
 /// The languages that the standard policies speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,9 +34,18 @@ pub enum Language {
     Portuguese,
 }
 
+/// The texts of the notices, in every language.
+#[derive(Clone, Debug)]
+pub struct Spoken {
+    english: Messages,
+    portuguese: Messages,
+}
+
 /// The texts of the notices.
 #[derive(Clone, Debug)]
 pub struct Messages {
+    /// Of what the settings have no text for.
+    pub language: Language,
     /// An agent's cost comes near its monthly limit.
     pub threshold_warning: Wording,
     /// An agent's cost is above its monthly limit.
@@ -102,6 +114,24 @@ impl Language {
         }
     }
 
+    /// As facts name it: `en`, `pt`.
+    #[must_use]
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::Portuguese => "pt",
+        }
+    }
+
+    /// The tenant's, as a policy is fed it.
+    #[must_use]
+    pub fn of_tenant(facts: &[Fact]) -> Self {
+        match fact(facts, TENANT_LANGUAGE) {
+            Some(Value::Text(tag)) if tag == Self::Portuguese.tag() => Self::Portuguese,
+            _ => Self::English,
+        }
+    }
+
     /// The day of a month, as a sentence has it.
     #[must_use]
     pub fn day(self, date: NaiveDate) -> String {
@@ -141,6 +171,23 @@ pub fn quota(
     ])
 }
 
+impl Spoken {
+    /// The settings' own texts, and the standard ones for the rest.
+    pub fn new(own: OwnMessages) -> Result<Self, MessageError> {
+        let english = Messages::new(Language::English, own.clone())?;
+        Ok(Self { english, portuguese: Messages::new(Language::Portuguese, own)? })
+    }
+
+    /// Those of one language.
+    #[must_use]
+    pub fn in_language(&self, language: Language) -> &Messages {
+        match language {
+            Language::English => &self.english,
+            Language::Portuguese => &self.portuguese,
+        }
+    }
+}
+
 impl Messages {
     /// The settings' own texts, and the standard ones for the rest.
     pub fn new(language: Language, own: OwnMessages) -> Result<Self, MessageError> {
@@ -150,6 +197,7 @@ impl Messages {
             |text: Text| Wording::new("spend_forecast", FORECAST, text, own.spend_forecast.clone());
         let quota = |notice, text, own| Wording::new(notice, QUOTA, [text; 2], own);
         Ok(Self {
+            language,
             agent_forecast: forecast(texts.agent_forecast)?,
             limit_forecast: forecast(texts.limit_forecast)?,
             threshold_warning: Wording::new(
@@ -185,6 +233,28 @@ impl Messages {
                 own.agent_enabled,
             )?,
         })
+    }
+
+    /// What is said of a limit's status.
+    #[must_use]
+    pub fn quota(
+        &self,
+        status: Status,
+        resource: &str,
+        limit: Decimal,
+        remaining: Decimal,
+    ) -> String {
+        let wording = match status {
+            Status::ApproachingLimit => &self.quota_approaching,
+            Status::AtLimit => &self.quota_at_limit,
+            Status::Exceeded => &self.quota_exceeded,
+            Status::WithinLimit | Status::Unknown => {
+                return quota(self.language, status, resource, limit, remaining);
+            }
+        };
+        let values: [(&str, &dyn Display); 3] =
+            [("resource", &resource), ("limit", &limit), ("remaining", &remaining)];
+        wording.body.fill(&values)
     }
 }
 

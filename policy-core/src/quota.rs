@@ -6,7 +6,6 @@ use crate::contract::{
 };
 use crate::decimal::Decimal;
 use crate::limits::{Limit, LimitSettings, STANDARD_THRESHOLD, SettingsError, standing};
-use crate::messages;
 use crate::meter::{LLM_REQUESTS, LLM_TOKENS};
 
 /// A limit on one of the counters is passed.
@@ -71,11 +70,8 @@ impl QuotaPolicy {
     /// What it asks the host for.
     #[must_use]
     pub fn manifest(&self) -> Manifest {
-        let reads = if self.agent_limits.is_empty() {
-            Vec::new()
-        } else {
-            vec![Read::Fact("agent.*".into())]
-        };
+        let of_agents = (!self.agent_limits.is_empty()).then(|| Read::Fact("agent.*".into()));
+        let reads = of_agents.into_iter().chain(self.settings.language_read()).collect();
         Manifest { counters: self.counters.clone(), reads, about: Vec::new() }
     }
 
@@ -99,13 +95,13 @@ impl QuotaPolicy {
             findings.push(judged.finding);
         }
         let decision = if let Some(finding) = unknown {
-            Decision::Deny(Denial::new(QUOTA_UNKNOWN, self.message(&finding)))
+            Decision::Deny(Denial::new(QUOTA_UNKNOWN, self.message(&finding, &request.facts)))
         } else if exceeded.is_empty() {
             Decision::Allow
         } else if let Some(granted) = self.grant(request.partial, &exceeded) {
             Decision::Grant(granted)
         } else {
-            self.deny(&exceeded)
+            self.deny(&exceeded, &request.facts)
         };
         Verdict { decision, findings, facts: Vec::new() }
     }
@@ -154,13 +150,13 @@ impl QuotaPolicy {
     }
 
     /// Names the first limit passed; worth asking again when the last of them has turned.
-    fn deny(&self, exceeded: &[Judged]) -> Decision {
+    fn deny(&self, exceeded: &[Judged], facts: &[Fact]) -> Decision {
         let hopeless = exceeded.iter().any(|judged| {
             judged.reading.closes.is_none()
                 || judged.finding.limit.is_none_or(|limit| judged.reading.asked > limit)
         });
         let retry_at = exceeded.iter().filter_map(|judged| judged.reading.closes).max();
-        let message = exceeded.first().map(|judged| self.message(&judged.finding));
+        let message = exceeded.first().map(|judged| self.message(&judged.finding, facts));
         Decision::Deny(Denial {
             code: QUOTA_EXCEEDED.into(),
             message: message.unwrap_or_default(),
@@ -168,10 +164,9 @@ impl QuotaPolicy {
         })
     }
 
-    fn message(&self, finding: &Finding) -> String {
+    fn message(&self, finding: &Finding, facts: &[Fact]) -> String {
         let resource = self.counter(finding).map_or("", |counter| counter.meter.as_str());
-        messages::quota(
-            self.settings.language,
+        self.settings.messages(facts).quota(
             finding.status,
             resource,
             finding.limit.unwrap_or_default(),

@@ -5,7 +5,7 @@ mod observed;
 
 use observed::{notice, number, observed, policy, text, used, words};
 use tollgate_policy_core::alerts::AlertPolicy;
-use tollgate_policy_core::contract::{Action, Reading};
+use tollgate_policy_core::contract::{Action, Read, Reading};
 use tollgate_policy_core::quota::QuotaPolicy;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -99,6 +99,33 @@ fn a_consequence_is_a_paragraph_where_the_agent_was_disabled() {
     assert_eq!(disablement.reason, "sdr over");
     let lenient = settings(own).replace(r#""auto_disable": true"#, r#""auto_disable": false"#);
     assert_eq!(notice(&policy(&lenient).review(&observation)).body, "Over.");
+}
+
+/// The settings' language counts before the tenant's, and the settings' words before both.
+#[test]
+fn where_the_settings_name_no_language_it_is_the_tenants() {
+    const PORTUGUESE: &str = "O agente de IA 'sdr' está próximo do limite de custo mensal";
+    const ENGLISH: &str = "AI agent 'sdr' is close to its monthly cost limit";
+    let read = Read::Fact("tenant.language".into());
+    for (named, tenants, own, wanted) in [
+        ("", Some("pt"), "", PORTUGUESE),
+        ("", None, "", ENGLISH),
+        ("", Some("en"), "", ENGLISH),
+        ("", Some("xx"), "", ENGLISH),
+        (r#""language": "en","#, Some("pt"), "", ENGLISH),
+        (r#""language": "pt-BR","#, None, "", PORTUGUESE),
+        ("", Some("pt"), r#""title": "own""#, "own"),
+    ] {
+        let settings = format!(
+            r#"{{{named} "messages": {{"threshold_warning": {{{own}}}}},
+                "cost_limits": {{"monthly_limit": 500}}}}"#
+        );
+        let facts: Vec<_> = tenants.iter().map(|tag| ("tenant.language", text(tag))).collect();
+        let policy = policy(&settings);
+        let actions = policy.review(&observed("settled", &[used("400")], &facts));
+        assert_eq!(notice(&actions).title, wanted, "{named} {tenants:?}");
+        assert_eq!(policy.manifest().reads.contains(&read), named.is_empty());
+    }
 }
 
 /// What is filled in is not a template.

@@ -5,7 +5,6 @@
 use tollgate_policy_core::alerts::AlertPolicy;
 use tollgate_policy_core::contract::{Counter, Read};
 use tollgate_policy_core::limits::{Limit, LimitSettings};
-use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::quota::QuotaPolicy;
 use tollgate_policy_core::{Currency, Decimal};
 
@@ -52,7 +51,7 @@ fn the_standard_limits_hold_where_no_limit_is_named() {
     assert!(limits(r#"{"defaults": false}"#).is_empty());
     let settings = LimitSettings::parse("{}").unwrap();
     assert!(settings.agent_settings && settings.cost_limits.is_none() && !settings.unknown_allows);
-    assert_eq!((settings.currency, settings.language), (Currency::USD, Language::English));
+    assert_eq!((settings.currency, settings.language), (Currency::USD, None));
     // They are settings, not constants.
     let reais = limits(r#"{"currency": "BRL", "warning_threshold": 0.5}"#);
     assert_eq!(reais[1], "cost.brl calendar:month user 100 0.5");
@@ -80,10 +79,11 @@ fn the_standard_policy_counts_what_it_limits_and_what_agents_may_choose() {
             "cost.usd calendar:month agent -",
         ]
     );
-    assert_eq!(manifest.reads, [Read::Fact("agent.*".into())]);
+    let language = Read::Fact("tenant.language".into());
+    assert_eq!(manifest.reads, [Read::Fact("agent.*".into()), language.clone()]);
 
     let named = QuotaPolicy::configure(COMPLETE).unwrap().manifest();
-    assert_eq!((named.counters.len(), named.reads), (3, Vec::new()));
+    assert_eq!((named.counters.len(), named.reads), (3, vec![language]));
     let both = r#"{"monthly_limit": 7, "agent_settings": true}"#;
     assert_eq!(QuotaPolicy::configure(both).unwrap().manifest().counters.len(), 1 + 7);
     let neither = r#"{"agent_settings": false}"#;

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::contract::{
-    Decision, Denial, Fact, Finding, Quantity, Reading, Request, Status, Value, Verdict,
+    Decision, Denial, Fact, Finding, Quantity, Read, Reading, Request, Status, Value, Verdict,
 };
 use tollgate_policy_core::messages::{self, Language};
 use tollgate_policy_core::quota::{QUOTA_EXCEEDED, QUOTA_UNKNOWN, QuotaPolicy};
@@ -389,6 +389,39 @@ fn a_caller_that_takes_less_is_granted_what_is_left_of_every_limit() {
     assert_eq!(denial(ask(&less, false)).code, QUOTA_EXCEEDED);
     // What cannot be judged is not granted either.
     assert_eq!(denial(ask(&less[..2], true)).code, QUOTA_UNKNOWN);
+}
+
+/// The settings' language counts before the tenant's, and the settings' words before both.
+#[test]
+fn a_denial_is_in_the_settings_words_or_in_the_tenants_language() {
+    const LIMIT: &str = r#""defaults": false, "llm_requests": {"limit": 5, "period": "day"}"#;
+    let english = "Quota exceeded for llm_requests. Limit: 5, cannot proceed.";
+    let portuguese = "Cota excedida para llm_requests. Limite: 5, não é possível continuar.";
+    let read = Read::Fact("tenant.language".into());
+    for (named, tenants, own, wanted) in [
+        ("", "pt", "", portuguese),
+        ("", "en", "", english),
+        (r#""language": "en","#, "pt", "", english),
+        (r#""language": "pt","#, "en", "", portuguese),
+        ("", "pt", r#""title": "T""#, portuguese),
+        ("", "pt", r#""body": "{resource}: {remaining}/{limit}""#, "llm_requests: 1/5"),
+    ] {
+        let messages = format!(r#""messages": {{"quota_exceeded": {{{own}}}}}"#);
+        let policy = policy(&format!("{{{named} {messages}, {LIMIT}}}"));
+        let facts = vec![Fact { name: "tenant.language".into(), value: text(tenants) }];
+        let readings = vec![reading("4", "0", "2")];
+        let verdict = policy.check(&Request { readings, facts, ..Request::default() });
+        assert_eq!(denial(verdict.decision).message, wanted, "{named} {tenants} {own}");
+        assert_eq!(
+            policy.manifest().reads,
+            if named.is_empty() { vec![read.clone()] } else { vec![] }
+        );
+    }
+    // What cannot be judged has no words of its own.
+    let policy = policy(&format!("{{{LIMIT}}}"));
+    let facts = vec![Fact { name: "tenant.language".into(), value: text("pt") }];
+    let verdict = policy.check(&Request { facts, ..Request::default() });
+    assert!(denial(verdict.decision).message.starts_with("Cota desconhecida para llm_requests"));
 }
 
 #[test]

@@ -44,7 +44,8 @@ impl AlertPolicy {
             && let Some(AgentLimit { limit, .. }) = self.agent_limit(observation, reading)
         {
             let cost = self.cost(agent, limit, reading);
-            let words = cost.say(&self.settings.messages.agent_enabled, "");
+            let messages = self.settings.messages(&observation.facts);
+            let words = cost.say(&messages.agent_enabled, "");
             told.raise(AGENT_ENABLED, self.agent_cost, "info", words);
         }
     }
@@ -64,13 +65,15 @@ impl AlertPolicy {
             }
             return;
         };
-        let (cost, messages) = (self.cost(agent, limit, reading), &self.settings.messages);
+        let cost = self.cost(agent, limit, reading);
+        let messages = || self.settings.messages(&observation.facts);
         let would_exceed = observation.occasion == "denied"
             && standing(reading, limit, threshold).0 == Status::Exceeded;
         let is_above = reading.used > limit || would_exceed;
         let is_near = is_above
             || (!reading.used.is_zero() && reading.used.cmp_product(limit, threshold).is_ge());
         if is_above {
+            let messages = messages();
             let consequence = if auto_disable { messages.consequence } else { "" };
             let (title, body) = cost.say(&messages.limit_exceeded, consequence);
             if auto_disable {
@@ -82,7 +85,7 @@ impl AlertPolicy {
             }
             told.raise(LIMIT_EXCEEDED, self.agent_cost, "critical", (title, body));
         } else if is_near {
-            let words = cost.say(&messages.threshold_warning, "");
+            let words = cost.say(&messages().threshold_warning, "");
             told.raise(THRESHOLD_WARNING, self.agent_cost, "warning", words);
         }
         if told.is_scheduled() {
@@ -94,7 +97,7 @@ impl AlertPolicy {
             let spending = Spending {
                 key: SPEND_FORECAST.into(),
                 counter: self.agent_cost,
-                wording: &messages.agent_forecast,
+                wording: |messages| &messages.agent_forecast,
                 agent,
                 resource: &self.settings.currency.cost_meter(),
                 reading,
@@ -118,7 +121,8 @@ impl AlertPolicy {
         let usual = anomaly.usual(hour.used, week.used);
         if let Some(usual) = usual {
             let money = |amount| Money::new(amount, self.settings.currency);
-            let words = self.settings.messages.spend_anomaly.say(&[
+            let messages = self.settings.messages(&observation.facts);
+            let words = messages.spend_anomaly.say(&[
                 ("agent", &agent),
                 ("cost", &money(hour.used)),
                 ("usual", &money(usual)),

@@ -112,6 +112,7 @@ impl AlertPolicy {
         if self.settings.forecast.enabled {
             reads.push(Read::Fact("local.*".into()));
         }
+        reads.extend(self.settings.language_read());
         Manifest { counters: self.counters.clone(), reads, about: Vec::new() }
     }
 
@@ -160,7 +161,7 @@ impl AlertPolicy {
             // Neither told nor over.
             Status::Unknown => return,
         };
-        let messages = &self.settings.messages;
+        let messages = self.settings.messages(&observation.facts);
         let wordings =
             [&messages.quota_approaching, &messages.quota_at_limit, &messages.quota_exceeded];
         for (rank, ((kind, severity), wording)) in (1..).zip(OF_STATUS.iter().zip(wordings)) {
@@ -182,7 +183,7 @@ impl AlertPolicy {
             let spending = Spending {
                 key: format!("{SPEND_FORECAST}:{subject}"),
                 counter,
-                wording: &messages.limit_forecast,
+                wording: |messages| &messages.limit_forecast,
                 agent: named(observation).filter(|_| is_of_agent).unwrap_or_default(),
                 resource: limit.meter.as_str(),
                 reading,

@@ -5,7 +5,7 @@ use super::told::Told;
 use crate::contract::{Observation, Reading};
 use crate::decimal::Decimal;
 use crate::forecast::local_date;
-use crate::messages::Wording;
+use crate::messages::{Messages, Wording};
 use crate::money::Money;
 
 /// A cost limit will be reached at this pace. Of one that is not the agents' monthly one, what is
@@ -16,7 +16,7 @@ pub const SPEND_FORECAST: &str = "spend_forecast";
 pub struct Spending<'a> {
     pub key: String,
     pub counter: u32,
-    pub wording: &'a Wording,
+    pub wording: fn(&Messages) -> &Wording,
     /// Empty where the limit is of no agent.
     pub agent: &'a str,
     pub resource: &'a str,
@@ -41,12 +41,13 @@ impl AlertPolicy {
         told.stands(key.clone(), spending.is_near || reached.is_some());
         let date = reached.and_then(|at| local_date(&observation.facts, observation.now, at));
         if let Some(date) = date {
-            let words = wording.say(&[
+            let messages = self.settings.messages(&observation.facts);
+            let words = wording(messages).say(&[
                 ("agent", &agent),
                 ("resource", &resource),
                 ("limit", &limit),
                 ("cost", &Money::new(reading.used, limit.currency)),
-                ("day", &self.settings.language.day(date)),
+                ("day", &messages.language.day(date)),
                 ("date", &date),
             ]);
             told.raise(key, counter, "warning", words);

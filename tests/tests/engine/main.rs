@@ -70,7 +70,8 @@ on_both! {
     a_tenant_that_is_new_is_looked_at_at_once,
     two_policies_of_one_name_do_not_speak_for_each_other,
     a_month_starts_only_whom_its_policy_stopped,
-    a_stopped_agent_that_goes_on_spending_changes_nothing;
+    a_stopped_agent_that_goes_on_spending_changes_nothing,
+    the_platforms_policies_speak_the_tenants_language;
 
     setting:
     a_limit_set_as_data_holds_at_once_and_knows_what_was_used,

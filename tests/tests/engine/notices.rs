@@ -12,6 +12,7 @@ use tollgate_host::engine::{
 use tollgate_host::store::{ChangeKey, NoticeStore, Store};
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::Dimension;
+use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::window::Window;
 
 use crate::house::{House, acme, ask, binding, call, reserve_of};
@@ -378,4 +379,29 @@ pub async fn a_stopped_agent_that_goes_on_spending_changes_nothing<S: Store>(hou
         look(house, &host, house.at()).await;
     }
     assert_eq!(changes().await.expect("changes").len(), before);
+}
+
+/// What the platform binds for all speaks to each tenant in its own language, where the settings name
+/// none; what was fed is recorded, so that it is said again.
+pub async fn the_platforms_policies_speak_the_tenants_language<S: Store>(house: &House<S>) {
+    let silent = SEED.replace(r#""language":"pt","#, "");
+    let tokens = r#"{"limits":[{"meter":"llm_tokens","period":"day","per":"user","limit":5}]}"#;
+    let bindings = vec![binding("quota", tokens), binding("alerts", &silent)];
+    let setup = Setup { bindings, language: Language::Portuguese, ..Setup::default() };
+    let host = house.host(&Arc::new(setup.clone())).await;
+    spend(&host, "sdr", 501).await;
+    let told = all(&*house.store).await;
+    assert_eq!(told[0].notice.title, "O agente de IA 'sdr' excedeu o limite de custo mensal");
+    let asked = async |host: &Host| {
+        let call = call(&[("user", "ana")], &[("llm_tokens", 6)]);
+        match ask(host, reserve_of(call, 60_000)).await.expect("an answer") {
+            Outcome::Denied(denied) => denied.denial.message,
+            other => panic!("{other:?}"),
+        }
+    };
+    let portuguese = "Cota excedida para llm_tokens. Limite: 5, não é possível continuar.";
+    assert_eq!(asked(&host).await, portuguese);
+    let english = Setup { language: Language::English, ..setup };
+    let host = house.host(&Arc::new(english)).await;
+    assert_eq!(asked(&host).await, "Quota exceeded for llm_tokens. Limit: 5, cannot proceed.");
 }

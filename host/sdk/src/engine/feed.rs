@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 use tollgate_policy_core::Meter;
 use tollgate_policy_core::contract::{Dimension, Fact, Quantity, Read, Value, dimension};
+use tollgate_policy_core::messages::{Language, TENANT_LANGUAGE};
 use tollgate_policy_core::window::Instant;
 
 use super::accounts::{Account, Accounts};
@@ -39,7 +40,7 @@ impl<'a> Feed<'a> {
         asks.iter().filter(|quantity| read(&quantity.meter)).cloned().collect()
     }
 
-    /// The local time, the record of the call's agent, balances, and `more`.
+    /// The local time, the record of the call's agent, balances, the tenant's language, and `more`.
     pub fn facts(
         &self,
         setup: &Setup,
@@ -82,6 +83,11 @@ impl<'a> Feed<'a> {
                     facts.push(Fact { name, value: Value::Number(left) });
                 }
             }
+        }
+        // Most speak English, which needs no fact.
+        if setup.language != Language::English && self.reads_fact_under("tenant.") {
+            let tag = setup.language.tag().to_owned();
+            facts.push(Fact { name: TENANT_LANGUAGE.into(), value: Value::Text(tag) });
         }
         facts.extend_from_slice(more);
         facts.retain(|fact| self.reads_fact(fact));
