@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -64,11 +64,24 @@ async fn of<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     let outbox = Outbox { store: Arc::clone(&store), host, outgoing, random, stopping };
     if arguments.once {
+        let mut failed = Vec::new();
         for tenant in store.tenants().await? {
-            let look = monitor.look(&tenant, true).await?;
-            arguments.tell(&tenant, look.as_ref().map(|look| &look.events[..]));
+            let seen = monitor.look(&tenant, true).await;
+            arguments.tell(&tenant, &seen);
+            match seen {
+                Ok(Seen::Looked(_) | Seen::Taken) => {}
+                Ok(Seen::Unserved) => failed.push(format!("{tenant}: {UNSERVED}")),
+                Err(error) => failed.push(format!("{tenant}: {error:#}")),
+            }
         }
-        return outbox.round().await;
+        // What one tenant lacks keeps nobody's notices.
+        if let Err(error) = outbox.round().await {
+            failed.push(format!("deliveries: {error:#}"));
+        }
+        if !failed.is_empty() {
+            bail!("not all was looked at and delivered\n{}", failed.join("\n"));
+        }
+        return Ok(());
     }
     let following = registry.clone().follow(outbox.host.clone(), Duration::from_millis(250));
     let sending = tokio::spawn(Arc::new(outbox).run(notices::EVERY));
@@ -83,13 +96,22 @@ async fn of<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
 }
 
 impl Arguments {
-    fn tell(&self, tenant: &Tenant, events: Option<&[Event]>) {
+    fn tell(&self, tenant: &Tenant, seen: &Result<Seen>) {
+        let events = match seen {
+            Ok(Seen::Looked(look)) => Some(&look.events),
+            _ => None,
+        };
         if self.json {
             println!("{}", json!({ "tenant": tenant.as_str(), "events": events }));
             return;
         }
         let Some(events) = events else {
-            println!("{tenant}: another one is at it");
+            // Of what failed more is said at the end.
+            match seen {
+                Ok(Seen::Taken) => println!("{tenant}: another one is at it"),
+                Ok(_) => println!("{tenant}: {UNSERVED}"),
+                Err(_) => println!("{tenant}: failed"),
+            }
             return;
         };
         let count = |is: fn(&Event) -> bool| events.iter().filter(|event| is(event)).count();
@@ -105,6 +127,19 @@ impl Arguments {
 
 /// So many tenants are looked at at a time.
 const AT_ONCE: usize = 4;
+
+/// Why nobody looks at a tenant.
+const UNSERVED: &str = "it cannot be served with what is bound: `tollgate doctor` says why";
+
+/// What came of a tenant's turn.
+pub enum Seen {
+    /// It was looked at, or its hour is not full.
+    Looked(Look),
+    /// Somebody else is at it.
+    Taken,
+    /// It is not served here, or not yet.
+    Unserved,
+}
 
 /// What came of looking at a tenant.
 pub struct Look {
@@ -150,8 +185,8 @@ impl<S: Stores> Monitor<S> {
         let mut next = Vec::new();
         while let Some((tenant, look)) = looked.next().await {
             match look {
-                Ok(Some(look)) => next.push((tenant, look.next)),
-                Ok(None) => {}
+                Ok(Seen::Looked(look)) => next.push((tenant, look.next)),
+                Ok(Seen::Taken | Seen::Unserved) => {}
                 Err(error) => tracing::warn!(%tenant, %error, "the monitor could not look"),
             }
         }
@@ -160,19 +195,17 @@ impl<S: Stores> Monitor<S> {
         Ok(())
     }
 
-    /// Looks at one of them if its hour is full, or in any case: what followed. None: somebody else is
-    /// at it.
-    pub async fn look(&self, tenant: &Tenant, anyway: bool) -> Result<Option<Look>> {
+    /// Looks at one of them if its hour is full, or in any case.
+    pub async fn look(&self, tenant: &Tenant, anyway: bool) -> Result<Seen> {
         let setup = match self.host.setup(tenant) {
             Ok(setup) => setup,
-            // It is not served here yet, or cannot be.
-            Err(HostError::UnknownTenant(_)) => return Ok(None),
+            Err(HostError::UnknownTenant(_)) => return Ok(Seen::Unserved),
             Err(error) => return Err(error.into()),
         };
         let now = self.store.now().await?;
         let until = now.saturating_add(TAKEN_MS);
         let Some(since) = self.store.take_duty(tenant, DUTY, now, until).await? else {
-            return Ok(None);
+            return Ok(Seen::Taken);
         };
         let is_due = anyway || now >= next_look(&setup, since);
         let (done_at, events) = match is_due {
@@ -180,6 +213,6 @@ impl<S: Stores> Monitor<S> {
             false => (since, Vec::new()),
         };
         self.store.did_duty(tenant, DUTY, until, done_at).await?;
-        Ok(Some(Look { events, next: next_look(&setup, done_at) }))
+        Ok(Seen::Looked(Look { events, next: next_look(&setup, done_at) }))
     }
 }

@@ -346,6 +346,46 @@ fn what_is_disabled_by_command_is_denied_and_may_go_on_again() {
     });
 }
 
+/// Whoever keeps a cron is told what failed, and all else was done.
+#[test]
+fn a_tenant_that_fails_keeps_no_other_from_being_looked_at_and_nothing_from_being_delivered() {
+    run(async {
+        let house = House::postgres().await;
+        let server = house.serve_with(OWN);
+        let town = town(&server).await;
+        let receiver = Receiver::answering(&[500, 204]);
+        connect(&town.rival, "ops", receiver.channel()).await;
+        used(&town.rival, "bob", 8_500).await;
+        receiver.next();
+        server.stop();
+        let mut connection = PgConnection::connect(&house.store).await.expect("a connection");
+        for statement in [
+            "UPDATE delivery SET due_at = 0",
+            "ALTER TABLE duty ADD CONSTRAINT broken CHECK (tenant_id <> 'acme') NOT VALID",
+        ] {
+            sqlx::query(statement).execute(&mut connection).await.expect("done");
+        }
+        let look =
+            || house.command(&["monitor", "--once", "--own-network"]).output().expect("a run");
+        let looked = look();
+        let said = String::from_utf8_lossy(&looked.stdout);
+        let failed = String::from_utf8_lossy(&looked.stderr);
+        assert!(!looked.status.success(), "{said}{failed}");
+        assert!(said.contains("acme: failed\nrival: 0 notices"), "{said}");
+        assert!(failed.contains("acme: ") && !failed.contains("rival: "), "{failed}");
+        assert_eq!(receiver.next().verified()["data"]["tenant"], "rival");
+        // Whom nothing serves, nobody is at.
+        sqlx::query("UPDATE component SET bytes = ''")
+            .execute(&mut connection)
+            .await
+            .expect("done");
+        let looked = look();
+        let said = String::from_utf8_lossy(&looked.stdout);
+        assert!(said.contains("rival: it cannot be served"), "{said}");
+        assert!(!looked.status.success() && !said.contains("another one"), "{said}");
+    });
+}
+
 #[test]
 fn a_service_looks_at_its_tenants_by_itself() {
     run(async {
