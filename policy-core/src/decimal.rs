@@ -49,7 +49,9 @@ impl Decimal {
     /// One hundred.
     pub const HUNDRED: Self = Self::hundredths(10_000);
 
-    pub(crate) const fn hundredths(count: u32) -> Self {
+    /// So many hundredths of one.
+    #[must_use]
+    pub const fn hundredths(count: u32) -> Self {
         Self((count as i128).wrapping_mul(ONE / 100))
     }
 

@@ -71,7 +71,9 @@ on_both! {
     two_policies_of_one_name_do_not_speak_for_each_other,
     a_month_starts_only_whom_its_policy_stopped,
     a_stopped_agent_that_goes_on_spending_changes_nothing,
-    the_platforms_policies_speak_the_tenants_language;
+    the_platforms_policies_speak_the_tenants_language,
+    an_invoice_that_drifts_is_told_once_for_its_day,
+    an_invoice_that_makes_no_sense_is_refused;
 
     setting:
     a_limit_set_as_data_holds_at_once_and_knows_what_was_used,

@@ -91,6 +91,9 @@ impl Operation {
             "/v1/credits" => {
                 json!({ "key": key, "amount": "1", "currency": "USD", "reason": "a test" })
             }
+            "/v1/invoices" => {
+                json!({ "provider": "openai", "day": "2025-11-03", "amount": "1", "currency": "USD" })
+            }
             "/v1/limits" if self.method == Method::PUT => {
                 json!({ "meter": "llm_requests", "window": "calendar:day", "limit": "1000" })
             }
@@ -249,8 +252,13 @@ fn the_table_lets_readers_change_nothing_and_admins_alone_hand_out_tokens() {
                 assert_eq!(operation.roles, ["admin"], "{name}");
             }
             // What a tenant is, and whose signatures count for it, is not its own people's to say.
-            let is_platforms =
-                ["/v1/tenants", "/v1/credits", "/v1/policies/signing", "/v1/policies/tenant"];
+            let is_platforms = [
+                "/v1/tenants",
+                "/v1/credits",
+                "/v1/invoices",
+                "/v1/policies/signing",
+                "/v1/policies/tenant",
+            ];
             let is_platforms = is_platforms.iter().any(|own| path.starts_with(own));
             if is_platforms {
                 assert_eq!(operation.roles, ["admin", "operator"], "{name}");

@@ -453,3 +453,51 @@ fn what_the_platform_hears_is_its_own_affair() {
         assert_eq!(wrong.0, StatusCode::UNPROCESSABLE_ENTITY, "{}", wrong.1);
     });
 }
+
+/// Whoever looks after the platform brings what a provider invoiced; people are told of a drift once.
+#[test]
+fn an_invoice_that_drifts_is_told_once_and_is_the_platforms_to_bring() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let town = town(&server).await;
+        let used = json!({
+            "dimensions": { "model": "gpt-4o", "provider": "openai" },
+            "amounts": { "llm_requests": "1", "llm_tokens.input": "1000000" },
+        });
+        let usage = json!({ "key": "1", "usage": [used] });
+        town.acme.done(Method::POST, "/v1/usage", Some(usage)).await;
+        let entries = town.acme.done(Method::GET, "/v1/ledger", None).await;
+        let day = &entries["entries"][0]["at"].as_str().expect("a time")[..10];
+        let invoice = |amount: &str| json!({ "provider": "openai", "day": day, "amount": amount, "currency": "usd" });
+        let compare = async |invoice: Json| {
+            let request = town.admin.request(Method::POST, "/v1/invoices").json(&invoice);
+            let request = request.header("tollgate-tenant", "acme");
+            crate::house::read(request.send().await.expect("an answer")).await
+        };
+        let (status, drift) = compare(invoice("0")).await;
+        assert_eq!((status, &drift["exceeds"]), (StatusCode::OK, &json!(true)), "{drift}");
+        assert_eq!(drift["invoiced"], json!({ "amount": "0", "currency": "USD" }));
+        assert_eq!(compare(invoice("0")).await.1, drift);
+        let told = async || town.acme.done(Method::GET, "/v1/notices", None).await;
+        let first = told().await;
+        assert_eq!(first["notices"].as_array().expect("a list").len(), 1, "{first}");
+        assert_eq!(first["notices"][0]["kind"], "provider_drift");
+        assert_eq!(first["notices"][0]["over_at"], Json::Null);
+        let cost = drift["computed"]["amount"].as_str().expect("a number");
+        assert_eq!(compare(invoice(cost)).await.1["exceeds"], false);
+        assert!(told().await["notices"][0]["over_at"].is_string());
+        let mut strict = invoice(cost);
+        strict["threshold"] = json!("0");
+        assert_eq!(compare(strict).await.1["exceeds"], false);
+        let mut wrong = invoice(cost);
+        wrong["day"] = json!("yesterday");
+        assert_eq!(compare(wrong).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+
+        assert_eq!(town.acme.post("/v1/invoices", invoice("1")).await.0, StatusCode::FORBIDDEN);
+        let acts = town.acme.done(Method::GET, "/v1/audit", None).await;
+        let act = &acts["acts"][0];
+        assert_eq!((&act["act"], &act["outcome"]), (&json!("invoice.compare"), &json!("done")));
+        assert_eq!(act["subject"], format!("openai:*:{day}"));
+    });
+}

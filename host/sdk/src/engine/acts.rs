@@ -65,6 +65,7 @@ impl Book {
             Operation::Book { entry } => self.book(entry),
             Operation::Set { subject, by } => self.set(subject, by),
             Operation::Monitor { subjects, since } => self.monitor(subjects, *since),
+            Operation::Reconcile { drifts } => self.reconcile(drifts),
             Operation::Expire => Ok(Outcome::Done),
         }
     }

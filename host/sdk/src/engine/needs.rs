@@ -181,7 +181,10 @@ impl Book {
             Operation::Monitor { subjects, .. } => {
                 subjects.iter().try_for_each(|subject| self.missing_for(subject, at, wanted))
             }
-            Operation::Book { .. } | Operation::Set { .. } | Operation::Expire => Ok(()),
+            Operation::Book { .. }
+            | Operation::Set { .. }
+            | Operation::Reconcile { .. }
+            | Operation::Expire => Ok(()),
         }
     }
 

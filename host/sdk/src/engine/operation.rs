@@ -10,6 +10,7 @@ use tollgate_policy_core::{Decimal, Meter, Money};
 use uuid::Uuid;
 
 use super::amounts::Amounts;
+use super::drift::Drift;
 use super::host::HostError;
 use super::limit::{Limit, LimitKey};
 use super::quarantine::PolicyKey;
@@ -100,6 +101,12 @@ pub enum Operation {
         subjects: Vec<Vec<Dimension>>,
         /// Up to where that was done before.
         since: Instant,
+    },
+    /// People are told where providers invoiced something else than was computed, and that it is over
+    /// where they no longer do.
+    Reconcile {
+        /// Each of a provider, a model and a day of its own.
+        drifts: Vec<Drift>,
     },
 }
 
@@ -220,6 +227,8 @@ pub enum Outcome {
         /// What follows from what they saw.
         events: Vec<Event>,
     },
+    /// People are told of invoices that drift.
+    Reconciled,
 }
 
 /// A call that may go ahead.
@@ -381,6 +390,7 @@ impl Operation {
             Self::Set { .. } => "set",
             Self::Expire => "expire",
             Self::Monitor { .. } => "monitor",
+            Self::Reconcile { .. } => "reconcile",
         }
     }
 
@@ -400,6 +410,9 @@ impl Operation {
                 Subject::LetBack(_) => false,
             },
             Self::Monitor { subjects, .. } => subjects.iter().any(|own| own.contains(dimension)),
+            Self::Reconcile { drifts } => {
+                drifts.iter().any(|drift| drift.invoiced.dimensions().contains(dimension))
+            }
             _ => false,
         }
     }
@@ -431,6 +444,7 @@ impl Operation {
                 Ok(())
             }
             Self::Set { subject, .. } => check_subject(subject),
+            Self::Reconcile { drifts } => drifts.iter().try_for_each(check_drift),
             Self::Release { .. } | Self::Finish { .. } | Self::Expire | Self::Monitor { .. } => {
                 Ok(())
             }
@@ -521,6 +535,22 @@ fn check_subject(subject: &Subject) -> Result<(), HostError> {
             check_text("revision", revision)
         }
     }
+}
+
+fn check_drift(Drift { invoiced, .. }: &Drift) -> Result<(), HostError> {
+    for Dimension { name, value } in &invoiced.dimensions() {
+        check_text(name, value)?;
+        if value.is_empty() {
+            return Err(HostError::Malformed(format!(
+                "the `{name}` is empty: name it as calls do"
+            )));
+        }
+    }
+    if invoiced.money.amount.is_negative() {
+        let words = format!("{} is below zero: leave credits out", invoiced.money);
+        return Err(HostError::Malformed(words));
+    }
+    Ok(())
 }
 
 /// So many dimensions, or meters, a call has at the most: each is judged, and kept with its decision.

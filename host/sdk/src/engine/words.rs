@@ -3,6 +3,7 @@
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::messages::Language;
 
+use super::drift::{Drift, Invoiced};
 use super::limit::LimitKey;
 use super::notices::NoticeBody;
 use super::quarantine::{PolicyKey, quarantine_notice};
@@ -68,6 +69,43 @@ pub fn limited(
     };
     let key = format!("limit_changed:{meter}:{window}");
     NoticeBody { dimensions: dimensions.clone(), ..by_host(key, "info", title, body) }
+}
+
+/// A provider invoiced something else than was computed.
+pub fn drifted(language: Language, Drift { invoiced, computed, .. }: &Drift) -> NoticeBody {
+    let Invoiced { provider, model, day, money } = invoiced;
+    let (title, body) = match language {
+        Language::English => {
+            let of = model.as_ref().map(|model| format!(" for model `{model}`"));
+            let of = of.unwrap_or_default();
+            (
+                format!("Provider `{provider}` invoiced {money}, and {computed} was computed"),
+                format!(
+                    "Provider `{provider}` invoiced {money}{of} on {day} (UTC). What was reported of \
+                     that day comes to {computed}.\n\nCheck the price list, and whether all calls were \
+                     reported."
+                ),
+            )
+        }
+        Language::Portuguese => {
+            let of = model.as_ref().map(|model| format!(" pelo modelo `{model}`"));
+            let of = of.unwrap_or_default();
+            (
+                format!("O provedor `{provider}` faturou {money}, e o calculado é {computed}"),
+                format!(
+                    "O provedor `{provider}` faturou {money}{of} em {day} (UTC). O que foi informado \
+                     desse dia soma {computed}.\n\nVerifique a lista de preços e se todas as chamadas \
+                     foram informadas."
+                ),
+            )
+        }
+    };
+    let (opened, closes) = invoiced.span();
+    NoticeBody {
+        dimensions: invoiced.dimensions(),
+        period: Some((opened, Some(closes))),
+        ..by_host(invoiced.notice(), "warning", title, body)
+    }
 }
 
 fn by_host(key: String, severity: &str, title: String, body: String) -> NoticeBody {

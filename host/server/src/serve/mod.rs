@@ -11,6 +11,7 @@ mod disablements;
 mod document;
 mod door;
 mod happened;
+mod invoices;
 mod ledger;
 mod listen;
 mod metrics;

@@ -4,8 +4,8 @@ use axum::http::Method;
 
 use super::route::Route;
 use super::{
-    agents, audit, calls, channels, decisions, disablements, ledger, metrics, notified, policies,
-    quotas, rollout, runs, settings, stream, tenants, tokens, usage,
+    agents, audit, calls, channels, decisions, disablements, invoices, ledger, metrics, notified,
+    policies, quotas, rollout, runs, settings, stream, tenants, tokens, usage,
 };
 use crate::access::Role;
 use crate::stores::Stores;
@@ -106,6 +106,13 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             PLATFORM,
             "Money is paid in, given back or put right.",
             tenants::credit,
+        ),
+        Route::new(
+            post.clone(),
+            "/v1/invoices",
+            PLATFORM,
+            "What a provider invoiced for a day is compared with what was computed: people are told where they drift apart.",
+            invoices::compare,
         ),
         Route::new(get.clone(), "/v1/quotas", ALL, "How near each limit is.", quotas::list),
         Route::new(
