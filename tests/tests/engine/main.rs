@@ -64,6 +64,7 @@ on_both! {
     of_10_000_crossings_on_four_hosts_one_is_told,
     what_a_person_stopped_stays_stopped,
     a_month_that_opened_while_all_slept_is_opened_once,
+    a_month_that_turns_as_clocks_change_is_opened_in_its_first_hour,
     the_next_look_is_at_the_tenants_full_hour,
     what_stands_at_no_period_is_told_anew_once_it_was_over,
     a_limit_grows_with_use_within_the_platforms_bounds,

@@ -206,6 +206,48 @@ pub async fn a_month_that_opened_while_all_slept_is_opened_once<S: Store>(house:
     }
 }
 
+/// Clocks are changed as a month turns, or between that and the look: every full hour of the tenant's own
+/// is looked at, and the month is opened in its first one.
+pub async fn a_month_that_turns_as_clocks_change_is_opened_in_its_first_hour<S: Store>(
+    house: &House<S>,
+) {
+    let (berlin, auckland) = (chrono_tz::Europe::Berlin, chrono_tz::Pacific::Auckland);
+    // In the order of time, which goes back for no tenant; of hours so many passed.
+    for (zone, from, first, until, hours) in [
+        // 00:00 on the 4th is not there.
+        (SAO_PAULO, "2018-10-31 23:00", "2018-11-01 00:00", "2018-11-04 02:00", 74),
+        // 02:00 on the last of the month is not there, or is there twice.
+        (berlin, "2024-03-31 01:00", "2024-04-01 00:00", "2024-04-01 01:00", 23),
+        (berlin, "2027-10-31 01:00", "2027-11-01 00:00", "2027-11-01 01:00", 25),
+        // 02:00 on the first is there twice.
+        (auckland, "2029-03-31 23:00", "2029-04-01 00:00", "2029-04-01 04:00", 6),
+    ] {
+        let instant = |local| {
+            set_clock(house, local, zone);
+            house.at()
+        };
+        let (first, until, mut looked_at) = (instant(first), instant(until), instant(from));
+        let setup = watched(SEED, zone);
+        let host = house.host(&setup).await;
+        spend(&host, from, 501).await;
+        let mut looks = 0;
+        loop {
+            let next = next_look(&setup, looked_at);
+            if next > until {
+                break;
+            }
+            house.now.store(next, Ordering::Relaxed);
+            look(house, &host, looked_at).await;
+            (looked_at, looks) = (next, looks + 1);
+        }
+        assert_eq!(looks, hours, "{zone} {from}");
+        let of = |own: &NoticeRecord| own.notice.dimensions.iter().any(|own| own.value == from);
+        let told: Vec<NoticeRecord> = all(&*house.store).await.into_iter().filter(of).collect();
+        assert_eq!(kinds(&told), ["limit_exceeded", "agent_enabled"], "{zone} {from}");
+        assert_eq!((told[0].over_at, told[1].at), (Some(first), first), "{zone} {from}");
+    }
+}
+
 /// Full hours are those of the tenant's own clock.
 pub async fn the_next_look_is_at_the_tenants_full_hour<S: Store>(house: &House<S>) {
     for (zone, at, next) in [

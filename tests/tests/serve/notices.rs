@@ -501,3 +501,49 @@ fn an_invoice_that_drifts_is_told_once_and_is_the_platforms_to_bring() {
         assert_eq!(act["subject"], format!("openai:*:{day}"));
     });
 }
+
+/// Somebody who takes every connection, and never answers on it.
+fn silent() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/hook", listener.local_addr().expect("its address"));
+    std::thread::spawn(move || {
+        let mut taken = Vec::new();
+        for stream in listener.incoming() {
+            taken.push(stream.expect("a connection"));
+        }
+    });
+    url
+}
+
+/// However many notices wait for a receiver that never answers, callers hear at once.
+#[test]
+fn no_call_waits_for_a_delivery() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve_with(OWN);
+        let town = town(&server).await;
+        let channel = json!({ "to": { "kind": "webhook", "url": silent(), "secret": SECRET } });
+        connect(&town.acme, "silent", channel).await;
+        for user in 0..50 {
+            used(&town.acme, &format!("user-{user}"), 8_500).await;
+        }
+        let raised = town.acme.done(Method::GET, "/v1/notices?open=true", None).await;
+        assert_eq!(raised["notices"].as_array().expect("a list").len(), 50);
+        // They are on their way by now, or soon are.
+        let on_their_way = loop {
+            let all = town.acme.done(Method::GET, "/v1/deliveries", None).await;
+            if all["deliveries"].as_array().expect("a list").len() == 50 {
+                break all;
+            }
+        };
+        for call in 0..20 {
+            assert_eq!(town.acme.reserve(&format!("call-{call}"), 10).await["decision"], "allow");
+        }
+        let all = town.acme.done(Method::GET, "/v1/deliveries", None).await;
+        for deliveries in [on_their_way, all] {
+            for delivery in deliveries["deliveries"].as_array().expect("a list") {
+                assert_eq!(delivery["state"], "waits");
+            }
+        }
+    });
+}
