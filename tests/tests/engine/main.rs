@@ -85,7 +85,8 @@ on_both! {
     who_enables_has_the_last_word_over_who_disabled,
     an_agents_settings_hold_from_the_next_call_on,
     an_agent_that_the_platform_stopped_stays_so,
-    a_tenants_limit_only_tightens;
+    a_tenants_limit_only_tightens,
+    the_host_itself_speaks_the_tenants_language;
 
     rules:
     what_is_reserved_is_held_until_it_is_settled,

@@ -1,12 +1,14 @@
 //! What is known by name holds from the next call on: limits, disablements, agents.
 
 use tollgate_host::engine::{
-    AgentText, Author, Denied, Host, HostError, Limit, LimitKey, Operation, Outcome, Setup, Subject,
+    AgentText, Author, Call, Denied, Host, HostError, Limit, LimitKey, Operation, Outcome, Setup,
+    Subject,
 };
 use tollgate_host::store::Store;
 use tollgate_policy_core::contract::Dimension;
+use tollgate_policy_core::messages::Language;
 
-use crate::house::{House, acme, ask, binding, call, limited, setup};
+use crate::house::{House, acme, ask, binding, call, limited, reserve_of, setup};
 use crate::operations::{DAY_MS, MINUTE, anas, bens, fits, hold, month, record, report};
 
 fn limit_of_ana(limit: u32) -> (LimitKey, Limit) {
@@ -248,4 +250,32 @@ pub async fn a_tenants_limit_only_tightens<S: Store>(house: &House<S>) {
     assert!(!fits(&host, anas(71)).await && fits(&host, anas(70)).await);
     set(None, Author::Person).await.expect("lifted");
     assert!(!fits(&host, anas(51)).await && fits(&host, anas(50)).await);
+}
+
+/// What the host says beside the policies is in the tenant's language.
+pub async fn the_host_itself_speaks_the_tenants_language<S: Store>(house: &House<S>) {
+    let setup = Setup { language: Language::Portuguese, ..month(1_000_000) };
+    let host = house.host(&setup.into()).await;
+    let denied = async |call: Call| match ask(&host, reserve_of(call, 60_000)).await {
+        Ok(Outcome::Denied(denied)) => denied.denial.message,
+        other => panic!("{other:?}"),
+    };
+    let (key, limit) = limit_of_ana(100);
+    set_limit(&host, key, Some(limit)).await;
+    let exceeded = "Cota excedida para llm_tokens. Limite: 100, não é possível continuar.";
+    assert_eq!(denied(anas(101)).await, exceeded);
+    let checked = host.check(&acme(), anas(101)).await.expect("an answer");
+    let words: Vec<&str> = checked.standings.iter().map(|own| own.message.as_str()).collect();
+    assert_eq!(words, ["Cota OK para llm_tokens. Restante: 1000000/1000000", exceeded]);
+
+    let by = || Author::Person("the owner".into());
+    let ana = Dimension { name: "user".into(), value: "ana".into() };
+    let subject = Subject::Disabled(ana, Some(("férias".into(), None)));
+    ask(&host, Operation::Set { subject, by: by() }).await.expect("disabled");
+    assert_eq!(denied(anas(1)).await, "user `ana` está desativado: férias");
+    let off = AgentText { name: None, settings: "{}".into(), enabled: false };
+    let subject = Subject::Agent("sdr".into(), Some(off));
+    ask(&host, Operation::Set { subject, by: by() }).await.expect("set");
+    let of_agent = call(&[("agent", "sdr")], &[]);
+    assert_eq!(denied(of_agent).await, "agent `sdr` está desativado: foi desligado");
 }

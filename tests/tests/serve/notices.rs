@@ -547,3 +547,37 @@ fn no_call_waits_for_a_delivery() {
         }
     });
 }
+
+/// Whoever bound the policies, a tenant reads what they and the host say in its own language.
+#[test]
+fn a_tenant_is_told_in_its_own_language() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let town = town(&server).await;
+        let settings = json!({ "settings": { "language": "pt", "prices": "current" } });
+        let set = town.admin.request(Method::PUT, "/v1/policies/tenant").json(&settings);
+        let set = set.header("tollgate-tenant", "acme").send().await.expect("an answer");
+        assert!(set.status().is_success(), "{}", set.status());
+        for (caller, notice, finding) in [
+            (
+                &town.acme,
+                "Cota próxima do limite para database_queries. Restante: 1500/10000",
+                "Cota OK para llm_requests.",
+            ),
+            (
+                &town.rival,
+                "Quota approaching limit for database_queries. Remaining: 1500/10000",
+                "Quota OK for llm_requests.",
+            ),
+        ] {
+            used(caller, "ana", 8_500).await;
+            let told = caller.done(Method::GET, "/v1/notices", None).await;
+            assert_eq!(told["notices"][0]["title"], notice, "{told}");
+            let reserved = caller.reserve("call", 10).await;
+            let findings = reserved["findings"].as_array().expect("findings");
+            let words = |own: &Json| own["message"].as_str().expect("words").starts_with(finding);
+            assert!(findings.iter().any(words), "{reserved}");
+        }
+    });
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tollgate_policy_core::contract::{
     Decision, Denial, Dimension, Fact, Finding, Quantity, Quote, Reading, Request, Verdict,
 };
+use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::window::Instant;
 use tollgate_policy_core::{Decimal, Meter};
 
@@ -321,12 +322,14 @@ impl Judge {
                         call = Arc::new(Call { dimensions, quantities });
                         continue;
                     }
-                    None => Err(Denial::new(NOT_GRANTED, "nothing can be granted of this call")),
+                    None => {
+                        Err(Denial::new(NOT_GRANTED, words::nothing_granted(self.setup.language)))
+                    }
                 },
             };
             return Ok(Judgement { outcome, call, priced, judged });
         }
-        let denial = Denial::new(NOT_GRANTED, "what is granted of this call is denied again");
+        let denial = Denial::new(NOT_GRANTED, words::granted_in_vain(self.setup.language));
         Ok(Judgement::denied(denial, call))
     }
 
@@ -351,7 +354,13 @@ impl Judge {
             for standing in self.tally.standing(self.now, places, asks) {
                 let (slot, counter, reading) = standing?;
                 if let Some(limit) = self.limit(slot) {
-                    word = word.and(enforce(limit, &counter.meter, &reading, partial));
+                    word = word.and(enforce(
+                        self.setup.language,
+                        limit,
+                        &counter.meter,
+                        &reading,
+                        partial,
+                    ));
                 }
             }
         }
@@ -425,9 +434,9 @@ impl Judge {
 
     fn disablement(&self, dimensions: &[Dimension]) -> Option<Denial> {
         dimensions.iter().find_map(|dimension| {
-            let Dimension { name, value } = dimension;
+            let (Dimension { name, value }, language) = (dimension, self.setup.language);
             let off = || Disabled {
-                reason: "it was switched off".into(),
+                reason: words::switched_off(language).into(),
                 until: None,
                 by: Author::Person(String::new()),
                 since: Instant::MIN,
@@ -437,7 +446,7 @@ impl Judge {
             let disabled = self.records.disabled(dimension, self.now).cloned().or(switched_off)?;
             Some(Denial {
                 code: DISABLED.into(),
-                message: format!("{name} `{value}` is disabled: {}", disabled.reason),
+                message: words::disabled(language, dimension, &disabled.reason),
                 retry_at: disabled.until,
             })
         })
@@ -501,8 +510,14 @@ impl Word {
     }
 }
 
-fn enforce(limit: &Limit, meter: &Meter, reading: &Reading, partial: bool) -> Word {
-    let Some(denial) = limit.denial(meter, reading) else {
+fn enforce(
+    language: Language,
+    limit: &Limit,
+    meter: &Meter,
+    reading: &Reading,
+    partial: bool,
+) -> Word {
+    let Some(denial) = limit.denial(language, meter, reading) else {
         return Word::Allow;
     };
     let left = limit.left(reading);

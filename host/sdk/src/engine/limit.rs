@@ -80,7 +80,12 @@ impl Limit {
     }
 
     /// Why a reading does not fit under it.
-    pub(super) fn denial(&self, meter: &Meter, reading: &Reading) -> Option<Denial> {
+    pub(super) fn denial(
+        &self,
+        language: Language,
+        meter: &Meter,
+        reading: &Reading,
+    ) -> Option<Denial> {
         let Reading { used, held, asked, .. } = reading;
         let sum = used.checked_add(*held).and_then(|taken| taken.checked_add(*asked));
         // What asks for nothing passes no limit, even above it.
@@ -88,13 +93,8 @@ impl Limit {
             return None;
         }
         let remaining = self.left(reading);
-        let message = messages::quota(
-            Language::English,
-            Status::Exceeded,
-            meter.as_str(),
-            self.limit,
-            remaining,
-        );
+        let (status, meter) = (Status::Exceeded, meter.as_str());
+        let message = messages::quota(language, status, meter, self.limit, remaining);
         Some(Denial { retry_at: reading.closes, ..Denial::new(QUOTA_EXCEEDED, message) })
     }
 
@@ -109,6 +109,7 @@ impl Limit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Language::English;
 
     fn limit(limit: u32) -> Limit {
         let (valid_from, valid_until) = (None, None);
@@ -152,10 +153,10 @@ mod tests {
         assert_eq!(limit(10).left(&reading(3, 2, 0)), 5.into());
         assert_eq!(limit(10).left(&reading(8, 4, 0)), Decimal::ZERO);
         let meter: Meter = "llm_tokens".parse().unwrap();
-        assert_eq!(limit(10).denial(&meter, &reading(3, 2, 5)), None);
-        let denial = limit(10).denial(&meter, &reading(3, 2, 6)).expect("denied");
+        assert_eq!(limit(10).denial(English, &meter, &reading(3, 2, 5)), None);
+        let denial = limit(10).denial(English, &meter, &reading(3, 2, 6)).expect("denied");
         assert_eq!((&*denial.code, denial.retry_at), (QUOTA_EXCEEDED, Some(60)));
-        assert_eq!(limit(10).denial(&meter, &reading(12, 0, 0)), None);
+        assert_eq!(limit(10).denial(English, &meter, &reading(12, 0, 0)), None);
     }
 
     #[test]

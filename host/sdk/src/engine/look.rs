@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tollgate_policy_core::contract::Dimension;
 use tollgate_policy_core::contract::{Counter, Denial, Finding, Quote, Reading, Status, dimension};
+use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::window::{Instant, Window};
 use tollgate_policy_core::{Decimal, Meter, Money};
 
@@ -117,6 +118,7 @@ impl Book {
         let partial = mode == Mode::BestEffort;
         let judgement = self.judge.judge(Arc::new(call.clone()), priced, &places, partial)?;
         let mut standings = Vec::new();
+        let language = self.judge.setup.language;
         for judged in judgement.judged.iter().filter(|judged| judged.decides) {
             let Ok(verdict) = &judged.outcome else { continue };
             let binding = &self.judge.setup.bindings[judged.binding];
@@ -125,7 +127,7 @@ impl Book {
                 let place = finding.counter.and_then(|counter| usize::try_from(counter).ok());
                 let counter = place.and_then(|place| counters.get(place));
                 let reading = place.and_then(|place| judged.readings.get(place));
-                standings.push(standing(&binding.name, call, finding, counter, reading));
+                standings.push(standing(language, &binding.name, call, finding, counter, reading));
             }
         }
         let judge = &self.judge;
@@ -147,6 +149,7 @@ impl Book {
                     message: None,
                 };
                 standings.push(standing(
+                    language,
                     &limit.set_by,
                     call,
                     &finding,
@@ -167,6 +170,7 @@ impl Book {
 }
 
 fn standing(
+    language: Language,
     by: &str,
     call: &Call,
     finding: &Finding,
@@ -183,7 +187,7 @@ fn standing(
         by: by.to_owned(),
         dimensions: per.iter().map(value).collect(),
         allowed: !matches!(found.status, Status::Exceeded | Status::Unknown),
-        message: found.words(),
+        message: found.words(language),
         meter: found.meter,
         window: found.window,
         status: found.status,

@@ -78,6 +78,7 @@ pub use tally::TallyError;
 pub use tariff::{ByTariff, Tariff};
 pub use upkeep::{Retention, upkeep};
 pub use verify::{Difference, verify};
+pub(crate) use words::unfit;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -309,12 +309,12 @@ impl LimitFinding {
 
     /// In words: the policy's own, or the standard ones.
     #[must_use]
-    pub fn words(&self) -> String {
+    pub fn words(&self, language: Language) -> String {
         let standard = || {
             let resource = self.meter.as_ref().map_or("", Meter::as_str);
             let (limit, remaining) = (self.limit.unwrap_or_default(), self.remaining);
             let remaining = remaining.unwrap_or_default();
-            messages::quota(Language::English, self.status, resource, limit, remaining)
+            messages::quota(language, self.status, resource, limit, remaining)
         };
         self.message.clone().unwrap_or_else(standard)
     }

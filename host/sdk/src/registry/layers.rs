@@ -11,7 +11,7 @@ use tollgate_policy_core::{Currency, Meter};
 
 use super::bindings::{Bound, Prices, TenantSettings};
 use super::{Registry, RegistryError};
-use crate::engine::{Binding, BindingMode, Failing, Layer, Setup, Tariff};
+use crate::engine::{Binding, BindingMode, Failing, Layer, Setup, Tariff, unfit};
 use crate::sandbox::Ability;
 use crate::store::{RegistryStore, Store};
 
@@ -116,14 +116,8 @@ impl<S: Store + RegistryStore> Registry<S> {
                 && (prices || closed && can(Ability::Quota).unwrap_or(true))
         };
         let mut out = layers.own.iter().filter(|own| layers.is_out(own));
-        out.find(denies).map(|own| {
-            let words = format!(
-                "the tenant's own policy `{}` cannot be asked beside the platform's: have another \
-                 revision of it bound, or none",
-                own.policy
-            );
-            Denial::new(POLICIES_UNFIT, words)
-        })
+        let language = layers.settings.language;
+        out.find(denies).map(|own| Denial::new(POLICIES_UNFIT, unfit(language, &own.policy)))
     }
 }
 

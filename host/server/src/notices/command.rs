@@ -6,7 +6,9 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 use tollgate_host::engine::{NoticeRecord, notices};
-use tollgate_host::store::{ChannelRow, DeliveryRow, Owner, StoreError, Tenant};
+use tollgate_host::registry::Bindings;
+use tollgate_host::store::{ChannelRow, DeliveryRow, Owner, Scope, StoreError, Tenant};
+use tollgate_policy_core::messages::Language;
 use uuid::Uuid;
 
 use super::{Channel, Notice, Secret, Sending, line, trial};
@@ -238,6 +240,16 @@ impl Whose {
         self.tenant.clone().map_or(Owner::Platform, Owner::Tenant)
     }
 
+    /// In which its people are told.
+    async fn language(&self, store: &impl Stores) -> Result<Language> {
+        let scope = Scope { owner: self.owner(), plan: String::new() };
+        let Some(row) = store.bindings(&scope, 1).await?.pop() else {
+            return Ok(Language::default());
+        };
+        let bound: Bindings = serde_json::from_str(&row.body).context("what is bound")?;
+        Ok(bound.tenant.language)
+    }
+
     async fn channel(&self, store: &impl Stores, name: &str) -> Result<Channel> {
         let all = store.channels(&self.owner()).await?;
         let row = all.into_iter().find(|own| own.name == name);
@@ -250,7 +262,8 @@ impl Test {
     async fn run(&self, store: &impl Stores) -> Result<()> {
         let channel = self.whose.channel(store, &self.name).await?;
         let now = store.now().await?;
-        let message = trial(&random(), &self.name, now);
+        let language = self.whose.language(store).await?;
+        let message = trial(&random(), &self.name, language, now);
         let of = (&self.whose.owner()).into();
         self.sending.outgoing()?.send(of, &channel.to, &message, now).await?;
         println!("`{}` took it: {}", self.name, channel.to);

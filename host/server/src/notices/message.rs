@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tollgate_host::engine::{NoticeBody, NoticeRecord, Random};
 use tollgate_host::store::{Owner, Tenant};
 use tollgate_policy_core::contract::{Dimension, Fact, Value};
+use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
@@ -153,12 +154,22 @@ pub fn digest(notices: &[Notice], to: &Owner, now: Instant) -> Message {
 }
 
 /// A message that says nothing but that it came.
-pub fn trial(random: &Random, channel: &str, now: Instant) -> Message {
+pub fn trial(random: &Random, channel: &str, language: Language, now: Instant) -> Message {
+    let (title, text) = match language {
+        Language::English => (
+            "Tollgate: a trial message",
+            format!("This is a trial of the channel `{channel}`. Nothing is wrong."),
+        ),
+        Language::Portuguese => (
+            "Tollgate: uma mensagem de teste",
+            format!("Este é um teste do canal `{channel}`. Não há nada de errado."),
+        ),
+    };
     Message {
         id: format!("trial-{:032x}", random()),
-        title: "Tollgate: a trial message".into(),
+        title: title.into(),
         severity: Severity::Info.name().to_owned(),
-        text: format!("This is a trial of the channel `{channel}`. Nothing is wrong."),
+        text,
         json: event("notice.trial", &Time::of(now), json!({ "channel": channel })),
     }
 }

@@ -175,15 +175,17 @@ pub async fn can_process<S: Stores>(
     asked: Asked<S, OfAgent>,
 ) -> Result<Answer<CanProcess>, Problem> {
     let call = Call::of([("agent", asked.parameters.id.as_str())]);
-    let checked = asked.service.host.check(asked.tenant()?, call).await?;
-    let full = checked.standings.iter().find_map(full);
+    let tenant = asked.tenant()?;
+    let checked = asked.service.host.check(tenant, call).await?;
+    let language = asked.service.language(tenant);
+    let full = checked.standings.iter().find_map(|standing| full(standing, language));
     let reason = checked.denial.map(|denial| denial.message).or(full);
     Ok(CanProcess { allowed: reason.is_none(), reason }.into())
 }
 
 /// Why a limit leaves no room for a message. What that will take and cost is not known yet, but it is
 /// one message, and not free.
-fn full(standing: &Standing) -> Option<String> {
+fn full(standing: &Standing, language: Language) -> Option<String> {
     let (meter, limit, left) =
         (standing.meter.as_ref()?.as_str(), standing.limit?, standing.remaining?);
     let of_tokens = meter == LLM_TOKENS || meter.starts_with(TOKEN_CLASSES);
@@ -191,7 +193,7 @@ fn full(standing: &Standing) -> Option<String> {
         LLM_REQUESTS => left < Decimal::ONE,
         _ => (of_tokens || Tariff::Cost.has(meter)) && left.is_zero(),
     };
-    is_full.then(|| messages::quota(Language::English, Status::Exceeded, meter, limit, left))
+    is_full.then(|| messages::quota(language, Status::Exceeded, meter, limit, left))
 }
 
 const TOKEN_CLASSES: &str = "llm_tokens.";

@@ -8,6 +8,7 @@ use tollgate_host::engine::{
     Standing,
 };
 use tollgate_policy_core::contract::{Denial, Quote, Status};
+use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::window::{Instant, Window};
 use tollgate_policy_core::{Decimal, Meter, Money};
 use uuid::Uuid;
@@ -280,7 +281,11 @@ fn total(quote: Option<&Quote>) -> Result<Option<MoneyBody>, Problem> {
 }
 
 /// What was decided, with header fields that tell how much room is left.
-pub fn decided(outcome: Outcome, at: Instant) -> Result<Answer<Decided>, Problem> {
+pub fn decided(
+    outcome: Outcome,
+    at: Instant,
+    language: Language,
+) -> Result<Answer<Decided>, Problem> {
     let (mut body, consulted) = match outcome {
         Outcome::Reserved(reserved) => {
             let Reserved { id, expires_at, granted, quotes, consulted, .. } = reserved;
@@ -317,7 +322,7 @@ pub fn decided(outcome: Outcome, at: Instant) -> Result<Answer<Decided>, Problem
     }
     for Consulted { policy, layer, revision, findings, .. } in consulted {
         body.revisions.extend(revision.map(|revision| revision.to_string()));
-        let finding = |own| FindingBody::of(&policy, layer, own);
+        let finding = |own| FindingBody::of(&policy, layer, own, language);
         body.findings.extend(findings.into_iter().map(finding));
     }
     Ok(Answer { body, headers })
@@ -341,8 +346,8 @@ impl Decided {
 }
 
 impl FindingBody {
-    fn of(policy: &str, layer: Layer, finding: LimitFinding) -> Self {
-        let message = finding.words();
+    fn of(policy: &str, layer: Layer, finding: LimitFinding, language: Language) -> Self {
+        let message = finding.words(language);
         let LimitFinding { meter, window, status, used, held, limit, remaining, closes, .. } =
             finding;
         Self {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use tollgate_host::engine::{LATENCY_MS, Mode, Operation, Outcome};
 use tollgate_host::store::{Tenant, instant_of};
 use tollgate_policy_core::contract::{Quantity, Task};
+use tollgate_policy_core::messages::Language;
 use uuid::Uuid;
 
 use super::Service;
@@ -159,15 +160,7 @@ pub async fn reserve<S: Stores>(
         }
     };
     asked.service.metrics.decided(!matches!(outcome, Outcome::Denied(_)));
-    told(decided(outcome, (asked.service.clock)())?, &tenant)
-}
-
-/// Says in the request's trace what was decided.
-pub fn told(answer: Answer<Decided>, tenant: &Tenant) -> Result<Answer<Decided>, Problem> {
-    let span = tracing::Span::current();
-    span.record("tollgate.tenant", tenant.as_str());
-    span.record("tollgate.decision", tracing::field::display(answer.body.decision_id));
-    Ok(answer)
+    asked.service.told(outcome, &tenant)
 }
 
 /// `POST /v1/reservations/{id}/settle`
@@ -211,7 +204,7 @@ pub async fn extend<S: Stores>(
     let (id, more) = (asked.parameters.id, estimate.into_quantities()?);
     let operation = Operation::Extend { id, more, ttl_ms: ttl_ms(ttl_seconds) };
     let outcome = asked.service.host.ask(&tenant, Some(key), operation).await?;
-    told(decided(outcome, (asked.service.clock)())?, &tenant)
+    asked.service.told(outcome, &tenant)
 }
 
 /// `POST /v1/check`
@@ -246,6 +239,20 @@ pub fn ttl_ms(seconds: Option<u32>) -> i64 {
 }
 
 impl<S: Stores> Service<S> {
+    /// What was decided, in the tenant's language. It is said in the request's trace as well.
+    pub fn told(&self, outcome: Outcome, tenant: &Tenant) -> Result<Answer<Decided>, Problem> {
+        let answer = decided(outcome, (self.clock)(), self.language(tenant))?;
+        let span = tracing::Span::current();
+        span.record("tollgate.tenant", tenant.as_str());
+        span.record("tollgate.decision", tracing::field::display(answer.body.decision_id));
+        Ok(answer)
+    }
+
+    /// In which a tenant is told what the host itself says.
+    pub fn language(&self, tenant: &Tenant) -> Language {
+        self.host.setup(tenant).map_or(Language::English, |setup| setup.language)
+    }
+
     /// What a task needs, by the first policy that can tell.
     pub async fn estimate(
         &self,

@@ -96,7 +96,8 @@ pub async fn test<S: Stores>(asked: Asked<S, OfChannel>) -> Result<Answer<Trial>
         .map_err(|error| Problem::invalid(format!("the channel `{name}`: {error}")))?;
     let service = &asked.service;
     let now = service.registry.store().now().await?;
-    let message = trial(&service.random, name, now);
+    let language = asked.tenant_if_any().map(|tenant| service.language(tenant));
+    let message = trial(&service.random, name, language.unwrap_or_default(), now);
     let sent = service.outgoing.send((&owner).into(), &channel.to, &message, now).await;
     let error = sent.err().map(|failure| failure.to_string());
     Ok(Trial { delivered: error.is_none(), error }.into())

@@ -7,9 +7,9 @@ use tollgate_host::store::{RunQuery, instant_of};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use super::answers::{Decided, decided};
+use super::answers::Decided;
 use super::audit::page;
-use super::calls::{OfId, Release, told, ttl_ms};
+use super::calls::{OfId, Release, ttl_ms};
 use super::problem::Problem;
 use super::route::{Answer, Asked, Json, Nothing};
 use super::shapes::{Amounts, Dimensions, Time, call, dimensions_of};
@@ -115,7 +115,7 @@ pub async fn start<S: Stores>(
     let call = call(dimensions, estimate)?;
     let operation = Operation::Start { call, ttl_ms: ttl_ms(ttl_seconds) };
     let outcome = asked.service.host.ask(&tenant, Some(key), operation).await?;
-    told(decided(outcome, (asked.service.clock)())?, &tenant)
+    asked.service.told(outcome, &tenant)
 }
 
 /// `POST /v1/runs/{id}/finish`
