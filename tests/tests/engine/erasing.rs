@@ -2,15 +2,17 @@
 
 use std::fmt::{Debug, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tollgate_host::engine::{
     AgentText, Author, Call, Expiring, Host, HostError, Limit, LimitKey, Operation, Outcome,
-    Random, Report, Retention, Setup, Subject, context_of, decisions, erase, follow, upkeep,
-    verify,
+    Random, Report, Retention, Setup, Subject, context_of, decisions, disable, enable, erase,
+    follow, upkeep, verify,
 };
 use tollgate_host::store::{
-    BatchKey, ChangeKey, LatestKey, Need, Place, Rewritten, RunQuery, Since, Store,
+    AuditRow, BatchKey, ChangeKey, DeliveryRow, DeliveryState, LatestKey, Need, Owner, Place,
+    Rewritten, RunQuery, Since, Store,
 };
 use tollgate_policy_core::contract::Dimension;
 use tollgate_policy_core::window::Window;
@@ -98,11 +100,55 @@ async fn history<S: Store>(house: &House<S>, host: &Host) -> (Uuid, Uuid) {
     assert_eq!(reserved(host, MARIA, 1, 60_000).await, None);
     let enabled = Subject::Disabled(maria(), None);
     ask(host, Operation::Set { subject: enabled, by }).await.expect("enabled");
+    acts(house).await;
+    echoes(house).await;
     let usage = record(host, MARIA, 3).await.expect("booked");
     let expired = reserved(host, MARIA, 20, 1_000).await.expect("allowed");
     house.advance(60_000);
     record(host, BEN, 1).await.expect("booked");
     (usage, expired)
+}
+
+/// Acts that name her, in all the ways they do; and one that names somebody else.
+async fn acts<S: Store>(house: &House<S>) {
+    static ACTS: AtomicU64 = AtomicU64::new(1);
+    let of_her = format!(r#"{{"dimensions":[{{"name":"user","value":"{MARIA}"}}]}}"#);
+    let reason = format!(r#"{{"reason":"{MARIA} is on leave"}}"#);
+    for (act, subject, before, after) in [
+        ("dimension.disable", format!("user={MARIA}"), None, Some(reason.clone())),
+        ("dimension.enable", format!("user={MARIA}"), Some(reason), None),
+        ("limit.set", of_her.clone(), None, Some(r#"{"limit":"5"}"#.into())),
+        ("ledger.repair", String::new(), Some(format!(r#"{{"differences":[{of_her}]}}"#)), None),
+        ("dimension.disable", format!("user={BEN}"), None, Some(r#"{"reason":"a pause"}"#.into())),
+    ] {
+        let id = Uuid::from_u128(ACTS.fetch_add(1, Ordering::Relaxed).into());
+        let (owner, who) = (Owner::Tenant(acme()), "ops".into());
+        let outcome =
+            (act == "dimension.enable").then(|| format!("user `{MARIA}` is not disabled"));
+        let (act, at) = (act.into(), house.at());
+        let row = AuditRow { id, owner, at, who, act, subject, before, after, outcome };
+        house.store.audit(&row).await.expect("written down");
+    }
+}
+
+/// Receivers tell what they were told, of her and of Ben.
+async fn echoes<S: Store>(house: &House<S>) {
+    for kept in house.store.notices_after(&acme(), Uuid::nil(), 999).await.expect("notices") {
+        let named = if String::from_utf8_lossy(&kept.body).contains(MARIA) { MARIA } else { BEN };
+        let delivery = DeliveryRow {
+            tenant: acme(),
+            notice: kept.id,
+            channel_of: Owner::Platform,
+            channel: "ops".into(),
+            state: DeliveryState::Waits,
+            attempts: 0,
+            due_at: 0,
+            error: Some(format!("500: {named} is unknown")),
+        };
+        let handed = house.store.hand_over(&acme(), kept.id, &[delivery.clone()]).await;
+        handed.expect("handed over");
+        house.store.tried(0, &delivery).await.expect("tried");
+    }
 }
 
 fn beginning() -> Since {
@@ -136,6 +182,12 @@ async fn all<S: Store>(house: &House<S>) -> String {
     }
     for kept in store.notices_after(&acme, Uuid::nil(), 999).await.expect("notices") {
         tell(&kept.id, Some(&kept.body));
+    }
+    for row in store.deliveries(&acme, None, false, 999).await.expect("deliveries") {
+        tell(&row, None);
+    }
+    for row in store.audits(Some(&Owner::Tenant(acme.clone())), None, 999).await.expect("acts") {
+        tell(&row, None);
     }
     for row in store.changes(&acme, &ChangeKey::default(), 999).await.expect("changes") {
         tell(&row.key, row.body.as_deref());
@@ -200,6 +252,15 @@ pub async fn what_is_erased_stands_nowhere_and_all_sums_stay<S: Store>(house: &H
     assert_eq!(limit_of(&host, Some(5)).await, erasing);
     assert_eq!(record(&host, MARIA, 1).await.map(drop), Err(HostError::Erasing("user".into())));
     assert!(host.check(&acme(), use_of(MARIA, 1)).await.is_err());
+    let (store, by) = (&*house.store, || Author::Person("ops".into()));
+    let why = || ("on leave".into(), None);
+    let refused = disable(store, &acme(), &maria(), why(), by(), &random()).await;
+    assert_eq!(refused, Err(HostError::Erasing("user".into())));
+    let refused = enable(store, &acme(), &maria(), by(), &random()).await;
+    assert_eq!(refused, Err(HostError::Erasing("user".into())));
+    let ben = Dimension { name: "user".into(), value: BEN.into() };
+    assert_eq!(disable(store, &acme(), &ben, why(), by(), &random()).await, Ok(true));
+    assert_eq!(enable(store, &acme(), &ben, by(), &random()).await, Ok(true));
     assert_eq!(verify(&*house.store, &acme(), None).await, Ok(Vec::new()));
     void(&host, usage).await;
     let settled = host.settle(&acme(), None, expired, use_of(MARIA, 15).quantities).await;
@@ -216,6 +277,8 @@ pub async fn what_is_erased_stands_nowhere_and_all_sums_stay<S: Store>(house: &H
     assert_eq!(text.matches(MARIA).count(), 0, "{text}");
     let pseudonym = "erased-123456789abcdef0";
     assert!(text.matches(pseudonym).count() > 20, "{text}");
+    // What is of somebody else stays.
+    assert!(text.contains("500: ben is unknown") && text.contains("user=ben"), "{text}");
     assert_eq!(verify(&*house.store, &acme(), None).await, Ok(Vec::new()));
     // 3 were undone, and 20 became 15; of Ben one more was told.
     let sum = |used: &[String], more: i64| -> Vec<String> {
@@ -263,4 +326,22 @@ pub async fn an_agent_that_is_erased_leaves_no_record<S: Store>(house: &House<S>
     erase(&*house.store, &acme(), &dimension, &random()).await.expect("erased");
     let text = all(house).await;
     assert!(!text.contains("maria-s-agent") && !text.contains("Maria"), "{text}");
+}
+
+/// Whoever disables without a host is held to what hosts are.
+pub async fn what_cannot_be_kept_is_not_disabled<S: Store>(house: &House<S>) {
+    let host = house.host(&Arc::new(setup())).await;
+    record(&host, BEN, 1).await.expect("booked");
+    let (store, by) = (&*house.store, || Author::Person("ops".into()));
+    let user = |value: &str| Dimension { name: "user".into(), value: value.into() };
+    let long = "x".repeat(2_000);
+    for (value, reason) in [("b\0n", "a pause"), ("ben", "a \0"), (&*long, "a"), ("ben", &*long)] {
+        let why = (reason.to_owned(), None);
+        let refused = disable(store, &acme(), &user(value), why, by(), &random()).await;
+        assert!(matches!(refused, Err(HostError::Malformed(_))), "{refused:?}");
+    }
+    let refused = enable(store, &acme(), &user(&long), by(), &random()).await;
+    assert!(matches!(refused, Err(HostError::Malformed(_))), "{refused:?}");
+    // Nobody holds the lock.
+    record(&host, BEN, 1).await.expect("booked");
 }

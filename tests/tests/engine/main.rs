@@ -188,7 +188,8 @@ on_both! {
     erasing:
     what_is_erased_stands_nowhere_and_all_sums_stay,
     what_is_open_is_not_erased,
-    an_agent_that_is_erased_leaves_no_record;
+    an_agent_that_is_erased_leaves_no_record,
+    what_cannot_be_kept_is_not_disabled;
 
     keeping:
     what_was_carried_forward_still_adds_up,

@@ -24,8 +24,8 @@ use super::records::{AGENT, Agent, REPAIR, Records};
 use super::rollup::{GRAINS_MS, GROUPINGS, follow};
 use super::sums::PAGE;
 use crate::store::{
-    BatchKey, ChangeKey, CounterRow, Found, LatestKey, Locked, Need, Place, RecordRow, Renamed,
-    Rewritten, RunQuery, Since, Store, StoreError, Tenant, Write, Written,
+    BatchKey, ChangeKey, CounterRow, Found, LatestKey, Locked, Need, Owner, Place, RecordRow,
+    Renamed, Rewritten, RunQuery, Since, Store, StoreError, Tenant, Write, Written,
 };
 
 /// How often it begins anew while history is carried forward beside it.
@@ -275,6 +275,7 @@ async fn finish<S: Store>(
     runs(store, tenant, erasure).await?;
     changes(store, tenant, erasure).await?;
     notices(store, tenant, erasure).await?;
+    acts(store, tenant, erasure).await?;
     let mut locked = store.lock(tenant).await?;
     let found = match locked.read(&whole(tenant)).await {
         Ok(found) => found,
@@ -474,6 +475,22 @@ async fn notices<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Res
             if erasure.notice(&mut notice) {
                 let body = serde_json::to_vec(&notice).unwrap_or_default();
                 rewritten.notices.push((kept.id, body));
+            }
+        }
+        write(store, tenant, erasure, &rewritten).await?;
+    }
+}
+
+async fn acts<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Result<(), HostError> {
+    let (owner, mut before) = (Owner::Tenant(tenant.clone()), None);
+    loop {
+        let page = store.audits(Some(&owner), before, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        before = Some((last.at, last.id));
+        let mut rewritten = Rewritten::default();
+        for mut act in page {
+            if erasure.act(&mut act) {
+                rewritten.acts.push(act);
             }
         }
         write(store, tenant, erasure, &rewritten).await?;

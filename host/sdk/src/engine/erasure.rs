@@ -14,6 +14,7 @@ use super::price::Priced;
 use super::records::KeptCounter;
 use super::tally::sorted;
 use crate::sandbox::Fault;
+use crate::store::AuditRow;
 
 /// What is erased.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +141,34 @@ impl Erasure {
             let NoticeBody { key, title, body, facts, .. } = notice;
             self.facts(facts);
             [key, title, body].into_iter().for_each(|text| self.text(text));
+        }
+        named
+    }
+
+    /// Of an administrative act about it. Whether it is.
+    pub fn act(&self, row: &mut AuditRow) -> bool {
+        let Dimension { name, value } = &self.dimension;
+        let AuditRow { act, subject, before, after, outcome, .. } = row;
+        let mut named = *subject == format!("{name}={value}")
+            || name == super::records::AGENT && act.starts_with("agent.") && *subject == *value;
+        if named {
+            subject.truncate(subject.len() - value.len());
+            subject.push_str(&self.pseudonym);
+        }
+        for text in [Some(&mut *subject), before.as_mut(), after.as_mut()].into_iter().flatten() {
+            if let Some(new) = self.json(text.as_bytes()) {
+                *text = new;
+                named = true;
+            }
+        }
+        if named {
+            for text in [before, after].into_iter().flatten() {
+                match self.texts(text.as_bytes()) {
+                    Some(new) => *text = new,
+                    None => self.text(text),
+                }
+            }
+            outcome.iter_mut().for_each(|outcome| self.text(outcome));
         }
         named
     }

@@ -486,7 +486,7 @@ fn check_quantities(quantities: &[Quantity], setup: &Setup) -> Result<(), HostEr
     Ok(())
 }
 
-fn check_subject(subject: &Subject) -> Result<(), HostError> {
+pub(super) fn check_subject(subject: &Subject) -> Result<(), HostError> {
     match subject {
         Subject::Agent(name, agent) => {
             check_text("agent", name)?;

@@ -3,6 +3,7 @@
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
+use super::access::AuditRow;
 use super::rows::{BatchKey, LatestKey};
 
 /// What stood for some values and stands for others.
@@ -30,8 +31,10 @@ pub struct Rewritten {
     pub runs: Vec<(Uuid, String, Vec<u8>)>,
     /// Of changes, with their new name.
     pub changes: Vec<(ChangeKey, String, Option<Vec<u8>>)>,
-    /// Of notices.
+    /// Of notices. What receivers answered to them gives way as well: it may name whom they are about.
     pub notices: Vec<(Uuid, Vec<u8>)>,
+    /// Of administrative acts: what they were on, before, after, and what became of them.
+    pub acts: Vec<AuditRow>,
 }
 
 impl Rewritten {

@@ -77,7 +77,7 @@ pub enum Written {
 
 /// A store. Where the answer to a write is lost, it finds out under the head's lock what became of
 /// it, for as long as callers can wait.
-pub trait Store: NoticeStore + Send + Sync + 'static {
+pub trait Store: NoticeStore + AccessStore + Send + Sync + 'static {
     /// A tenant's head, locked until it is written or dropped.
     type Locked<'a>: Locked
     where

@@ -149,7 +149,7 @@ pub async fn rewrite(
     tenant: &Tenant,
     rewritten: &Rewritten,
 ) -> Result<(), sqlx::Error> {
-    let Rewritten { batches, usages, entries, expired, runs, changes, notices } = rewritten;
+    let Rewritten { batches, usages, entries, expired, runs, changes, notices, acts } = rewritten;
     let (at, version, stamp, body) = columns!(
         batches,
         |(BatchKey { at, .. }, _)| *at,
@@ -197,6 +197,15 @@ pub async fn rewrite(
     .execute(pool)
     .await?;
     let (id, body) = columns!(notices, |(id, _)| *id, |(_, body)| body.as_slice());
+    // First what is known to be theirs by the notices.
+    sqlx::query(
+        "UPDATE delivery SET error = 'erased' \
+         WHERE tenant_id = $1 AND notice = ANY ($2::uuid[]) AND error IS NOT NULL",
+    )
+    .bind(tenant.as_str())
+    .bind(&id)
+    .execute(pool)
+    .await?;
     sqlx::query(
         "UPDATE notice SET body = sent.body FROM unnest($2::uuid[], $3::bytea[]) AS sent (id, body) \
          WHERE notice.tenant_id = $1 AND notice.id = sent.id",
@@ -250,6 +259,28 @@ pub async fn rewrite(
     .bind(version)
     .bind(new)
     .bind(body)
+    .execute(pool)
+    .await?;
+    let (at, id, subject) = columns!(acts, |act| act.at, |act| act.id, |act| act.subject.as_str());
+    let (before, after, outcome) =
+        columns!(acts, |act| act.before.as_deref(), |act| act.after.as_deref(), |act| act
+            .outcome
+            .as_deref(),);
+    // What became of an act may have been told meanwhile.
+    sqlx::query(
+        "UPDATE audit SET subject = sent.subject, before = sent.before, after = sent.after, \
+             outcome = coalesce(sent.outcome, audit.outcome) \
+         FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[]) \
+             AS sent (at, id, subject, before, after, outcome) \
+         WHERE audit.tenant_id = $1 AND audit.at = sent.at AND audit.id = sent.id",
+    )
+    .bind(tenant.as_str())
+    .bind(at)
+    .bind(id)
+    .bind(subject)
+    .bind(before)
+    .bind(after)
+    .bind(outcome)
     .execute(pool)
     .await?;
     Ok(())

@@ -135,7 +135,7 @@ pub async fn rewrite(
     tenant: &Tenant,
     rewritten: &Rewritten,
 ) -> Result<(), sqlx::Error> {
-    let Rewritten { batches, usages, entries, expired, runs, changes, notices } = rewritten;
+    let Rewritten { batches, usages, entries, expired, runs, changes, notices, acts } = rewritten;
     each!(
         transaction,
         tenant,
@@ -171,6 +171,14 @@ pub async fn rewrite(
     each!(
         transaction,
         tenant,
+        "UPDATE delivery SET error = 'erased' WHERE tenant_id = ? AND notice = ? AND error IS NOT NULL",
+        notices,
+        |(id, _)| (),
+        (id)
+    );
+    each!(
+        transaction,
+        tenant,
         "UPDATE notice SET body = ? WHERE tenant_id = ? AND id = ?",
         notices,
         |(id, body)| (body),
@@ -191,6 +199,15 @@ pub async fn rewrite(
         changes,
         |(key, new, body)| (new, body),
         (key.kind, key.name, key.version)
+    );
+    each!(
+        transaction,
+        tenant,
+        "UPDATE audit SET subject = ?, before = ?, after = ?, outcome = coalesce(?, outcome) \
+         WHERE tenant_id = ? AND at = ? AND id = ?",
+        acts,
+        |act| (act.subject, act.before, act.after, act.outcome),
+        (act.at, act.id)
     );
     transaction.commit().await
 }
