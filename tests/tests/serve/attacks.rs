@@ -466,6 +466,53 @@ fn one_tenants_slow_requests_leave_places_for_others() {
 }
 
 #[test]
+fn bodies_have_room_before_they_are_read_and_one_tenants_leave_some_for_others() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve_with(&["--bodies-bytes", "4096", "--body-bytes", "4096"]);
+        let Town { acme, rival, .. } = town(&server).await;
+        // Each has its room once its body is asked for.
+        let open = |caller: &Caller, length: &str| {
+            let mut slow = server.connect();
+            let more = format!("expect: 100-continue\r\n{length}");
+            slow.write_all(head(caller, "POST /v1/check", &more).as_bytes()).expect("a head");
+            let mut some = [0; 512];
+            let count = slow.read(&mut some).expect("a word");
+            (slow, String::from_utf8_lossy(&some[..count]).into_owned())
+        };
+        let is_refused = |said: &str| {
+            said.starts_with("HTTP/1.1 503") && said.to_ascii_lowercase().contains("retry-after: ")
+        };
+        let (_, said) = open(&acme, "content-length: 2048");
+        assert!(said.starts_with("HTTP/1.1 100"), "{said}");
+        // Whoever hung up has none any more.
+        let mut tries = 0..TRIES;
+        let slow = loop {
+            let (slow, said) = open(&acme, "content-length: 2000");
+            if said.starts_with("HTTP/1.1 100") {
+                break slow;
+            }
+            assert!(is_refused(&said) && tries.next().is_some(), "{said}");
+        };
+        let (_, said) = open(&acme, "content-length: 100");
+        assert!(is_refused(&said), "{said}");
+        acme.done(Method::GET, "/v1/balance", None).await;
+        // What is chunked may come to all that there may be.
+        let (mut chunked, said) = open(&rival, "transfer-encoding: chunked");
+        assert!(said.starts_with("HTTP/1.1 100"), "{said}");
+        let (_, said) = open(&rival, "content-length: 100");
+        assert!(is_refused(&said), "{said}");
+        chunked.write_all(b"2\r\n{}\r\n0\r\n\r\n").expect("a body");
+        assert!(rest(chunked).starts_with("HTTP/1.1 200"));
+        rival.reserve("call", 1).await;
+        let mut slow = slow;
+        slow.write_all(format!("{{}}{}", " ".repeat(1_998)).as_bytes()).expect("a body");
+        assert!(rest(slow).starts_with("HTTP/1.1 200"));
+        acme.reserve("call", 1).await;
+    });
+}
+
+#[test]
 fn who_finds_no_place_is_told_to_come_again_and_no_call_is_lost() {
     run(async {
         let house = House::sqlite();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::RequestPartsExt;
-use axum::body::to_bytes;
+use axum::body::{HttpBody, to_bytes};
 use axum::extract::{RawPathParams, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING};
 use axum::http::request::Parts;
@@ -130,7 +130,7 @@ async fn take<S: Stores>(
     let share = match &caller.tenant {
         Some(own) => {
             let most = service.limits.requests_max.div_ceil(2);
-            Some(service.shares.take(own, most).ok_or_else(|| {
+            Some(service.shares.take(own, 1, most).ok_or_else(|| {
                 service.metrics.refused();
                 Problem::unavailable("too much is asked by this tenant just now: come again")
             })?)
@@ -146,6 +146,13 @@ async fn take<S: Stores>(
     let limit = route.body_bytes.unwrap_or(service.limits.body_bytes);
     let (mut parts, body) = request.into_parts();
     let parameters = parameters(&mut parts).await?;
+    // What it says it comes to, or else what it may come to.
+    let bytes = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+    let bytes = bytes.unwrap_or(limit).min(limit);
+    let room = service.bodies.take(bytes, caller.tenant.as_ref()).ok_or_else(|| {
+        service.metrics.refused();
+        Problem::unavailable("too much is sent just now: come again")
+    })?;
     let in_time = Duration::from_secs(service.limits.arrival_seconds);
     let body = tokio::time::timeout(in_time, to_bytes(body, limit)).await;
     let body = body.map_err(|_| late())?.map_err(|error| unread(&error, limit))?;
@@ -155,7 +162,7 @@ async fn take<S: Stores>(
         let (status, words) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body unpacked");
         return Err(Problem::new(status, "unsupported_media_type", words));
     }
-    Ok(Taken { caller, tenant, parameters, parts, body, place, share, turn })
+    Ok(Taken { caller, tenant, parameters, parts, body, place, share, room, turn })
 }
 
 /// What the path says comes before the query, so that none of it is said twice.

@@ -64,7 +64,7 @@ use door::Tokens;
 use metrics::Metrics;
 use problem::Problem;
 use route::Route;
-use shares::Shares;
+use shares::{Budget, Shares};
 use stream::Feeds;
 
 /// How often hosts ask what was bound, where nobody tells them.
@@ -120,6 +120,10 @@ pub struct Limits {
     /// The longest body of a request
     #[arg(long, env = "TOLLGATE_BODY_BYTES", default_value_t = 1 << 20)]
     pub body_bytes: usize,
+    /// So many bytes of bodies are held at a time, half of them for one tenant's tokens; others are told
+    /// to come again
+    #[arg(long, env = "TOLLGATE_BODIES_BYTES", default_value_t = 64 << 20)]
+    pub bodies_bytes: usize,
     /// The longest header of a request
     #[arg(long, env = "TOLLGATE_HEADER_BYTES", default_value_t = 16 << 10)]
     pub header_bytes: usize,
@@ -148,6 +152,8 @@ pub struct Service<S> {
     places: Arc<Semaphore>,
     /// Those among them that each tenant's tokens take.
     shares: Shares,
+    /// What their bodies may come to until they are read.
+    bodies: Budget,
     /// Those among them that take long.
     turns: Arc<Semaphore>,
 }
@@ -220,6 +226,7 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         stopping: stopping.clone(),
         places: Arc::new(Semaphore::new(limits.requests_max)),
         shares: Shares::default(),
+        bodies: Budget::new(limits.bodies_bytes, limits.bodies_bytes.div_ceil(2)),
         turns: Arc::new(Semaphore::new(LONG_AT_A_TIME)),
         limits,
     });

@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use super::Service;
 use super::problem::Problem;
-use super::shares::Share;
+use super::shares::{Part, Share};
 use crate::access::{Caller, Role};
 
 const JSON: &str = "application/json";
@@ -77,6 +77,8 @@ pub struct Taken {
     pub place: OwnedSemaphorePermit,
     /// Among those of the caller's tenant.
     pub share: Option<Share>,
+    /// Among the bytes of bodies, until this one is read.
+    pub room: Part,
     /// Among requests of which few are taken in at a time.
     pub turn: Option<OwnedSemaphorePermit>,
 }
@@ -256,12 +258,14 @@ impl<S: Send + Sync + 'static> Route<S> {
             let handler = handler.clone();
             async move {
                 // They are given back once it is carried out, also where nobody waits for that.
-                let Taken { caller, tenant, parameters, parts, body, place, share, turn } = taken;
+                let Taken { caller, tenant, parameters, parts, body, place, share, room, turn } =
+                    taken;
                 let _taken = (place, share, turn);
                 let parameters = serde_html_form::from_str(&parameters).map_err(|error| {
                     Problem::bad_request(format!("the address does not fit: {error}"))
                 })?;
                 let body = B::read(&parts.headers, body)?;
+                drop(room);
                 let asked = Asked { service, caller, tenant, parameters, parts, body };
                 Ok(handler(asked).await?.respond(status))
             }
