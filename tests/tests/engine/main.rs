@@ -101,6 +101,7 @@ on_both! {
     a_settlement_after_its_time_is_booked_and_late,
     what_expires_is_settled_in_the_same_batch,
     a_cancelled_caller_cancels_nothing,
+    a_host_that_is_drained_left_nothing_undone,
     a_request_that_fails_harms_no_other,
     books_that_only_looks_fill_are_closed,
     an_agent_that_is_disabled_stays_so_for_the_next_host,

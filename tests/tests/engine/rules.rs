@@ -227,6 +227,22 @@ pub async fn a_cancelled_caller_cancels_nothing<S: Store>(house: &House<S>) {
     assert_eq!(reserved(&host, 1).await, None, "20 times 50 of 1000");
 }
 
+/// Callers that are gone, of a host that is about to be.
+pub async fn a_host_that_is_drained_left_nothing_undone<S: Store>(house: &House<S>) {
+    let setup = setup(1_000);
+    let host = house.host(&setup).await;
+    let tenant = acme();
+    for _ in 0..20 {
+        let mut asked = Box::pin(host.ask(&tenant, None, reserve(50)));
+        // It is on its way once it was polled.
+        let polled = std::future::poll_fn(|context| Poll::Ready(asked.as_mut().poll(context)));
+        let _ = polled.await;
+    }
+    host.drained().await;
+    let next = house.host(&setup).await;
+    assert_eq!(reserved(&next, 1).await, None, "20 times 50 of 1000");
+}
+
 /// Whoever only asks makes no host remember without end.
 pub async fn books_that_only_looks_fill_are_closed<S: Store>(house: &House<S>) {
     const USERS_MAX: usize = 1_000;

@@ -13,5 +13,6 @@ mod notices;
 mod operating;
 mod paths;
 mod policies;
+mod stopping;
 mod stream;
 mod telemetry;

@@ -12,7 +12,7 @@ use tollgate_policy_core::window::Instant;
 use super::Setup;
 use super::ask::{Ask, Work};
 use super::context::Context;
-use super::host::{Admit, Host, HostError, WeakHost};
+use super::host::{Admit, Host, HostError, Inner, WeakHost};
 use super::operation::Operation;
 use super::rollup::follow;
 use super::served::{Current, Tenants};
@@ -231,11 +231,18 @@ impl<S: Store> HostBuilder<S> {
             settings,
             ahead: Ahead(Arc::new(AtomicI64::new(UNHEARD))),
         });
-        let shards = (0..desk.settings.shards).map(|_| {
+        let (runs, shards_run) = watch::channel(());
+        let shard = |_| {
             let (sender, receiver) = mpsc::channel(desk.settings.batch_max * 4);
-            tokio::spawn(Shard::new(Arc::clone(&desk)).run(receiver));
+            let (shard, runs) = (Shard::new(Arc::clone(&desk)), runs.clone());
+            tokio::spawn(async move {
+                let _runs = runs;
+                shard.run(receiver).await;
+            });
             sender
-        });
+        };
+        let shards = (0..desk.settings.shards).map(shard).collect();
+        drop(runs);
         let (tenants, clock) = (Arc::clone(&desk.tenants), Arc::clone(&desk.settings.clock));
         let (here, gone) = watch::channel(());
         let store = Arc::clone(&desk.store);
@@ -243,8 +250,16 @@ impl<S: Store> HostBuilder<S> {
             let store = Arc::clone(&store);
             Box::pin(async move { admit(&*store, &tenants).await })
         });
-        let (ahead, answer_within) = (desk.ahead.clone(), desk.settings.answer_within);
-        let host = Host::new(shards.collect(), tenants, clock, ahead, admit, answer_within, here);
+        let host = Host::new(Inner {
+            shards,
+            tenants,
+            clock,
+            ahead: desk.ahead.clone(),
+            admit,
+            answer_within: desk.settings.answer_within,
+            _here: here,
+            shards_run,
+        });
         tokio::spawn(sweep(Arc::clone(&desk), host.downgrade()));
         tokio::spawn(roll_up(Arc::clone(&desk), host.downgrade()));
         tokio::spawn(keep_up(desk, gone));

@@ -143,15 +143,18 @@ fn words(how: Closure) -> &'static str {
 #[derive(Clone)]
 pub struct Host(Arc<Inner>);
 
-struct Inner {
-    shards: Vec<mpsc::Sender<Ask>>,
-    tenants: Arc<Tenants>,
-    clock: Clock,
-    ahead: Ahead,
-    admit: Admit,
-    answer_within: Duration,
+/// What a host's clones share.
+pub struct Inner {
+    pub shards: Vec<mpsc::Sender<Ask>>,
+    pub tenants: Arc<Tenants>,
+    pub clock: Clock,
+    pub ahead: Ahead,
+    pub admit: Admit,
+    pub answer_within: Duration,
     /// Tells those who wait for long that the host is gone.
-    _here: watch::Sender<()>,
+    pub _here: watch::Sender<()>,
+    /// Closed once all shards have ended.
+    pub shards_run: watch::Receiver<()>,
 }
 
 /// Makes tenants known to the store, with what they are about to be judged with.
@@ -176,17 +179,17 @@ impl Host {
         HostBuilder::new(store, clock, random)
     }
 
-    pub(super) fn new(
-        shards: Vec<mpsc::Sender<Ask>>,
-        tenants: Arc<Tenants>,
-        clock: Clock,
-        ahead: Ahead,
-        admit: Admit,
-        answer_within: Duration,
-        here: watch::Sender<()>,
-    ) -> Self {
-        let inner = Inner { shards, tenants, clock, ahead, admit, answer_within, _here: here };
+    pub(super) fn new(inner: Inner) -> Self {
         Self(Arc::new(inner))
+    }
+
+    /// Gives this clone up, and waits until all others are gone and all that was asked stands in the
+    /// store, whether anybody waits for it or not.
+    pub async fn drained(self) {
+        let mut shards_run = self.0.shards_run.clone();
+        drop(self);
+        // Nothing is ever sent: it ends with the last one of them.
+        let _ = shards_run.changed().await;
     }
 
     pub(crate) fn downgrade(&self) -> WeakHost {

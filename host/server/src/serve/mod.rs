@@ -130,7 +130,11 @@ pub struct Limits {
     /// How long a request may take to arrive, and a connection be silent
     #[arg(long, env = "TOLLGATE_ARRIVAL_SECONDS", default_value_t = 30)]
     pub arrival_seconds: u64,
-    /// How long requests under way have to end when the service stops
+    /// How long the service takes connections yet when it is told to stop, and says that it is not ready:
+    /// until whoever balances its load has noticed
+    #[arg(long, env = "TOLLGATE_STOP_DELAY_SECONDS", default_value_t = 0)]
+    pub stop_delay_seconds: u64,
+    /// How long all that is under way has to end after that
     #[arg(long, env = "TOLLGATE_STOP_SECONDS", default_value_t = 25)]
     pub stop_seconds: u64,
 }
@@ -146,6 +150,8 @@ pub struct Service<S> {
     pub outgoing: Arc<Outgoing>,
     pub feeds: Feeds,
     pub metrics: Metrics,
+    /// Turns true when the service is told to stop.
+    leaving: watch::Receiver<bool>,
     /// Turns true when the service stops.
     pub stopping: watch::Receiver<bool>,
     /// Requests that may be answered at a time.
@@ -196,9 +202,13 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
     let registry = hosts::registry(Arc::clone(&store))?;
     begin(&registry, &random).await?;
     let host = hosts::start(&registry, &random, Some(arguments.keeping.retention())).await?;
+    let delay = Duration::from_secs(arguments.limits.stop_delay_seconds);
+    let (leave, leaving) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(async move {
         told_to_stop().await;
+        leave.send_replace(true);
+        tokio::time::sleep(delay).await;
         stop.send_replace(true);
     });
     let outbox = Arc::new(Outbox {
@@ -214,8 +224,9 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
     ];
     let sending = tokio::spawn(outbox.run(notices::EVERY));
     let limits = arguments.limits.clone();
+    let places = Arc::new(Semaphore::new(limits.requests_max));
     let service = Arc::new(Service {
-        host,
+        host: host.clone(),
         registry,
         tokens: Tokens::default(),
         clock: steady_clock(),
@@ -223,8 +234,9 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         outgoing,
         feeds: Feeds::default(),
         metrics: Metrics::default(),
+        leaving,
         stopping: stopping.clone(),
-        places: Arc::new(Semaphore::new(limits.requests_max)),
+        places: Arc::clone(&places),
         shares: Shares::default(),
         bodies: Budget::new(limits.bodies_bytes, limits.bodies_bytes.div_ceil(2)),
         turns: Arc::new(Semaphore::new(LONG_AT_A_TIME)),
@@ -235,10 +247,25 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         .with_context(|| format!("cannot listen on `{}`", arguments.listen))?;
     println!("listening on http://{}", listener.local_addr()?);
     let limits = service.limits.clone();
-    listen::serve(listener, router(service), &limits, stopping).await?;
-    beside.iter().for_each(JoinHandle::abort);
-    // What is being sent ends by itself, or is sent again.
-    let _ = tokio::time::timeout(notices::SENDING, sending).await;
+    let every_place = u32::try_from(limits.requests_max).unwrap_or(u32::MAX);
+    let mut stops = stopping.clone();
+    let ended = async {
+        // What is being sent ends by itself, or is sent again.
+        let listening = listen::serve(listener, router(service), &limits, stopping);
+        let ((), _) = tokio::join!(listening, sending);
+        beside.iter().for_each(JoinHandle::abort);
+        // Whoever hung up may have left something under way.
+        let _ = places.acquire_many(every_place).await;
+        host.drained().await;
+    };
+    let too_late = async {
+        let _ = stops.wait_for(|stops| *stops).await;
+        tokio::time::sleep(Duration::from_secs(limits.stop_seconds)).await;
+    };
+    tokio::select! {
+        () = ended => {}
+        () = too_late => tracing::warn!("some of what was under way did not end in time"),
+    }
     Ok(())
 }
 
@@ -336,8 +363,11 @@ fn filter(method: &Method) -> MethodFilter {
     MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET)
 }
 
-/// Whether calls can be judged just now.
+/// Whether calls can be judged just now, and in a moment.
 async fn ready<S: Stores>(State(service): State<Arc<Service<S>>>) -> Response {
+    if *service.leaving.borrow() {
+        return Problem::unavailable("the service is about to stop").into_response();
+    }
     // The file's clock asks nothing of the file.
     match service.registry.store().token("").await {
         Ok(_) => "ready\n".into_response(),
