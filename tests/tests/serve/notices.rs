@@ -14,7 +14,7 @@ use sha2::Sha256;
 use sqlx::{Connection, PgConnection};
 use tollgate_tests::run;
 
-use crate::house::{Caller, House, Server, town};
+use crate::house::{Caller, House, Server, is_problem, town};
 use crate::operating::acts;
 
 /// However slow the machine is, a notice is delivered by then, also the second time it is tried.
@@ -223,6 +223,45 @@ fn what_was_given_up_is_listed_and_tried_again_when_it_is_asked_for() {
         assert_eq!(open, "");
         let done = |act: &str| (act.to_owned(), "done".to_owned());
         assert_eq!(acts(&house)[..2], [done("notice.acknowledge"), done("delivery.replay")]);
+    });
+}
+
+/// With two places, of which a tenant's tokens take one.
+#[test]
+fn whoever_tries_a_channel_that_is_slow_takes_no_place_from_others() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve_with(&["--own-network", "--requests-max", "2"]);
+        let town = town(&server).await;
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/hook", listener.local_addr().expect("its address"));
+        let slow = json!({ "to": { "kind": "webhook", "url": url } });
+        connect(&town.acme, "slow", slow).await;
+        let quick = Receiver::answering(&[204]);
+        connect(&town.rival, "quick", quick.channel()).await;
+
+        let acme = town.acme.clone();
+        let trial = tokio::spawn(async move {
+            acme.done(Method::POST, "/v1/channels/slow/test", None).await
+        });
+        let accepted = tokio::task::spawn_blocking(move || listener.accept());
+        let (mut stream, _) = accepted.await.expect("a thread").expect("a connection");
+        // It waits for an answer, and its tenant asks for other things.
+        town.acme.done(Method::GET, "/v1/channels", None).await;
+        let again = town.acme.request(Method::POST, "/v1/channels/slow/test").send().await;
+        let again = again.expect("an answer");
+        assert!(again.headers().contains_key("retry-after"));
+        is_problem(again, StatusCode::SERVICE_UNAVAILABLE, "one at a time").await;
+        let other = town.rival.done(Method::POST, "/v1/channels/quick/test", None).await;
+        assert_eq!(other["delivered"], true, "{other}");
+        stream.write_all(b"HTTP/1.1 204 so\r\n\r\n").expect("an answer");
+        assert_eq!(trial.await.expect("a trial")["delivered"], true);
+        let acts = town.acme.done(Method::GET, "/v1/audit", None).await;
+        let acts: Vec<&Json> = acts["acts"].as_array().expect("acts").iter().collect();
+        let is_trial = |own: &&&Json| own["act"] == "channel.test";
+        let trials: Vec<_> = acts.iter().filter(is_trial).collect();
+        assert_eq!(trials.len(), 1, "{acts:?}");
+        assert_eq!((&trials[0]["subject"], &trials[0]["outcome"]), (&json!("slow"), &json!("done")));
     });
 }
 

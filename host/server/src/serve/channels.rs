@@ -2,10 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tollgate_host::store::{ChannelRow, Owner};
 
 use super::problem::{Problem, invalid};
 use super::route::{Answer, Asked, Json};
+use crate::acts::Act;
 use crate::notices::{Channel, check_name, connects, trial};
 use crate::stores::Stores;
 
@@ -89,8 +91,15 @@ pub async fn remove<S: Stores>(asked: Asked<S, OfChannel>) -> Result<(), Problem
 }
 
 /// `POST /v1/channels/{name}/test`: a trial message is sent over it.
-pub async fn test<S: Stores>(asked: Asked<S, OfChannel>) -> Result<Answer<Trial>, Problem> {
-    let (name, owner) = (&asked.parameters.name, owner(&asked));
+pub async fn test<S: Stores>(mut asked: Asked<S, OfChannel>) -> Result<Answer<Trial>, Problem> {
+    let owner = owner(&asked);
+    let trial_of = asked.service.trials.take(1, asked.tenant_if_any());
+    let _trial = trial_of.ok_or_else(|| {
+        Problem::unavailable("another channel is being tried: come again once that has ended")
+    })?;
+    // Receivers may be slow, for which nobody else is to wait.
+    asked.give_place_back();
+    let name = &asked.parameters.name;
     let row = find(&asked, &owner, name).await?.ok_or_else(|| unknown(name))?;
     let channel: Channel = serde_json::from_str(&row.body)
         .map_err(|error| Problem::invalid(format!("the channel `{name}`: {error}")))?;
@@ -98,8 +107,11 @@ pub async fn test<S: Stores>(asked: Asked<S, OfChannel>) -> Result<Answer<Trial>
     let now = service.registry.store().now().await?;
     let language = asked.tenant_if_any().map(|tenant| service.language(tenant));
     let message = trial(&service.random, name, language.unwrap_or_default(), now);
-    let sent = service.outgoing.send((&owner).into(), &channel.to, &message, now).await;
-    let error = sent.err().map(|failure| failure.to_string());
+    let act = tries(owner.clone(), name);
+    let sent = async {
+        Ok(service.outgoing.send((&owner).into(), &channel.to, &message, now).await)
+    };
+    let error = asked.act(act, sent).await?.err().map(|failure| failure.to_string());
     Ok(Trial { delivered: error.is_none(), error }.into())
 }
 
@@ -114,6 +126,12 @@ async fn find<S: Stores, P, B>(
 
 fn owner<S, P, B>(asked: &Asked<S, P, B>) -> Owner {
     asked.tenant_if_any().cloned().map_or(Owner::Platform, Owner::Tenant)
+}
+
+/// What is written down as somebody tries a channel.
+fn tries(owner: Owner, name: &str) -> Act {
+    let (subject, before, after) = (name.to_owned(), Value::Null, Value::Null);
+    Act { owner, act: "channel.test", subject, before, after }
 }
 
 fn unknown(name: &str) -> Problem {

@@ -162,7 +162,7 @@ async fn take<S: Stores>(
         let (status, words) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body unpacked");
         return Err(Problem::new(status, "unsupported_media_type", words));
     }
-    Ok(Taken { caller, tenant, parameters, parts, body, place, share, room, turn })
+    Ok(Taken { caller, tenant, parameters, parts, body, place: (place, share), room, turn })
 }
 
 /// What the path says comes before the query, so that none of it is said twice.

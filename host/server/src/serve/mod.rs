@@ -77,6 +77,9 @@ const EVENT_INTERVAL: u32 = 7;
 /// So many requests that take long are taken in at a time.
 const LONG_AT_A_TIME: usize = 2;
 
+/// So many channels are tried at a time, one of each tenant.
+const TRIALS_AT_A_TIME: usize = 16;
+
 /// Where and for whom to serve.
 #[derive(Args)]
 pub struct Arguments {
@@ -162,6 +165,8 @@ pub struct Service<S> {
     bodies: Budget,
     /// Those among them that take long.
     turns: Arc<Semaphore>,
+    /// Trials of channels, which take as long as their receivers.
+    trials: Budget,
 }
 
 impl<S: Stores> Service<S> {
@@ -240,6 +245,7 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         shares: Shares::default(),
         bodies: Budget::new(limits.bodies_bytes, limits.bodies_bytes.div_ceil(2)),
         turns: Arc::new(Semaphore::new(LONG_AT_A_TIME)),
+        trials: Budget::new(TRIALS_AT_A_TIME, 1),
         limits,
     });
     let listener = TcpListener::bind(&arguments.listen)

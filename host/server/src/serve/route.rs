@@ -73,15 +73,15 @@ pub struct Taken {
     pub parameters: String,
     pub parts: Parts,
     pub body: Bytes,
-    /// Among those that are answered at a time.
-    pub place: OwnedSemaphorePermit,
-    /// Among those of the caller's tenant.
-    pub share: Option<Share>,
+    pub place: Place,
     /// Among the bytes of bodies, until this one is read.
     pub room: Part,
     /// Among requests of which few are taken in at a time.
     pub turn: Option<OwnedSemaphorePermit>,
 }
+
+/// Among the requests that are answered at a time, and among those of the caller's tenant.
+pub type Place = (OwnedSemaphorePermit, Option<Share>);
 
 /// The same, read.
 pub struct Asked<S, P = Nothing, B = Nothing> {
@@ -94,6 +94,7 @@ pub struct Asked<S, P = Nothing, B = Nothing> {
     pub parts: Parts,
     /// What the body says.
     pub body: B,
+    place: Option<Place>,
 }
 
 /// Nothing is read, or answered.
@@ -231,6 +232,11 @@ impl<S, P, B> Asked<S, P, B> {
         }
     }
 
+    /// Leaves the request's place to others: what is left to do takes long, and is bounded by itself.
+    pub fn give_place_back(&mut self) {
+        drop(self.place.take());
+    }
+
     /// The tenant, where there is one.
     pub fn tenant_if_any(&self) -> Option<&Tenant> {
         self.tenant.as_ref()
@@ -258,15 +264,14 @@ impl<S: Send + Sync + 'static> Route<S> {
             let handler = handler.clone();
             async move {
                 // They are given back once it is carried out, also where nobody waits for that.
-                let Taken { caller, tenant, parameters, parts, body, place, share, room, turn } =
-                    taken;
-                let _taken = (place, share, turn);
+                let Taken { caller, tenant, parameters, parts, body, place, room, turn } = taken;
+                let (place, _turn) = (Some(place), turn);
                 let parameters = serde_html_form::from_str(&parameters).map_err(|error| {
                     Problem::bad_request(format!("the address does not fit: {error}"))
                 })?;
                 let body = B::read(&parts.headers, body)?;
                 drop(room);
-                let asked = Asked { service, caller, tenant, parameters, parts, body };
+                let asked = Asked { service, caller, tenant, parameters, parts, body, place };
                 Ok(handler(asked).await?.respond(status))
             }
             .boxed()
