@@ -5,7 +5,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value as Json, json};
 use tollgate_tests::run;
 
-use crate::house::{Caller, House, Server, Town, is_problem, town};
+use crate::house::{Caller, House, Server, Town, is_problem, read, town};
 
 /// A document that lost some of these would let the walks below pass by them.
 const KNOWN: [(&str, &str); 10] = [
@@ -232,6 +232,67 @@ fn every_role_goes_where_it_may_and_nowhere_else() {
                     is_problem(answer, StatusCode::FORBIDDEN, &about).await;
                 }
             }
+        }
+    });
+}
+
+/// What makes a tenant, and what may be set for it before it is one.
+const FOR_NEW_TENANTS: [(&str, &str); 10] = [
+    ("GET", "/v1/tenants"),
+    ("POST", "/v1/tenants"),
+    ("POST", "/v1/components"),
+    ("POST", "/v1/revisions"),
+    ("GET", "/v1/revisions"),
+    ("GET", "/v1/policies"),
+    ("GET", "/v1/policies/history"),
+    ("PUT", "/v1/policies/signing"),
+    ("PUT", "/v1/policies/tenant"),
+    ("POST", "/v1/policies"),
+];
+
+#[test]
+fn a_tenant_that_is_misspelt_is_not_there() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { admin, .. } = town(&server).await;
+        let is_for_new = |own: &Operation| {
+            FOR_NEW_TENANTS.iter().any(|new| *new == (own.method.as_str(), own.path.as_str()))
+        };
+        let (new, others): (Vec<_>, Vec<_>) =
+            operations(&server).await.into_iter().partition(is_for_new);
+        assert_eq!(new.len(), FOR_NEW_TENANTS.len());
+        for operation in others {
+            let answer = operation.of(&admin, Some("acmee")).send().await.expect("an answer");
+            let problem = is_problem(answer, StatusCode::NOT_FOUND, &operation.name()).await;
+            assert!(problem["detail"].as_str().unwrap().contains("`acmee`"), "{problem}");
+        }
+        let token = json!({ "name": "ana", "role": "read", "tenant": "acmee" });
+        let (status, problem) = admin.post("/v1/tokens", token.clone()).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{problem}");
+        for operation in new {
+            let answer = operation.of(&admin, Some("acmee")).send().await.expect("an answer");
+            let (status, answer) = read(answer).await;
+            let words = answer.to_string();
+            assert!(!words.contains("there is no tenant"), "{}: {status}", operation.name());
+        }
+        // What was set for it made it one.
+        admin.done(Method::POST, "/v1/tokens", Some(token)).await;
+    });
+}
+
+#[test]
+fn a_tenant_is_there_on_every_server_at_once() {
+    run(async {
+        let house = House::postgres().await;
+        let (one, other) = (house.serve(), house.serve());
+        let admin = one.client(one.first_token());
+        let elsewhere = other.client(&admin.token);
+        for number in 0..10 {
+            let name = format!("tenant-{number}");
+            admin.done(Method::POST, "/v1/tenants", Some(json!({ "name": name }))).await;
+            let token = json!({ "name": "ana", "role": "read", "tenant": name });
+            elsewhere.done(Method::POST, "/v1/tokens", Some(token)).await;
         }
     });
 }

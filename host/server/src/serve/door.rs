@@ -137,6 +137,9 @@ async fn take<S: Stores>(
         }
         None => None,
     };
+    if let Some(tenant) = tenant.as_ref().filter(|_| !route.for_new_tenants) {
+        service.know(tenant).await?;
+    }
     // Few at a time, from before they are read, and nobody waits for a turn in a place that others
     // could have.
     let turn = match route.takes_long {

@@ -170,6 +170,16 @@ pub struct Service<S> {
 }
 
 impl<S: Stores> Service<S> {
+    /// An error: there is no such tenant. One of which this server has not heard is asked after.
+    async fn know(&self, tenant: &Tenant) -> Result<(), Problem> {
+        let Err(unknown) = self.host.setup(tenant) else { return Ok(()) };
+        self.registry.bring_to(&self.host, Some(tenant)).await?;
+        let is_there = self.host.setup(tenant).is_ok()
+            // It cannot be judged, and may be looked at.
+            || self.registry.troubles().iter().any(|(own, _)| own == tenant);
+        if is_there { Ok(()) } else { Err(unknown.into()) }
+    }
+
     /// Judges by what is bound now; an error: this tenant cannot be judged here at all.
     pub async fn bring(&self, tenant: Option<&Tenant>) -> Result<(), Problem> {
         self.registry.bring_to(&self.host, tenant).await?;

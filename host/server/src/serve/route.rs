@@ -39,6 +39,8 @@ pub struct Route<S> {
     pub body_bytes: Option<usize>,
     /// Whether few are taken in at a time.
     pub takes_long: bool,
+    /// Whether the tenant that is named may be one that there is not yet.
+    pub for_new_tenants: bool,
     serve: Serve<S>,
 }
 
@@ -284,12 +286,18 @@ impl<S: Send + Sync + 'static> Route<S> {
             answer_type: A::MEDIA_TYPE,
             status,
         };
-        Self { method, path, roles, summary, shape, body_bytes: None, takes_long: false, serve }
+        let (body_bytes, takes_long, for_new_tenants) = (None, false, false);
+        Self { method, path, roles, summary, shape, body_bytes, takes_long, for_new_tenants, serve }
     }
 
     /// The same with bodies of so many bytes, few of them at a time.
     pub fn taking(self, body_bytes: usize) -> Self {
         Self { body_bytes: Some(body_bytes), takes_long: true, ..self }
+    }
+
+    /// The same, also for a tenant that there is not yet: what is set for it makes it one.
+    pub fn for_new_tenants(self) -> Self {
+        Self { for_new_tenants: true, ..self }
     }
 
     /// The same, few of them at a time.

@@ -98,8 +98,10 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             PLATFORM,
             "A tenant is served from now on.",
             tenants::create,
-        ),
-        Route::new(get.clone(), "/v1/tenants", PLATFORM, "All tenants there are.", tenants::list),
+        )
+        .for_new_tenants(),
+        Route::new(get.clone(), "/v1/tenants", PLATFORM, "All tenants there are.", tenants::list)
+        .for_new_tenants(),
         Route::new(
             post.clone(),
             "/v1/credits",
@@ -316,6 +318,7 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             "A component is let in with its settings: it becomes the policy's next revision.",
             policies::push,
         )
+        .for_new_tenants()
         .taking(COMPONENT_BYTES),
         Route::new(
             post.clone(),
@@ -324,6 +327,7 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             "A standard component, or that of the last revision, with other settings.",
             policies::revise,
         )
+        .for_new_tenants()
         .taking(SETTINGS_BYTES),
         Route::new(
             get.clone(),
@@ -331,36 +335,42 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             LOOKERS,
             "What revisions there are.",
             policies::revisions,
-        ),
-        Route::new(get.clone(), "/v1/policies", LOOKERS, "What is bound.", policies::bound),
+        )
+        .for_new_tenants(),
+        Route::new(get.clone(), "/v1/policies", LOOKERS, "What is bound.", policies::bound)
+        .for_new_tenants(),
         Route::new(
             post.clone(),
             "/v1/policies",
             DECIDERS,
             "What is bound changes: hosts judge by it within a second.",
             policies::rebind,
-        ),
+        )
+        .for_new_tenants(),
         Route::new(
             put.clone(),
             "/v1/policies/signing",
             PLATFORM,
             "Whose signatures of components count, and whether one is required.",
             settings::sign,
-        ),
+        )
+        .for_new_tenants(),
         Route::new(
             put.clone(),
             "/v1/policies/tenant",
             PLATFORM,
             "What the tenant is: its plan, its time zone, and so on.",
             settings::set_tenant,
-        ),
+        )
+        .for_new_tenants(),
         Route::new(
             get.clone(),
             "/v1/policies/history",
             LOOKERS,
             "What was bound, the last first.",
             rollout::history,
-        ),
+        )
+        .for_new_tenants(),
         Route::new(
             get.clone(),
             "/v1/policies/shadow-report",

@@ -87,6 +87,9 @@ pub async fn make<S: Stores>(
 ) -> Result<Answer<Made>, Problem> {
     let Json(NewToken { name, role, tenant, ttl_seconds }) = &asked.body;
     let tenant: Option<Tenant> = tenant.as_deref().map(str::parse).transpose().map_err(invalid)?;
+    if let Some(tenant) = &tenant {
+        asked.service.know(tenant).await?;
+    }
     let ttl_ms = ttl_seconds.map(|seconds| i64::from(seconds).saturating_mul(1_000));
     let new = New { name: name.clone(), role: *role, tenant, ttl_ms };
     let act = Act {
