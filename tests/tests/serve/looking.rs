@@ -424,6 +424,33 @@ fn a_task_that_is_reserved_again_is_answered_as_it_was() {
 }
 
 #[test]
+fn a_task_that_was_reserved_is_answered_as_it_was_though_nobody_estimates_any_more() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { admin, acme, .. } = town(&server).await;
+        let reserve = async |key: &str, words: &str| {
+            let task = json!({
+                "key": key,
+                "dimensions": { "user": "ana", "model": "gpt-4o" },
+                "task": { "description": words },
+            });
+            acme.post("/v1/reservations", task).await
+        };
+        let first = reserve("k", "search the web").await;
+        assert_eq!(first.1["decision"], "allow", "{}", first.1);
+        let unbind = json!({ "do": "unbind", "policy": "estimate" });
+        admin.done(Method::POST, "/v1/policies", Some(unbind)).await;
+        assert_eq!(reserve("k", "search the web").await, first);
+        let kind = async |key, words| reserve(key, words).await.1["type"].clone();
+        assert_eq!(kind("k", "write a report").await, "urn:tollgate:problem:key_reused");
+        for _ in 0..2 {
+            assert_eq!(kind("other", "search the web").await, "urn:tollgate:problem:no_estimate");
+        }
+    });
+}
+
+#[test]
 fn a_task_is_checked_by_what_it_will_need() {
     run(async {
         let house = House::sqlite();

@@ -317,7 +317,7 @@ impl Host {
         operation: Operation,
     ) -> Result<Outcome, HostError> {
         let key = key.map(|key| (key, body::hash(&operation)));
-        self.ask_under(tenant, key, operation).await
+        self.ask_under(tenant, key, operation, None).await
     }
 
     /// The same where the operation follows from what the caller asked for, and may follow otherwise
@@ -329,7 +329,20 @@ impl Host {
         asked: &impl Serialize,
         operation: Operation,
     ) -> Result<Outcome, HostError> {
-        self.ask_under(tenant, Some((key, body::hash(asked))), operation).await
+        self.ask_under(tenant, Some((key, body::hash(asked))), operation, None).await
+    }
+
+    /// The same where nobody can tell by now how the operation follows: it is answered as it was, if it
+    /// was, and refused otherwise. Of the operation only the kind counts.
+    pub async fn refuse_for(
+        &self,
+        tenant: &Tenant,
+        key: String,
+        asked: &impl Serialize,
+        operation: Operation,
+        why: HostError,
+    ) -> Result<Outcome, HostError> {
+        self.ask_under(tenant, Some((key, body::hash(asked))), operation, Some(why)).await
     }
 
     async fn ask_under(
@@ -337,6 +350,7 @@ impl Host {
         tenant: &Tenant,
         key: Option<(String, [u8; 32])>,
         operation: Operation,
+        refused: Option<HostError>,
     ) -> Result<Outcome, HostError> {
         let served = self.served(tenant)?;
         if key.as_ref().is_some_and(|(key, _)| key.contains('\0') || key.len() > KEY_MAX) {
@@ -348,7 +362,11 @@ impl Host {
             _ => None,
         };
         let check = |setup: &Setup| operation.check(setup);
-        let (beforehand, refused) = match served.beforehand(check, call, self.now()) {
+        let beforehand = match refused {
+            Some(error) => Err(error),
+            None => served.beforehand(check, call, self.now()),
+        };
+        let (beforehand, refused) = match beforehand {
             Ok(beforehand) => (Some(beforehand), None),
             Err(error) if key.is_none() => return Err(error),
             Err(error) => (None, Some(error)),

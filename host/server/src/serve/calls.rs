@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tollgate_host::engine::{LATENCY_MS, Mode, Operation, Outcome};
+use tollgate_host::engine::{HostError, LATENCY_MS, Mode, Operation, Outcome};
 use tollgate_host::store::{Tenant, instant_of};
 use tollgate_policy_core::contract::{Quantity, Task};
 use tollgate_policy_core::messages::Language;
@@ -153,10 +153,23 @@ pub async fn reserve<S: Stores>(
         (None, Some(task)) => {
             // Another revision may tell that it needs something else.
             let request = ("task", &task.description, dimensions(about.clone()), ttl_ms, mode);
-            let amounts = asked.service.estimate(&tenant, &about, &task).await?.with_classes()?;
-            let call = call(about, amounts)?;
-            let operation = Operation::Reserve { call, ttl_ms, mode };
-            host.ask_for(&tenant, key, &request, operation).await?
+            let amounts = asked.service.estimate(&tenant, &about, &task).await;
+            let amounts = amounts.and_then(Amounts::with_classes);
+            let estimated = amounts.and_then(|amounts| call(about, amounts));
+            let reserve = |call| Operation::Reserve { call, ttl_ms, mode };
+            match estimated {
+                Ok(call) => host.ask_for(&tenant, key, &request, reserve(call)).await?,
+                Err(problem) => {
+                    // It may have been answered while somebody could tell what it needs.
+                    let (nothing, why) = (call(Dimensions::default(), Amounts::default())?, HostError::NoEstimate);
+                    let outcome =
+                        host.refuse_for(&tenant, key, &request, reserve(nothing), why).await;
+                    outcome.map_err(|error| match error {
+                        HostError::NoEstimate => problem,
+                        error => error.into(),
+                    })?
+                }
+            }
         }
     };
     asked.service.metrics.decided(!matches!(outcome, Outcome::Denied(_)));
