@@ -194,7 +194,8 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             LOOKERS,
             "What an agent's conversations came to.",
             agents::stats,
-        ),
+        )
+        .taking_long(),
         Route::new(
             get.clone(),
             "/v1/disablements",
