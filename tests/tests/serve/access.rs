@@ -435,6 +435,60 @@ fn what_is_another_tenants_is_not_there() {
 }
 
 #[test]
+fn nobody_hears_of_anothers_notices_and_of_where_they_go() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { admin, acme, rival } = town(&server).await;
+        // It leads nowhere, so that the notice is on its way for long.
+        let channel = json!({ "to": { "kind": "webhook", "url": "https://hook.invalid/acme" } });
+        acme.done(Method::PUT, "/v1/channels/ops", Some(channel)).await;
+        let amounts = json!({ "database_queries": "8500" });
+        let used = json!({ "dimensions": { "user": "ana" }, "amounts": amounts });
+        let body = json!({ "key": "told", "usage": [used] });
+        acme.done(Method::POST, "/v1/usage", Some(body)).await;
+        let notice = loop {
+            let told = acme.done(Method::GET, "/v1/deliveries", None).await;
+            if let Some(notice) = told["deliveries"][0]["notice"].as_str() {
+                break notice.to_owned();
+            }
+        };
+        let look = format!("/v1/notices/{notice}");
+        let acknowledge = format!("{look}/acknowledge");
+        let replay = format!("/v1/deliveries/replay?notice={notice}");
+        let whose = [(&rival, None), (&admin, Some("rival")), (&admin, Some("acmee"))];
+        for (caller, tenant) in whose {
+            let asked = [
+                (Method::GET, look.as_str()),
+                (Method::POST, &acknowledge),
+                (Method::DELETE, "/v1/channels/ops"),
+                (Method::POST, "/v1/channels/ops/test"),
+                (Method::POST, &replay),
+            ];
+            for (method, path) in asked {
+                let mut request = caller.request(method, path);
+                if let Some(tenant) = tenant {
+                    request = request.header("tollgate-tenant", tenant);
+                }
+                let answer = request.send().await.expect("an answer");
+                is_problem(answer, StatusCode::NOT_FOUND, path).await;
+            }
+        }
+        for (path, key) in [
+            ("/v1/notices", "notices"),
+            ("/v1/deliveries", "deliveries"),
+            ("/v1/channels", "channels"),
+        ] {
+            assert_eq!(rival.done(Method::GET, path, None).await[key], json!([]), "{path}");
+            assert_ne!(acme.done(Method::GET, path, None).await[key], json!([]), "{path}");
+        }
+        acme.done(Method::POST, &acknowledge, None).await;
+        acme.done(Method::POST, &replay, None).await;
+        acme.done(Method::DELETE, "/v1/channels/ops", None).await;
+    });
+}
+
+#[test]
 fn a_tenant_sees_its_own_affairs_alone() {
     run(async {
         let house = House::sqlite();

@@ -119,7 +119,7 @@ pub async fn get<S: Stores>(asked: Asked<S, OfNotice>) -> Result<Answer<Notice>,
     let (tenant, id) = (asked.tenant()?, asked.parameters.id);
     let kept = asked.service.registry.store().notice(tenant, id).await?;
     let record = kept.and_then(NoticeRecord::of);
-    let record = record.ok_or_else(|| Problem::not_found(format!("there is no notice `{id}`")))?;
+    let record = record.ok_or_else(|| unknown(id))?;
     Ok(Notice::of(tenant, record).into())
 }
 
@@ -128,7 +128,7 @@ pub async fn acknowledge<S: Stores>(asked: Asked<S, OfNotice>) -> Result<(), Pro
     let (tenant, id) = (asked.tenant()?.clone(), asked.parameters.id);
     let store = asked.service.registry.store();
     if store.notice(&tenant, id).await?.is_none() {
-        return Err(Problem::not_found(format!("there is no notice `{id}`")));
+        return Err(unknown(id));
     }
     asked
         .act(acknowledges(&tenant, id), async {
@@ -161,11 +161,20 @@ pub async fn deliveries<S: Stores>(
 pub async fn replay<S: Stores>(asked: Asked<S, Again>) -> Result<Answer<Replayed>, Problem> {
     let (tenant, notice) = (asked.tenant()?.clone(), asked.parameters.notice);
     let store = asked.service.registry.store();
+    if let Some(id) = notice
+        && store.notice(&tenant, id).await?.is_none()
+    {
+        return Err(unknown(id));
+    }
     let replayed = async {
         let now = store.now().await?;
         Ok(store.replay(&tenant, notice, own_channels(&asked).as_ref(), now).await?)
     };
     Ok(Replayed { deliveries: asked.act(replays(&tenant, notice), replayed).await? }.into())
+}
+
+fn unknown(id: Uuid) -> Problem {
+    Problem::not_found(format!("there is no notice `{id}`"))
 }
 
 /// Of whose channels the caller may know; none: of all.
