@@ -24,14 +24,19 @@ struct Operation {
     roles: Vec<String>,
 }
 
-/// All there are.
+/// All there are that ask for a token.
 async fn operations(server: &Server) -> Vec<Operation> {
     let document = server.client("").done(Method::GET, "/v1/openapi.json", None).await;
     let mut all = Vec::new();
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
-            let roles = operation["x-roles"].as_array().expect("roles").iter();
-            let roles = roles.map(|role| role.as_str().expect("a role").to_owned()).collect();
+            // Whoever asks, where no token is asked for.
+            let roles = match operation["security"].as_array() {
+                Some(none) if none.is_empty() => Vec::new(),
+                _ => operation["x-roles"].as_array().expect("roles").clone(),
+            };
+            let role = |role: &Json| role.as_str().expect("a role").to_owned();
+            let roles = roles.iter().map(role).collect();
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
             all.push(Operation { method, path: path.clone(), roles });
         }
@@ -39,6 +44,7 @@ async fn operations(server: &Server) -> Vec<Operation> {
     let mut told: Vec<String> = all.iter().map(Operation::line).collect();
     told.sort_by(|one, other| words(one).cmp(&words(other)));
     assert_eq!(told, AGREED.lines().collect::<Vec<_>>(), "`access.txt` says who may do what");
+    all.retain(|own| !own.roles.is_empty());
     all
 }
 
@@ -51,7 +57,8 @@ fn words(line: &str) -> (&str, &str) {
 
 impl Operation {
     fn line(&self) -> String {
-        format!("{}: {}", self.name(), self.roles.join(" "))
+        let roles = if self.roles.is_empty() { "whoever asks" } else { &self.roles.join(" ") };
+        format!("{}: {roles}", self.name())
     }
 
     fn is_for(&self, role: &str) -> bool {

@@ -451,6 +451,60 @@ fn a_task_that_was_reserved_is_answered_as_it_was_though_nobody_estimates_any_mo
 }
 
 #[test]
+fn header_fields_tell_how_much_room_is_left_and_when_there_is_some_again() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let caller = limited(&house, &server, 1).await;
+        let reserve = async |key: &str| {
+            let body = json!({ "key": key, "dimensions": { "user": "ana", "model": "gpt-4o" },
+                "estimate": { "llm_requests": "1" } });
+            let request = caller.request(Method::POST, "/v1/reservations").json(&body);
+            let answer = request.send().await.expect("an answer");
+            let field = |name: &str| {
+                let value = answer.headers().get(name)?;
+                Some(value.to_str().expect("text").to_owned())
+            };
+            let fields = ["ratelimit", "ratelimit-policy", "retry-after"].map(field);
+            (fields, crate::house::read(answer).await.1)
+        };
+        let ([limits, policies, retry_after], allowed) = reserve("1").await;
+        assert_eq!((&allowed["decision"], retry_after), (&json!("allow"), None), "{allowed}");
+        let (limits, policies) = (limits.expect("limits"), policies.expect("policies"));
+        let own = "\"calls/llm_requests/calendar:day\"";
+        assert!(limits.contains(&format!("{own};r=1;t=")), "{limits}");
+        assert!(policies.contains(&format!("{own};q=1;qu=\"llm_requests\"")), "{policies}");
+        // Each limit is found in the other field by its name.
+        let names = |field: &str| {
+            let names = field.split(", ").map(|own| own.split(';').next().unwrap().to_owned());
+            names.collect::<Vec<String>>()
+        };
+        assert_eq!(names(&limits), names(&policies));
+        let unique: std::collections::BTreeSet<String> = names(&limits).into_iter().collect();
+        assert_eq!(unique.len(), names(&limits).len(), "{limits}");
+
+        let ([limits, _, retry_after], denied) = reserve("2").await;
+        assert_eq!(denied["decision"], "deny", "{denied}");
+        assert!(denied["denial"]["retry_at"].is_string(), "{denied}");
+        assert!(limits.is_some_and(|limits| limits.contains(&format!("{own};r=0;t="))));
+        let seconds: u32 = retry_after.expect("a time").parse().expect("seconds");
+        assert!((1..=86_400).contains(&seconds), "{seconds}");
+
+        let document = caller.done(Method::GET, "/v1/openapi.json", None).await;
+        let told = |path: &str| -> Vec<String> {
+            let headers = &document["paths"][path]["post"]["responses"]["200"]["headers"];
+            headers.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+        };
+        for path in ["/v1/reservations", "/v1/reservations/{id}/extend", "/v1/runs"] {
+            assert_eq!(told(path), ["RateLimit", "RateLimit-Policy", "Retry-After"], "{path}");
+        }
+        assert!(told("/v1/check").is_empty());
+        let stream = &document["paths"]["/v1/stream"]["get"]["responses"];
+        assert!(stream["101"].is_object(), "{stream}");
+    });
+}
+
+#[test]
 fn a_task_is_checked_by_what_it_will_need() {
     run(async {
         let house = House::sqlite();

@@ -1,5 +1,7 @@
 //! What the service answers, as JSON.
 
+use std::collections::HashMap;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -372,9 +374,11 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 /// So many limits are told in header fields, which proxies cut at a few kilobytes.
 const TOLD_MAX: usize = 16;
 
-/// The RateLimit header fields of the IETF's draft 10: whole numbers, rounded down.
+/// The RateLimit header fields of the IETF's draft 10: whole numbers, rounded down. A limit is
+/// called the same in both, and no two are: the second of a name is its `~2`.
 fn rate_limits(consulted: &[Consulted], at: Instant) -> HeaderMap {
     let (mut limits, mut policies) = (Vec::new(), Vec::new());
+    let mut names: HashMap<String, u32> = HashMap::new();
     for Consulted { policy, findings, .. } in consulted {
         for finding in findings {
             let LimitFinding { meter: Some(meter), window: Some(window), .. } = finding else {
@@ -383,7 +387,13 @@ fn rate_limits(consulted: &[Consulted], at: Instant) -> HeaderMap {
             let (Some(limit), Some(remaining)) = (finding.limit, finding.remaining) else {
                 continue;
             };
-            let name = text(&format!("{policy}/{meter}/{window}"));
+            let name = plain(&format!("{policy}/{meter}/{window}"));
+            let count = names.entry(name.clone()).or_default();
+            *count += 1;
+            let name = match *count {
+                1 => text(&name),
+                count => text(&format!("{name}~{count}")),
+            };
             let unit = text(meter.as_str());
             let opens = match window {
                 Window::Rolling(rolling) => format!(";w={}", rolling.get()),
@@ -405,8 +415,12 @@ fn rate_limits(consulted: &[Consulted], at: Instant) -> HeaderMap {
 
 /// A string of a structured field.
 fn text(name: &str) -> String {
-    let plain = name.chars().filter(|own| own.is_ascii_graphic() && !matches!(own, '"' | '\\'));
-    format!("\"{}\"", plain.collect::<String>())
+    format!("\"{}\"", plain(name))
+}
+
+/// Of a name, what can stand in one.
+fn plain(name: &str) -> String {
+    name.chars().filter(|own| own.is_ascii_graphic() && !matches!(own, '"' | '\\')).collect()
 }
 
 /// The largest that an integer of a structured field may be.
@@ -474,14 +488,16 @@ mod tests {
             policy: "ho\"use\r\n".into(),
             layer: Layer::Platform,
             revision: None,
-            findings: vec![finding],
+            // Of a user, and of an agent.
+            findings: vec![finding.clone(), finding],
             fault: None,
         };
         let headers = rate_limits(&[consulted], 1_000);
-        let name = "\"house/cost.usd/rolling:3600\"";
-        let policy = format!("{name};q=10;qu=\"cost.usd\";w=3600");
-        assert_eq!(headers[RATE_LIMIT_POLICY], policy.as_str());
-        assert_eq!(headers[RATE_LIMIT], format!("{name};r=0;t=61").as_str());
+        let names = ["\"house/cost.usd/rolling:3600\"", "\"house/cost.usd/rolling:3600~2\""];
+        let policies = names.map(|name| format!("{name};q=10;qu=\"cost.usd\";w=3600"));
+        assert_eq!(headers[RATE_LIMIT_POLICY], policies.join(", ").as_str());
+        let limits = names.map(|name| format!("{name};r=0;t=61"));
+        assert_eq!(headers[RATE_LIMIT], limits.join(", ").as_str());
         assert!(rate_limits(&[], 1_000).is_empty());
     }
 }

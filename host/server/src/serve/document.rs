@@ -50,11 +50,18 @@ pub fn of<S>(routes: &[Route<S>]) -> Document {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.method.as_str().to_ascii_lowercase()] = operation;
     }
+    for (path, operation) in unasked() {
+        paths.insert(path.to_owned(), json!({ "get": operation }));
+    }
     let problems: Map<String, Value> = PROBLEMS
         .into_iter()
         .map(|(status, words)| {
             let content = json!({ MEDIA_TYPE: { "schema": problem } });
-            (format!("Problem{status}"), json!({ "description": words, "content": content }))
+            let mut problem = json!({ "description": words, "content": content });
+            if status == UNAVAILABLE {
+                problem["headers"] = headers(&[RETRY_AFTER]);
+            }
+            (format!("Problem{status}"), problem)
         })
         .collect();
     let document = json!({
@@ -70,15 +77,65 @@ pub fn of<S>(routes: &[Route<S>]) -> Document {
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
             "schemas": generator.take_definitions(true),
             "responses": problems,
+            "headers": HEADERS.into_iter().map(|own| (own.0.to_owned(), header(own))).collect::<Map<_, _>>(),
         },
     });
     Document(document.to_string())
 }
 
+const UNAVAILABLE: &str = "503";
+
+/// A header field of an answer: its name, what it tells, and of which type it is.
+type Header = (&'static str, &'static str, &'static str);
+
+const RATE_LIMIT: Header =
+    ("RateLimit", "how much room is left, and when there is more: draft 10 of the IETF", "string");
+const RATE_LIMIT_POLICY: Header =
+    ("RateLimit-Policy", "the limits that these are of, under the same names", "string");
+const RETRY_AFTER: Header =
+    ("Retry-After", "in so many seconds it may be worth asking again", "integer");
+const HEADERS: [Header; 3] = [RATE_LIMIT, RATE_LIMIT_POLICY, RETRY_AFTER];
+
+fn header((_, words, kind): Header) -> Value {
+    json!({ "description": words, "schema": { "type": kind } })
+}
+
+/// These header fields, by reference.
+fn headers(own: &[Header]) -> Value {
+    let reference = |(name, ..): &Header| {
+        ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }))
+    };
+    Value::Object(own.iter().map(reference).collect())
+}
+
+/// What is answered to whoever asks, without a token.
+fn unasked() -> [(&'static str, Value); 2] {
+    let text = json!({ "text/plain": { "schema": { "type": "string" } } });
+    let done = json!({ "description": "it does", "content": text });
+    let not_now = json!({ "$ref": format!("#/components/responses/Problem{UNAVAILABLE}") });
+    let operation = |id: &str, summary: &str, responses: Value| {
+        json!({ "summary": summary, "operationId": id, "security": [], "responses": responses })
+    };
+    [
+        (
+            "/healthz",
+            operation("get_healthz", "Whether the service runs.", json!({ "200": done })),
+        ),
+        (
+            "/readyz",
+            operation(
+                "get_readyz",
+                "Whether calls can be judged just now, and in a moment.",
+                json!({ "200": done, UNAVAILABLE: not_now }),
+            ),
+        ),
+    ]
+}
+
 fn operation<S>(route: &Route<S>, generator: &mut SchemaGenerator) -> Value {
     let shape = &route.shape;
     let roles: Vec<&str> = route.roles.iter().map(|role| role.name()).collect();
-    let answer = match (shape.answer, shape.answer_type) {
+    let mut answer = match (shape.answer, shape.answer_type) {
         (Some(answer), kind) => {
             let schema = answer(generator);
             json!({ "description": "done", "content": { kind: { "schema": schema } } })
@@ -89,7 +146,14 @@ fn operation<S>(route: &Route<S>, generator: &mut SchemaGenerator) -> Value {
             "content": { kind: { "schema": { "type": "string" } } },
         }),
     };
+    if shape.tells_limits {
+        answer["headers"] = headers(&HEADERS);
+    }
     let mut responses = Map::new();
+    if shape.upgrades {
+        let words = json!({ "description": "from here on it is a WebSocket" });
+        responses.insert("101".into(), words);
+    }
     responses.insert(shape.status.as_u16().to_string(), answer);
     for (status, _) in PROBLEMS {
         let reference = format!("#/components/responses/Problem{status}");

@@ -58,6 +58,10 @@ pub struct Shape {
     pub answer_type: &'static str,
     /// The answer's status.
     pub status: StatusCode,
+    /// Whether header fields tell beside it how much room is left, and when there may be some.
+    pub tells_limits: bool,
+    /// Whether the connection may become a WebSocket instead.
+    pub upgrades: bool,
 }
 
 /// A schema, as it is made.
@@ -285,6 +289,8 @@ impl<S: Send + Sync + 'static> Route<S> {
             answer: A::SCHEMA,
             answer_type: A::MEDIA_TYPE,
             status,
+            tells_limits: false,
+            upgrades: false,
         };
         let (body_bytes, takes_long, for_new_tenants) = (None, false, false);
         Self { method, path, roles, summary, shape, body_bytes, takes_long, for_new_tenants, serve }
@@ -298,6 +304,18 @@ impl<S: Send + Sync + 'static> Route<S> {
     /// The same, also for a tenant that there is not yet: what is set for it makes it one.
     pub fn for_new_tenants(self) -> Self {
         Self { for_new_tenants: true, ..self }
+    }
+
+    /// The same, with header fields that tell how much room is left.
+    pub fn telling_limits(mut self) -> Self {
+        self.shape.tells_limits = true;
+        self
+    }
+
+    /// The same, also over a WebSocket.
+    pub fn upgrading(mut self) -> Self {
+        self.shape.upgrades = true;
+        self
     }
 
     /// The same, few of them at a time.

@@ -42,7 +42,8 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             CALLERS,
             "May this call go ahead? What it needs is held until it is settled or released.",
             calls::reserve,
-        ),
+        )
+        .telling_limits(),
         Route::new(
             post.clone(),
             "/v1/reservations/{id}/settle",
@@ -63,7 +64,8 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             CALLERS,
             "A call under way needs more, or longer.",
             calls::extend,
-        ),
+        )
+        .telling_limits(),
         Route::new(
             post.clone(),
             "/v1/usage",
@@ -274,7 +276,8 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             CALLERS,
             "A run begins: it holds its place among the active ones until it is finished.",
             runs::start,
-        ),
+        )
+        .telling_limits(),
         Route::new(post.clone(), "/v1/runs/{id}/finish", CALLERS, "A run is over.", runs::finish),
         Route::new(
             get.clone(),
@@ -311,7 +314,8 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
             LOOKERS,
             "What happens, as it happens: server-sent events, or a WebSocket.",
             stream::stream,
-        ),
+        )
+        .upgrading(),
         Route::new(
             post.clone(),
             "/v1/components",
