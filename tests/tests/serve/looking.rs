@@ -505,6 +505,24 @@ fn header_fields_tell_how_much_room_is_left_and_when_there_is_some_again() {
 }
 
 #[test]
+fn a_page_of_active_runs_tells_how_many_there_are_on_all_pages() {
+    run(async {
+        let house = House::sqlite();
+        let server = house.serve();
+        let Town { acme, rival, .. } = town(&server).await;
+        for (key, user) in [("1", "ana"), ("2", "ben"), ("3", "ana")] {
+            let start = json!({ "key": key, "dimensions": { "user": user } });
+            acme.done(Method::POST, "/v1/runs", Some(start)).await;
+        }
+        for (query, count, total) in [("limit=1", 1, 3), ("limit=1&user=ana", 1, 2), ("", 3, 3)] {
+            let active = seen(&acme, &format!("/v1/runs/active?{query}")).await;
+            assert_eq!((&active["count"], &active["total"]), (&json!(count), &json!(total)));
+        }
+        assert_eq!(seen(&rival, "/v1/runs/active").await["total"], 0);
+    });
+}
+
+#[test]
 fn a_task_is_checked_by_what_it_will_need() {
     run(async {
         let house = House::sqlite();

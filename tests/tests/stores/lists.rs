@@ -86,6 +86,14 @@ pub async fn lists_hold_what_was_written_and_no_other_tenants<S: Store>(store: &
         assert_eq!(read, listed(&tenant, query).await);
     }
     assert!(listed(&other, all()).await.is_empty());
+    for (tenant, user, expected) in [
+        (&tenant, None, 2),
+        (&tenant, Some("ana"), 1),
+        (&tenant, Some("zoe"), 0),
+        (&other, None, 0),
+    ] {
+        assert_eq!(store.active_runs(tenant, user).await, Ok(expected), "{user:?}");
+    }
     let holds = async |after, limit| {
         let holds = store.holds(&tenant, id(after), limit).await.expect("holds");
         holds.iter().map(|hold| hold.id).collect::<Vec<_>>()

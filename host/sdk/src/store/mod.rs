@@ -175,6 +175,13 @@ pub trait Store: NoticeStore + AccessStore + Send + Sync + 'static {
         query: &RunQuery,
     ) -> impl Future<Output = Result<Vec<RunRow>, StoreError>> + Send;
 
+    /// How many runs are under way; of a user, or everybody's.
+    fn active_runs(
+        &self,
+        tenant: &Tenant,
+        user: Option<&str>,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
     /// To where a tenant's usage is rolled up; none: nothing is yet.
     fn rolled_up(
         &self,

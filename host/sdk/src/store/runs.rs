@@ -8,6 +8,10 @@ use uuid::Uuid;
 
 use super::rows::{first_id_of, instant_of};
 
+/// How many runs are under way, of a user or of everybody.
+pub(super) const ACTIVE: &str = "SELECT count(*) FROM run WHERE tenant_id = $1 AND ended_at IS NULL \
+     AND (CAST($2 AS text) IS NULL OR user_value = $2)";
+
 /// Which runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunQuery {

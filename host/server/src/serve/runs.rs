@@ -86,6 +86,15 @@ pub struct Runs {
     pub next: Option<Uuid>,
 }
 
+/// A page of runs that are under way.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ActiveRuns {
+    #[serde(flatten)]
+    pub page: Runs,
+    /// How many there are on all pages.
+    pub total: u64,
+}
+
 /// A run, and what its calls came to.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct RunMetrics {
@@ -136,11 +145,11 @@ pub async fn list<S: Stores>(asked: Asked<S, Which>) -> Result<Answer<Runs>, Pro
         after: after.unwrap_or_default(),
         ..RunQuery::first(page(*limit)?)
     };
-    listed(&asked, query).await
+    Ok(listed(&asked, &query).await?.into())
 }
 
 /// `GET /v1/runs/active`
-pub async fn active<S: Stores>(asked: Asked<S, OfUser>) -> Result<Answer<Runs>, Problem> {
+pub async fn active<S: Stores>(asked: Asked<S, OfUser>) -> Result<Answer<ActiveRuns>, Problem> {
     let OfUser { user, after, limit } = &asked.parameters;
     let query = RunQuery {
         user: user.clone(),
@@ -148,19 +157,19 @@ pub async fn active<S: Stores>(asked: Asked<S, OfUser>) -> Result<Answer<Runs>, 
         after: after.unwrap_or_default(),
         ..RunQuery::first(page(*limit)?)
     };
-    listed(&asked, query).await
+    let page = listed(&asked, &query).await?;
+    let store = asked.service.registry.store();
+    let total = store.active_runs(asked.tenant()?, user.as_deref()).await?;
+    Ok(ActiveRuns { page, total }.into())
 }
 
-async fn listed<S: Stores, P>(
-    asked: &Asked<S, P>,
-    query: RunQuery,
-) -> Result<Answer<Runs>, Problem> {
+async fn listed<S: Stores, P>(asked: &Asked<S, P>, query: &RunQuery) -> Result<Runs, Problem> {
     let store = asked.service.registry.store();
-    let runs = runs(&**store, asked.tenant()?, &query).await?;
+    let runs = runs(&**store, asked.tenant()?, query).await?;
     let is_full = u32::try_from(runs.len()).is_ok_and(|count| count >= query.limit);
     let next = runs.last().map(|run| run.id).filter(|_| is_full);
     let runs: Vec<RunBody> = runs.into_iter().map(RunBody::from).collect();
-    Ok(Runs { count: runs.len(), runs, next }.into())
+    Ok(Runs { count: runs.len(), runs, next })
 }
 
 /// `GET /v1/runs/{id}`

@@ -10,6 +10,7 @@ use crate::store::rows::{
     BatchKey, BatchRow, CounterRow, EntryRow, HoldRow, LatestKey, LatestRow, Place, RunRow, Since,
     Total, UsageRow,
 };
+use crate::store::runs::ACTIVE;
 use crate::store::{RunQuery, Tenant};
 
 const OVERDUE: &str = include_str!("overdue.sql");
@@ -123,6 +124,16 @@ pub async fn runs(
         })
     };
     rows.into_iter().map(row).collect()
+}
+
+pub async fn active_runs(
+    pool: &PgPool,
+    tenant: &Tenant,
+    user: Option<&str>,
+) -> Result<u64, sqlx::Error> {
+    let active = sqlx::query_scalar(ACTIVE).bind(tenant.as_str()).bind(user);
+    let count: i64 = active.fetch_one(pool).await?;
+    Ok(count.unsigned_abs())
 }
 
 pub async fn overdue(

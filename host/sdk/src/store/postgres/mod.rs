@@ -375,6 +375,10 @@ impl Store for PostgresStore {
         asked(lists::runs(&self.pool, tenant, query)).await
     }
 
+    async fn active_runs(&self, tenant: &Tenant, user: Option<&str>) -> Result<u64, StoreError> {
+        asked(lists::active_runs(&self.pool, tenant, user)).await
+    }
+
     async fn rolled_up(&self, tenant: &Tenant) -> Result<Option<Place>, StoreError> {
         asked(rollups::rolled_up(&self.pool, tenant)).await
     }

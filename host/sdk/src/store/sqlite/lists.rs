@@ -10,6 +10,7 @@ use crate::store::rows::{
     BatchKey, BatchRow, CounterRow, EntryRow, HoldRow, LatestKey, LatestRow, Place, RunRow, Since,
     Total, UsageRow,
 };
+use crate::store::runs::ACTIVE;
 use crate::store::{RunQuery, Tenant};
 
 pub async fn batches(
@@ -125,6 +126,16 @@ pub async fn runs(
         })
     };
     rows.into_iter().map(row).collect()
+}
+
+pub async fn active_runs(
+    pool: &SqlitePool,
+    tenant: &Tenant,
+    user: Option<&str>,
+) -> Result<u64, sqlx::Error> {
+    let active = sqlx::query_scalar(ACTIVE).bind(tenant.as_str().to_owned());
+    let count: i64 = active.bind(user.map(str::to_owned)).fetch_one(pool).await?;
+    Ok(count.unsigned_abs())
 }
 
 pub async fn overdue(

@@ -212,6 +212,11 @@ impl Store for SqliteStore {
         lists::runs(&self.readers, tenant, query).await.map_err(|error| failed(&error))
     }
 
+    async fn active_runs(&self, tenant: &Tenant, user: Option<&str>) -> Result<u64, StoreError> {
+        let active = lists::active_runs(&self.readers, tenant, user).await;
+        active.map_err(|error| failed(&error))
+    }
+
     async fn rolled_up(&self, tenant: &Tenant) -> Result<Option<Place>, StoreError> {
         rollups::rolled_up(&self.readers, tenant).await.map_err(|error| failed(&error))
     }
