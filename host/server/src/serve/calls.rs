@@ -176,6 +176,13 @@ pub async fn reserve<S: Stores>(
     asked.service.told(outcome, &tenant)
 }
 
+/// Says in the request's trace which decision it is about.
+fn trace(tenant: &Tenant, decision: Uuid) {
+    let span = tracing::Span::current();
+    span.record("tollgate.tenant", tenant.as_str());
+    span.record("tollgate.decision", tracing::field::display(decision));
+}
+
 /// `POST /v1/reservations/{id}/settle`
 pub async fn settle<S: Stores>(
     asked: Asked<S, OfId, Json<Settle>>,
@@ -183,6 +190,7 @@ pub async fn settle<S: Stores>(
     let tenant = asked.tenant()?.clone();
     let (id, Json(Settle { key, usage, latency_ms, finished_at })) =
         (asked.parameters.id, asked.body);
+    trace(&tenant, id);
     let took = finished_at.map(|Time(at)| at.saturating_sub(instant_of(id)));
     // What was used is booked whatever the caller's clock says.
     let latency_ms = latency_ms.or(took.and_then(|ms| u32::try_from(ms.max(0)).ok()));
@@ -204,8 +212,9 @@ pub fn latency(ms: u32) -> Result<Quantity, Problem> {
 /// `POST /v1/reservations/{id}/release`
 pub async fn release<S: Stores>(asked: Asked<S, OfId, Json<Release>>) -> Result<(), Problem> {
     let tenant = asked.tenant()?.clone();
-    let Json(Release { key }) = asked.body;
-    Ok(asked.service.host.release(&tenant, Some(&key), asked.parameters.id).await?)
+    let (id, Json(Release { key })) = (asked.parameters.id, asked.body);
+    trace(&tenant, id);
+    Ok(asked.service.host.release(&tenant, Some(&key), id).await?)
 }
 
 /// `POST /v1/reservations/{id}/extend`
@@ -255,9 +264,7 @@ impl<S: Stores> Service<S> {
     /// What was decided, in the tenant's language. It is said in the request's trace as well.
     pub fn told(&self, outcome: Outcome, tenant: &Tenant) -> Result<Answer<Decided>, Problem> {
         let answer = decided(outcome, (self.clock)(), self.language(tenant))?;
-        let span = tracing::Span::current();
-        span.record("tollgate.tenant", tenant.as_str());
-        span.record("tollgate.decision", tracing::field::display(answer.body.decision_id));
+        trace(tenant, answer.body.decision_id);
         Ok(answer)
     }
 

@@ -295,7 +295,7 @@ async fn begin<S: Stores>(registry: &Registry<S>, random: &Random) -> Result<()>
         println!("the first start: this token may do everything, and is shown this once");
         println!("{}", token.reveal());
     } else if registry.store().tokens(None).await?.is_empty() {
-        eprintln!("there is no token yet: make one with `tollgate token create`");
+        tracing::warn!("there is no token yet: make one with `tollgate token create`");
     }
     Ok(())
 }
@@ -351,6 +351,7 @@ fn router<S: Stores>(service: Arc<Service<S>>) -> Router {
                     tollgate.tenant = tracing::field::Empty,
                     tollgate.decision = tracing::field::Empty,
                 );
+                telemetry::go_on(&span, request.headers());
                 let entered = door::enter(service, &route, request, place);
                 let response = entered.instrument(span.clone()).await;
                 let status = response.status();
