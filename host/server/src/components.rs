@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use tollgate_host::registry::Registry;
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
 use tollgate_host::store::{RegistryStore, Store};
@@ -20,6 +21,21 @@ pub fn sandbox(limits: Limits, cache: Option<PathBuf>) -> Result<Sandbox> {
     let compiler = Compiler::Child { program, arguments: vec![WORKER.into()] };
     let instances = Instances::Pooled(INSTANCES);
     Ok(Sandbox::new(Settings { limits, instances, compiler, cache })?)
+}
+
+/// Where the service keeps compiled code.
+#[derive(Args)]
+pub struct Cache {
+    /// Where compiled components are kept; below the user's cache directory unless said otherwise
+    #[arg(long, env = "TOLLGATE_CACHE", value_name = "DIRECTORY")]
+    cache: Option<PathBuf>,
+}
+
+impl Cache {
+    /// None: there is no such place.
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.cache.clone().or_else(cache_directory)
+    }
 }
 
 /// Where compiled code is kept: `$TOLLGATE_CACHE`, or below the user's cache directory. None where

@@ -8,13 +8,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tollgate_host::registry::Registry;
 use tollgate_host::sandbox::Limits;
 use tollgate_host::store::{Owner, Scope};
 
 use crate::stores::{AnyStore, Stores};
 use crate::surroundings::wall_clock;
-use crate::{components, serve};
+use crate::{components, hosts, serve};
 
 /// Clocks that are further apart make times hard to read.
 const APART_MS: u64 = 1_000;
@@ -24,6 +23,7 @@ const FILES_MIN: u64 = 4_096;
 
 /// What to look at.
 #[derive(Args)]
+#[group(skip)]
 pub struct Arguments {
     /// The settings are those of the service: its flags, environment and file
     #[command(flatten)]
@@ -84,13 +84,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 async fn look(arguments: &Arguments) -> Vec<Finding> {
     let mut findings = vec![
         found("settings", settings(&arguments.serve).await),
-        found("cache", cache().map(|words| (State::Well, words))),
+        found("cache", cache(arguments.serve.cache.directory()).map(|words| (State::Well, words))),
         found("files", files()),
         found("wasm", wasm().map(|words| (State::Well, words))),
     ];
     match arguments.serve.place.open_there().await {
-        Ok(AnyStore::Postgres(store)) => findings.extend(look_at(store, "postgres").await),
-        Ok(AnyStore::Sqlite(store, _)) => findings.extend(look_at(store, "sqlite").await),
+        Ok(AnyStore::Postgres(store)) => {
+            findings.extend(look_at(arguments, store, "postgres").await);
+        }
+        Ok(AnyStore::Sqlite(store, _)) => {
+            findings.extend(look_at(arguments, store, "sqlite").await);
+        }
         Err(error) => findings.push(found("store", Err(error))),
     }
     findings
@@ -118,13 +122,13 @@ async fn settings(serve: &serve::Arguments) -> Result<(State, String)> {
 }
 
 /// A store that could lose what it acknowledges was not opened.
-async fn look_at<S: Stores>(store: S, kind: &str) -> Vec<Finding> {
+async fn look_at<S: Stores>(arguments: &Arguments, store: S, kind: &str) -> Vec<Finding> {
     let store = Arc::new(store);
     let words = format!("{kind}, and it keeps what it acknowledges");
     vec![
         found("store", Ok((State::Well, words))),
         found("clock", clock(&*store).await),
-        found("policies", policies(&store).await),
+        found("policies", policies(&store, arguments.serve.cache.directory()).await),
         found("tokens", tokens(&*store).await),
     ]
 }
@@ -136,10 +140,8 @@ async fn clock<S: Stores>(store: &S) -> Result<(State, String)> {
 }
 
 /// Whether what is bound for each tenant loads here.
-async fn policies<S: Stores>(store: &Arc<S>) -> Result<(State, String)> {
-    let sandbox = components::sandbox(Limits::default(), components::cache_directory())?;
-    let registry = Registry::new(Arc::clone(store), Arc::new(sandbox));
-    components::know_standard(&registry);
+async fn policies<S: Stores>(store: &Arc<S>, cache: Option<PathBuf>) -> Result<(State, String)> {
+    let registry = hosts::registry_with(Arc::clone(store), cache)?;
     let scope = Scope { owner: Owner::Platform, plan: String::new() };
     let (version, bindings) = registry.bound(&scope).await?;
     let tenants = store.tenants().await?;
@@ -161,9 +163,9 @@ async fn tokens<S: Stores>(store: &S) -> Result<(State, String)> {
     Ok((state, format!("{count} count; more are made with `tollgate token create`")))
 }
 
-fn cache() -> Result<String> {
-    let Some(directory) = components::cache_directory() else {
-        bail!("there is no place to keep compiled components: set `TOLLGATE_CACHE`");
+fn cache(directory: Option<PathBuf>) -> Result<String> {
+    let Some(directory) = directory else {
+        bail!("there is no place to keep compiled components: name one with `--cache`");
     };
     std::fs::create_dir_all(&directory)
         .and_then(|()| tempfile::tempfile_in(&directory))

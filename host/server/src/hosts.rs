@@ -1,5 +1,6 @@
 //! A host on a store, judging by all that is bound there.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,12 @@ use crate::surroundings::steady_clock;
 
 /// The registry on a store.
 pub fn registry<S: Stores>(store: Arc<S>) -> Result<Registry<S>> {
-    let sandbox = components::sandbox(Limits::default(), components::cache_directory())?;
+    registry_with(store, components::cache_directory())
+}
+
+/// The same, with compiled code kept there.
+pub fn registry_with<S: Stores>(store: Arc<S>, cache: Option<PathBuf>) -> Result<Registry<S>> {
+    let sandbox = components::sandbox(Limits::default(), cache)?;
     let registry = Registry::new(store, Arc::new(sandbox));
     components::know_standard(&registry);
     Ok(registry)

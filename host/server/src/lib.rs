@@ -83,6 +83,10 @@ pub fn main() -> ExitCode {
         Err(error) => return failed(&error),
     };
     let done = match arguments.verb {
+        Verb::Serve(arguments) if arguments.print_config => {
+            print!("{}", configuration::document(&Arguments::command(), "serve"));
+            return ExitCode::SUCCESS;
+        }
         Verb::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Doctor(arguments) => doctor::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Audit(audit) => audit::run(&audit).map(|()| ExitCode::SUCCESS),

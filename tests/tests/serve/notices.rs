@@ -241,9 +241,10 @@ fn whoever_tries_a_channel_that_is_slow_takes_no_place_from_others() {
         connect(&town.rival, "quick", quick.channel()).await;
 
         let acme = town.acme.clone();
-        let trial = tokio::spawn(async move {
-            acme.done(Method::POST, "/v1/channels/slow/test", None).await
-        });
+        let trial =
+            tokio::spawn(
+                async move { acme.done(Method::POST, "/v1/channels/slow/test", None).await },
+            );
         let accepted = tokio::task::spawn_blocking(move || listener.accept());
         let (mut stream, _) = accepted.await.expect("a thread").expect("a connection");
         // It waits for an answer, and its tenant asks for other things.
@@ -261,7 +262,10 @@ fn whoever_tries_a_channel_that_is_slow_takes_no_place_from_others() {
         let is_trial = |own: &&&Json| own["act"] == "channel.test";
         let trials: Vec<_> = acts.iter().filter(is_trial).collect();
         assert_eq!(trials.len(), 1, "{acts:?}");
-        assert_eq!((&trials[0]["subject"], &trials[0]["outcome"]), (&json!("slow"), &json!("done")));
+        assert_eq!(
+            (&trials[0]["subject"], &trials[0]["outcome"]),
+            (&json!("slow"), &json!("done"))
+        );
     });
 }
 

@@ -1,10 +1,12 @@
 //! What a new user does first.
 
+use std::io::{Read, Write};
+
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tollgate_tests::run;
 
-use crate::house::House;
+use crate::house::{House, head, town};
 
 #[test]
 fn a_new_user_reserves_settles_and_finds_it_after_a_restart() {
@@ -49,5 +51,29 @@ fn a_new_user_reserves_settles_and_finds_it_after_a_restart() {
         let balance = admin.done(Method::GET, "/v1/balance", None).await;
         let cost = settled["cost"]["amount"].as_str().unwrap();
         assert_eq!(balance["accounts"][0]["balance"], format!("-{cost}"));
+    });
+}
+
+#[test]
+fn the_settings_that_are_printed_are_a_file_that_serves() {
+    run(async {
+        let house = House::sqlite();
+        let printed = house.run(&["serve", "--print-config"]);
+        assert!(printed.contains("\nrequests_max = 1024\n"), "{printed}");
+        let file = house.path().join("tollgate.toml");
+        let said = printed.replace("requests_max = 1024", "requests_max = 1")
+            + "mail_domain = [\"example.com\", \"example.org\"]\n";
+        std::fs::write(&file, said).unwrap();
+        let file = file.display().to_string();
+        let server = house.serve_with(&["--config", &file]);
+        let acme = town(&server).await.acme;
+        // One at a time.
+        let mut slow = server.connect();
+        let more = "expect: 100-continue\r\ncontent-length: 2";
+        slow.write_all(head(&acme, "POST /v1/check", more).as_bytes()).unwrap();
+        slow.read_exact(&mut [0; 12]).unwrap();
+        assert_eq!(acme.get("/v1/balance").await.0, StatusCode::SERVICE_UNAVAILABLE);
+        let looked = house.run(&["doctor", "--config", &file, "--cache", "kept"]);
+        assert!(looked.contains("`kept` can be written to"), "{looked}");
     });
 }

@@ -97,8 +97,7 @@ async fn left_under_way(house: &House) {
     assert_eq!(act["outcome"], "done", "{act}");
     let again = (0..CALLS).map(async |call| {
         let key = format!("call-{call}");
-        let body =
-            json!({ "key": key, "dimensions": about, "estimate": { "llm_requests": "1" } });
+        let body = json!({ "key": key, "dimensions": about, "estimate": { "llm_requests": "1" } });
         acme.done(Method::POST, "/v1/reservations", Some(body)).await
     });
     assert!(join_all(again).await.iter().all(|answer| answer["decision"] == "allow"));

@@ -53,7 +53,8 @@ fn a_trace_names_the_decision_it_is_of() {
         let server = house.serve_with(&["--otlp", &url]);
         let caller = limited(&house, &server, 100).await;
         let mut ids = Vec::new();
-        for (end, body) in [("settle", json!({ "key": "1", "usage": {} })), ("release", json!({ "key": "2" }))]
+        for (end, body) in
+            [("settle", json!({ "key": "1", "usage": {} })), ("release", json!({ "key": "2" }))]
         {
             let reserved = caller.reserve(end, 10).await;
             let id = reserved["reservation"].as_str().unwrap();

@@ -161,7 +161,8 @@ pub async fn reserve<S: Stores>(
                 Ok(call) => host.ask_for(&tenant, key, &request, reserve(call)).await?,
                 Err(problem) => {
                     // It may have been answered while somebody could tell what it needs.
-                    let (nothing, why) = (call(Dimensions::default(), Amounts::default())?, HostError::NoEstimate);
+                    let (nothing, why) =
+                        (call(Dimensions::default(), Amounts::default())?, HostError::NoEstimate);
                     let outcome =
                         host.refuse_for(&tenant, key, &request, reserve(nothing), why).await;
                     outcome.map_err(|error| match error {

@@ -108,9 +108,8 @@ pub async fn test<S: Stores>(mut asked: Asked<S, OfChannel>) -> Result<Answer<Tr
     let language = asked.tenant_if_any().map(|tenant| service.language(tenant));
     let message = trial(&service.random, name, language.unwrap_or_default(), now);
     let act = tries(owner.clone(), name);
-    let sent = async {
-        Ok(service.outgoing.send((&owner).into(), &channel.to, &message, now).await)
-    };
+    let sent =
+        async { Ok(service.outgoing.send((&owner).into(), &channel.to, &message, now).await) };
     let error = asked.act(act, sent).await?.err().map(|failure| failure.to_string());
     Ok(Trial { delivered: error.is_none(), error }.into())
 }

@@ -113,14 +113,9 @@ fn unasked() -> [(&'static str, Value); 2] {
     let text = json!({ "text/plain": { "schema": { "type": "string" } } });
     let done = json!({ "description": "it does", "content": text });
     let not_now = json!({ "$ref": format!("#/components/responses/Problem{UNAVAILABLE}") });
-    let operation = |id: &str, summary: &str, responses: Value| {
-        json!({ "summary": summary, "operationId": id, "security": [], "responses": responses })
-    };
+    let operation = |id: &str, summary: &str, responses: Value| json!({ "summary": summary, "operationId": id, "security": [], "responses": responses });
     [
-        (
-            "/healthz",
-            operation("get_healthz", "Whether the service runs.", json!({ "200": done })),
-        ),
+        ("/healthz", operation("get_healthz", "Whether the service runs.", json!({ "200": done }))),
         (
             "/readyz",
             operation(

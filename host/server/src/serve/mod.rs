@@ -52,7 +52,7 @@ use tollgate_host::store::{Clock, Owner, Scope, Tenant};
 use tracing::Instrument;
 
 use crate::access::{Role, Token};
-use crate::components;
+use crate::components::{self, Cache};
 use crate::hosts::{self, Keeping};
 use crate::monitor::{self, Monitor};
 use crate::notices::{self, Outbox, Outgoing, Sending};
@@ -86,6 +86,9 @@ pub struct Arguments {
     /// Settings, TOML: its keys are these flags, `requests_max = 512`
     #[arg(long, env = "TOLLGATE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Prints all settings with their defaults, as such a file, and ends
+    #[arg(long)]
+    pub print_config: bool,
     #[command(flatten)]
     pub place: StorePlace,
     /// Where to listen
@@ -99,6 +102,11 @@ pub struct Arguments {
     /// A collector's address for traces over OTLP, `http://localhost:4318/v1/traces`
     #[arg(long, env = "TOLLGATE_OTLP", value_name = "URL")]
     otlp: Option<String>,
+    /// What is logged: `debug`, or by where it comes from, `warn,tollgate=debug`
+    #[arg(long, env = "TOLLGATE_LOG", value_name = "LEVEL", default_value = "info")]
+    log: String,
+    #[command(flatten)]
+    pub cache: Cache,
     #[command(flatten)]
     pub sending: Sending,
     #[command(flatten)]
@@ -198,7 +206,7 @@ impl<S: Stores> Service<S> {
 /// Serves until it is told to stop.
 pub fn run(arguments: &Arguments) -> Result<()> {
     // It ends last, after the runtime, with all that is to be told.
-    let _telemetry = telemetry::begin(arguments.otlp.as_deref())?;
+    let _telemetry = telemetry::begin(&arguments.log, arguments.otlp.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .event_interval(EVENT_INTERVAL)
         .enable_all()
@@ -214,7 +222,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
     let (store, random) = (Arc::new(store), random());
     let outgoing = arguments.sending.outgoing()?;
-    let registry = hosts::registry(Arc::clone(&store))?;
+    let registry = hosts::registry_with(Arc::clone(&store), arguments.cache.directory())?;
     begin(&registry, &random).await?;
     let host = hosts::start(&registry, &random, Some(arguments.keeping.retention())).await?;
     let delay = Duration::from_secs(arguments.limits.stop_delay_seconds);

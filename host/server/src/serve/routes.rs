@@ -103,7 +103,7 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
         )
         .for_new_tenants(),
         Route::new(get.clone(), "/v1/tenants", PLATFORM, "All tenants there are.", tenants::list)
-        .for_new_tenants(),
+            .for_new_tenants(),
         Route::new(
             post.clone(),
             "/v1/credits",
@@ -343,7 +343,7 @@ pub fn routes<S: Stores>() -> Vec<Route<S>> {
         )
         .for_new_tenants(),
         Route::new(get.clone(), "/v1/policies", LOOKERS, "What is bound.", policies::bound)
-        .for_new_tenants(),
+            .for_new_tenants(),
         Route::new(
             post.clone(),
             "/v1/policies",

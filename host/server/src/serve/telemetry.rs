@@ -19,12 +19,9 @@ use tracing_subscriber::{EnvFilter, Layer};
 /// Sends what is left when the service ends.
 pub struct Telemetry(Option<SdkTracerProvider>);
 
-/// What is logged, unless `TOLLGATE_LOG` says otherwise.
-const LOGGED: &str = "info";
-
 /// Begins both. Outside of any runtime, since what exports has one of its own.
-pub fn begin(collector: Option<&str>) -> Result<Telemetry> {
-    let logged = EnvFilter::try_from_env("TOLLGATE_LOG").unwrap_or_else(|_| LOGGED.into());
+pub fn begin(logged: &str, collector: Option<&str>) -> Result<Telemetry> {
+    let logged = EnvFilter::try_new(logged).with_context(|| format!("`--log {logged}`"))?;
     let logs =
         tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).with_filter(logged);
     let provider = collector.map(provider).transpose()?;
@@ -121,7 +118,10 @@ mod tests {
         assert!(broken.is_err());
         let said = said.0.lock().unwrap();
         let line: serde_json::Value = serde_json::from_slice(&said).unwrap();
-        assert_eq!((&line["level"], &line["fields"]["panic"]), (&"ERROR".into(), &"of a test".into()));
+        assert_eq!(
+            (&line["level"], &line["fields"]["panic"]),
+            (&"ERROR".into(), &"of a test".into())
+        );
         assert!(line["fields"]["place"].as_str().unwrap().contains("telemetry.rs"), "{line}");
     }
 }
