@@ -14,6 +14,7 @@ mod registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use tollgate_host::store::{Durability, PostgresStore, SqliteStore};
 use tollgate_tests::run;
 
@@ -133,5 +134,33 @@ fn tables_are_brought_up_to_date_once_however_many_hosts_start() {
         for store in all.into_iter().chain([connect().await]) {
             store.expect("a store");
         }
+    });
+}
+
+/// Of a migration that this host does not know.
+const LATER: &str = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+    VALUES (1000, 'later', true, '', 0)";
+
+/// Hosts are replaced one by one, and one of the older ones may have to start anew meanwhile.
+#[test]
+fn an_older_host_starts_on_tables_that_a_newer_one_brought_up_to_date() {
+    run(async {
+        let options = tollgate_tests::postgres::Cluster::shared().database().await;
+        let connect = || PostgresStore::connect(options.clone(), 2, Durability::Required);
+        connect().await.expect("a store");
+        let mut tables = PgConnection::connect_with(&options).await.expect("a connection");
+        sqlx::query(LATER).execute(&mut tables).await.expect("a later migration");
+        let older = connect().await.expect("a store");
+        conformance::a_batch_is_found_as_it_was_written(&older).await;
+    });
+    run(async {
+        let directory = tempfile::tempdir().expect("a directory");
+        drop(sqlite_store(directory.path()).await);
+        let file = format!("sqlite://{}", directory.path().join("ledger.db").display());
+        let mut tables = SqliteConnection::connect(&file).await.expect("a connection");
+        sqlx::query(LATER).execute(&mut tables).await.expect("a later migration");
+        tables.close().await.expect("closed");
+        let older = sqlite_store(directory.path()).await;
+        conformance::a_batch_is_found_as_it_was_written(&older).await;
     });
 }

@@ -319,11 +319,14 @@ pub trait Locked: Send {
     fn release(self) -> impl Future<Output = ()> + Send;
 }
 
-/// Versions are places in the list: a statement that was released is never changed.
+/// Versions are places in the list: a statement that was released is never changed. What a newer
+/// host added only adds, so that an older one may start beside it while hosts are replaced.
 fn migrator(statements: &[(&'static str, &'static str)]) -> Migrator {
     let migrations = (1..).zip(statements).map(|(version, (description, sql))| {
         let sql = sqlx::SqlStr::from_static(sql);
         Migration::new(version, (*description).into(), MigrationType::Simple, sql, false)
     });
-    Migrator::with_migrations(migrations.collect())
+    let mut migrator = Migrator::with_migrations(migrations.collect());
+    migrator.set_ignore_missing(true);
+    migrator
 }
