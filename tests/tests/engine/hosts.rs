@@ -1,12 +1,19 @@
 //! Several hosts on one Postgres.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
-use tollgate_host::engine::{Operation, Outcome, Report, Setup, verify};
+use tokio::time::Instant;
+use tollgate_host::engine::{Host, Operation, Outcome, Report, Setup, verify};
+use tollgate_host::store::{Clock, Need, Store};
 use tollgate_policy_core::calendar::TenantCalendar;
 
-use crate::house::{acme, ask, call, limited, reserve_of, reserved, setup};
+use crate::house::{
+    House, acme, ask, call, limited, postgres_by_its_own_clock, reserve_of, reserved, setup, tokens,
+};
+use crate::operations::{DAY_MS, anas, bens};
 use crate::{run, shared};
 
 /// Of all that race for the last of a budget exactly as many get it as there is room for.
@@ -108,6 +115,110 @@ fn an_earlier_window_is_learnt_without_forgetting_what_is_under_way() {
             }
             let differences = verify(&*house.store, &acme(), None).await;
             assert_eq!(differences, Ok(Vec::new()), "{days} days ago");
+        }
+    });
+}
+
+/// A clock that is so far ahead of the store's, which can be set anew.
+async fn ahead<S: Store>(house: &House<S>, ms: i64) -> (Arc<AtomicI64>, Clock) {
+    let (began, since) = (house.store.now().await.expect("the time"), Instant::now());
+    let ahead = Arc::new(AtomicI64::new(ms));
+    let set = Arc::clone(&ahead);
+    let passed = move || i64::try_from(since.elapsed().as_millis()).expect("a time");
+    (set, Arc::new(move || began + passed() + ahead.load(Ordering::Relaxed)))
+}
+
+/// Whatever was written since an instant is of the store's time, to the millisecond.
+async fn is_of_the_stores_time<S: Store>(house: &House<S>, began: i64) {
+    let found = house.store.read(&[Need::head(acme())]).await.expect("found").remove(0);
+    assert!((began..=found.now + 1).contains(&found.head.at), "{began} {found:?}");
+}
+
+#[test]
+fn hosts_whose_clocks_are_days_apart_live_in_the_same_day() {
+    run(async {
+        let house = postgres_by_its_own_clock().await;
+        let limits = r#"[{"meter":"llm_tokens","period":"day","limit":1000}]"#;
+        let setup = Arc::new(limited(limits));
+        let began = house.store.now().await.expect("the time");
+        let mut hosts = Vec::new();
+        for ms in [DAY_MS, -DAY_MS] {
+            let (_, clock) = ahead(&house, ms).await;
+            hosts.push(house.builder_by(&setup, clock).start().await.expect("a host"));
+        }
+        for number in 0..20 {
+            assert!(reserved(&hosts[number % 2], 1).await.is_some());
+        }
+        for host in &hosts {
+            let checked = host.check(&acme(), bens(1)).await.expect("an answer");
+            let closes = checked.standings[0].closes.expect("a day");
+            let now = house.store.now().await.expect("the time");
+            assert!((began..=now + 1).contains(&checked.at), "{checked:?}");
+            assert!((checked.at..=checked.at + DAY_MS).contains(&closes), "{checked:?}");
+        }
+        is_of_the_stores_time(&house, began).await;
+        assert_eq!(verify(&*house.store, &acme(), None).await, Ok(Vec::new()));
+    });
+}
+
+/// No host could go back behind a head that leapt along.
+#[test]
+fn a_head_does_not_leap_with_the_clock_of_a_host() {
+    run(async {
+        let house = postgres_by_its_own_clock().await;
+        let limits = r#"[{"meter":"llm_tokens","period":"lifetime","limit":1000}]"#;
+        let setup = Arc::new(limited(limits));
+        let began = house.store.now().await.expect("the time");
+        let (set, clock) = ahead(&house, 0).await;
+        // Nothing tells it the time but what it asks for.
+        let rarely = Duration::from_secs(3_600);
+        let host = house.builder_by(&setup, clock).sweep(rarely).start().await.expect("a host");
+        let (_, clock) = ahead(&house, 0).await;
+        let other = house.builder_by(&setup, clock).start().await.expect("a host");
+        let told = async |host: &Host| {
+            let reports = vec![Report { call: anas(1), used_at: None }];
+            ask(host, Operation::Record { reports }).await.expect("recorded");
+        };
+        let mut used = 0;
+        for ms in [DAY_MS, 0, -DAY_MS, 40 * DAY_MS] {
+            // It knows all that it needs, and that nobody else wrote.
+            told(&host).await;
+            told(&host).await;
+            set.store(ms, Ordering::Relaxed);
+            told(&host).await;
+            is_of_the_stores_time(&house, began).await;
+            let hosts = [&host, &other];
+            let asked = join_all((0..40).map(|number| reserved(hosts[number % 2], 1))).await;
+            for (number, id) in asked.into_iter().enumerate() {
+                let id = id.expect("allowed");
+                hosts[number % 2].settle(&acme(), None, id, tokens(1)).await.expect("settled");
+            }
+            is_of_the_stores_time(&house, began).await;
+            used += 43;
+            let checked = host.check(&acme(), anas(1)).await.expect("an answer");
+            assert_eq!(checked.standings[0].used, used.into());
+            assert_eq!(verify(&*house.store, &acme(), None).await, Ok(Vec::new()));
+        }
+    });
+}
+
+/// A host that is asked nothing which it would have to read.
+#[test]
+fn a_clock_that_fell_behind_is_found_out() {
+    run(async {
+        let house = postgres_by_its_own_clock().await;
+        let setup = Arc::new(Setup::default());
+        let (set, clock) = ahead(&house, 0).await;
+        let often = Duration::from_millis(10);
+        let host = house.builder_by(&setup, clock).sweep(often).start().await.expect("a host");
+        reserved(&host, 1).await.expect("allowed");
+        set.store(-DAY_MS, Ordering::Relaxed);
+        let began = house.store.now().await.expect("the time");
+        let mut at = 0;
+        while at < began {
+            reserved(&host, 1).await.expect("allowed");
+            let head = house.store.read(&[Need::head(acme())]).await.expect("found").remove(0).head;
+            at = head.at;
         }
     });
 }

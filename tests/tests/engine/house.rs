@@ -41,6 +41,15 @@ pub async fn postgres() -> House<PostgresStore> {
     House { store, now, setups, options: Some(options), _directory: None }
 }
 
+/// On a store that goes by its own clock, and no test's.
+pub async fn postgres_by_its_own_clock() -> House<PostgresStore> {
+    let options = tollgate_tests::postgres::Cluster::shared().database().await;
+    let store = PostgresStore::connect(options.clone(), 8, Durability::Required).await;
+    let (store, (now, _), setups) =
+        (Arc::new(store.expect("the store")), clock(), Mutex::default());
+    House { store, now, setups, options: Some(options), _directory: None }
+}
+
 pub async fn sqlite() -> House<SqliteStore> {
     let directory = tempfile::tempdir().expect("a directory");
     let (now, clock) = clock();
@@ -148,6 +157,12 @@ impl<S: Store> House<S> {
     }
 
     pub fn builder(&self, setup: &Arc<Setup>) -> HostBuilder<S> {
+        let now = Arc::clone(&self.now);
+        self.builder_by(setup, Arc::new(move || now.load(Ordering::Relaxed)))
+    }
+
+    /// A host that has a clock of its own.
+    pub fn builder_by(&self, setup: &Arc<Setup>, clock: Clock) -> HostBuilder<S> {
         static DRAWN: AtomicU64 = AtomicU64::new(1);
         // No two numbers alike, spread over all bits.
         let random = || {
@@ -155,8 +170,6 @@ impl<S: Store> House<S> {
             u128::from(drawn).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
         };
         self.know(setup);
-        let now = Arc::clone(&self.now);
-        let clock = Arc::new(move || now.load(Ordering::Relaxed));
         Host::builder(Arc::clone(&self.store), clock, Arc::new(random))
             // What is forgotten must be found again.
             .remembered(4)

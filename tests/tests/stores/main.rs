@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use sqlx::{Connection, PgConnection, SqliteConnection};
-use tollgate_host::store::{Durability, PostgresStore, SqliteStore};
+use tollgate_host::store::{
+    Durability, Head, PostgresStore, RecordRow, SqliteStore, Store, Write, Written,
+};
 use tollgate_tests::run;
 
 /// Runs each test on both stores.
@@ -162,5 +164,32 @@ fn an_older_host_starts_on_tables_that_a_newer_one_brought_up_to_date() {
         tables.close().await.expect("closed");
         let older = sqlite_store(directory.path()).await;
         conformance::a_batch_is_found_as_it_was_written(&older).await;
+    });
+}
+
+/// By the database's clock; by a clock of its own a store takes what it is given.
+#[test]
+fn no_head_is_moved_to_an_instant_that_is_yet_to_come() {
+    run(async {
+        let store = postgres_store().await;
+        let simulated = store.clone().with_clock(Arc::new(|| 0));
+        let tenant = conformance::born(&store, "acme").await;
+        let write = |expected: Head, at| {
+            let (kind, name, body) = ("agent".into(), "sdr".into(), Some(Vec::new()));
+            let records = vec![RecordRow { kind, name, body }];
+            Write { records, ..Write::new(tenant.clone(), expected, 7, at) }
+        };
+        let now = store.now().await.expect("the time");
+        let to_come = write(conformance::BORN, now + 60_000);
+        assert_eq!(store.write(&[to_come]).await, [Ok(Written::Missed)]);
+        let head = conformance::committed(&store, write(conformance::BORN, now)).await;
+        let to_come = write(head, now + 60_000);
+        let missed = store.write(std::slice::from_ref(&to_come)).await;
+        assert_eq!(missed, [Ok(Written::Missed)]);
+        let head = conformance::committed(&simulated, to_come).await;
+        // From there it goes on, as a database does whose clock was put back.
+        let head = conformance::committed(&store, write(head, head.at)).await;
+        let further = write(head, head.at + 1);
+        assert_eq!(store.write(&[further]).await, [Ok(Written::Missed)]);
     });
 }

@@ -64,7 +64,7 @@ fn statements_that_decide_scan_no_table() {
         let all = plan(&mut connection, "SELECT count(*) FROM counter WHERE used > 5", 0).await;
         assert!(!scanned(&all).is_empty(), "{}", all.join("\n"));
         as_host(&mut connection).await;
-        for (statement, parameters) in [(WRITE, 77), (READ, 16), (OVERDUE, 2)] {
+        for (statement, parameters) in [(WRITE, 78), (READ, 16), (OVERDUE, 2)] {
             let plan = plan(&mut connection, statement, parameters).await;
             assert!(scanned(&plan).is_empty(), "{}", plan.join("\n"));
         }

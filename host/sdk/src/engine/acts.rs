@@ -333,10 +333,11 @@ impl Book {
     /// Ends the reservations whose time is over, before anything else is judged.
     pub fn expire_due(&mut self) {
         for id in std::mem::take(&mut self.due) {
-            let due = |held: &&Held| held.expires_at <= self.judge.now;
-            let Some(held) = self.open.get(&id).filter(due).cloned() else {
+            let Some(held) = self.open.get(&id).cloned() else { continue };
+            if held.expires_at > self.judge.now {
+                self.watch(held.expires_at);
                 continue;
-            };
+            }
             self.touched = false;
             if self.expire(id, &held).is_err() && self.touched {
                 self.spoil();

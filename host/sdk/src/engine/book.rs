@@ -331,9 +331,10 @@ impl Book {
         self.as_of = self.as_of.max(sent_at);
     }
 
-    /// There was nothing to be written.
+    /// There was nothing to be written, so that nobody found out whether its instant was right.
     pub fn stayed(&mut self) {
         self.before = None;
+        self.judge.now = self.head.at;
     }
 
     /// Closes the books; what waited for its batch must be judged anew. Of spoilt ones, who failed

@@ -296,13 +296,18 @@ const CONTEXT_BYTES: usize = 1 << 20;
 /// Books of which nothing was heard for so long are closed.
 const RESTING_MS: i64 = 60_000;
 
-/// Has reservations end whose time is over, of tenants from whom nothing else is heard.
+/// Has reservations end whose time is over, of tenants from whom nothing else is heard, and hears what
+/// time it is.
 async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
     const PAGE: usize = 512;
     let mut ticks = tokio::time::interval(desk.settings.sweep.max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        // Our own clock may have leapt since the store last told the time.
+        if let Ok(now) = desk.store.now().await {
+            desk.heard(now);
+        }
         for page in desk.tenants.names().chunks(PAGE) {
             // What is not found now is found at the next tick.
             let overdue = desk.store.overdue(page).await.unwrap_or_default();

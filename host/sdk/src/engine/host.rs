@@ -173,8 +173,8 @@ impl WeakHost {
 
 impl Host {
     /// Sets a host up on a store. The clock measures time between two answers of the store, whose
-    /// own clock is the one that counts: it must not jump. From `random` come identifiers and
-    /// stamps.
+    /// own clock is the one that counts: where it jumps, what was judged by it is judged again. From
+    /// `random` come identifiers and stamps.
     pub fn builder<S: Store>(store: Arc<S>, clock: Clock, random: Random) -> HostBuilder<S> {
         HostBuilder::new(store, clock, random)
     }

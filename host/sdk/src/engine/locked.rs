@@ -207,23 +207,25 @@ impl<S: Store> Locked<S> {
         let desk = &self.desk;
         let need = Need { whole: true, ..Need::head(self.tenant.clone()) };
         let known = self.book.as_ref().map(|book| book.unkept(asks));
-        let (counters, at) = match known {
-            Some(counters) => (counters, desk.now()),
+        let counters = match known {
+            Some(counters) => counters,
             None => {
                 let found = desk.store.read(std::slice::from_ref(&need)).await?;
                 let Some(found) = found.into_iter().next() else { return Ok(None) };
                 desk.heard(found.now);
-                let at = found.now.max(found.head.at);
                 let book = Book::open(self.tenant.clone(), current, found);
                 let unkept = book.unkept(asks);
                 self.book = Some(book);
-                (unkept, at)
+                unkept
             }
         };
         if counters.is_empty() {
             return Ok(None);
         }
+        // By no clock of our own: what begins too late lacks what was used before.
+        let now = desk.store.now().await?;
         let Some(book) = &self.book else { return Ok(None) };
+        let at = now.max(book.head.at);
         let mut history = History::of(counters, current.setup.calendar, at, &book.judge.records)?;
         history.read_on(&*desk.store, &self.tenant).await?;
         Ok(Some(history))

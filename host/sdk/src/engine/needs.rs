@@ -16,7 +16,7 @@ use super::tally::{TallyError, id_of};
 use crate::store::{Closure, Found, HoldRow, HoldState, LatestRow, Need};
 
 /// How old what a look is answered from may be.
-const FRESH_MS: i64 = 1_000;
+const FRESH_MS: u64 = 1_000;
 
 impl Book {
     /// Whether these requests need counters that are not kept yet.
@@ -69,7 +69,7 @@ impl Book {
             }
             let missing = match &ask.work {
                 Work::Look(look, _) => {
-                    stale |= at.saturating_sub(self.as_of) > FRESH_MS;
+                    stale |= !self.is_fresh(at);
                     self.missing_for(look.dimensions(), at, &mut wanted)
                 }
                 Work::Do(operation, _) => {
@@ -108,8 +108,12 @@ impl Book {
         let mut wanted = BTreeMap::new();
         let learnt = self.missing_for(dimensions, at, &mut wanted).is_ok() && wanted.is_empty();
         let quiet = self.due.is_empty() && self.next_due > at;
-        let fresh = at.saturating_sub(self.as_of) <= FRESH_MS;
-        learnt && quiet && fresh && !self.is_spoilt() && !self.lacks(&[])
+        learnt && quiet && self.is_fresh(at) && !self.is_spoilt() && !self.lacks(&[])
+    }
+
+    /// What was seen later than now was told by a clock that leapt.
+    fn is_fresh(&self, at: Instant) -> bool {
+        at.abs_diff(self.as_of) <= FRESH_MS
     }
 
     /// Whether its key is taken to be new: one that was answered before shows when the batch is

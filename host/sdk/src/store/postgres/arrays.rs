@@ -26,7 +26,7 @@ macro_rules! columns {
 }
 
 columns! {
-    /// The parameters of `write.sql`.
+    /// The parameters of `write.sql`, but for the last one.
     Writes {
         tenants: &'a str,
         versions: i64,

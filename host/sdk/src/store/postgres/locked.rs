@@ -35,7 +35,7 @@ impl<'a> PostgresLocked<'a> {
     pub(super) async fn write_once(self, write: &Write) -> Result<Written, StoreError> {
         let mut transaction = self.transaction;
         let writes = std::slice::from_ref(write);
-        let written = PostgresStore::attempt(&mut *transaction, writes).await;
+        let written = self.store.attempt(&mut *transaction, writes).await;
         if !matches!(&written, Ok(places) if !places.is_empty()) {
             // Dropped, it would hold the lock until its connection serves again.
             let _ = in_time(transaction.rollback()).await;

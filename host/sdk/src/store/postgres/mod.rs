@@ -194,10 +194,11 @@ impl PostgresStore {
     /// Which of the writes were committed, by their place; an error means that none was, or that
     /// nobody knows.
     async fn attempt<'c>(
+        &self,
         connection: impl Executor<'c, Database = Postgres>,
         writes: &[Write],
     ) -> Result<HashSet<usize>, sqlx::Error> {
-        let write = Writes::of(writes).bind(sqlx::query(WRITE));
+        let write = Writes::of(writes).bind(sqlx::query(WRITE)).bind(self.clock.is_none());
         let row = in_time(write.fetch_one(connection)).await?;
         let places: Vec<i64> = row.try_get("places")?;
         Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
@@ -209,7 +210,7 @@ impl PostgresStore {
             Ok(connection) => connection,
             Err(error) => return writes.iter().map(|_| Err(unwritten(&error))).collect(),
         };
-        let error = match Self::attempt(&mut *connection, writes).await {
+        let error = match self.attempt(&mut *connection, writes).await {
             Ok(places) => {
                 let written = |place| match places.contains(&place) {
                     true => Written::Committed,

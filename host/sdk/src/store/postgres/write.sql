@@ -1,5 +1,6 @@
 -- Writes batches of different tenants, each only where its head stands as expected, nobody else
--- holds it, and none of its keys was answered before. All parts join what the head part returns. Rows are matched to their batch by
+-- holds it, none of its keys was answered before, and its instant is not one that is yet to come ($78:
+-- by the database's clock). All parts join what the head part returns. Rows are matched to their batch by
 -- its place among those sent. What is known to be new is inserted and what is known to be there is
 -- updated: to insert or update, whichever it is, takes more than half as long again. Where fewer rows
 -- are written than were sent, it divides by zero, and nothing at all is written.
@@ -22,6 +23,9 @@ WITH sent AS (
         sent.allowed, sent.denied, sent.body, sent.row_count
     FROM sent JOIN head ON head.tenant_id = sent.tenant_id
     WHERE head.version = sent.version AND head.stamp = sent.stamp
+        -- No batch is ever of an earlier instant than its head: one that leapt ahead would stay there.
+        AND (NOT $78::boolean OR sent.at <= head.at
+            OR sent.at <= floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint + 1000)
         AND sent.place NOT IN (SELECT place FROM answered)
     ORDER BY head.tenant_id
     FOR NO KEY UPDATE OF head SKIP LOCKED
