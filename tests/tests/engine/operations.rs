@@ -14,7 +14,7 @@ use tollgate_policy_core::contract::{Dimension, Quantity, Status};
 use tollgate_policy_core::{Currency, Decimal, Money};
 use uuid::Uuid;
 
-use crate::house::{House, acme, ask, call, limited, reserved, tokens};
+use crate::house::{House, acme, ask, binding, call, limited, reserved, tokens};
 
 pub const DAY_MS: i64 = 86_400_000;
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -152,6 +152,58 @@ pub async fn what_is_told_afterwards_lands_in_the_window_that_it_belongs_to<S: S
     assert!(matches!(refused, Err(HostError::Engine(_))), "{refused:?}");
     assert!(fits(&host, anas(60)).await, "nothing of it was booked");
     assert_eq!(balance(&host).await, amounts("-0.00055", "0"));
+}
+
+/// Memory, say, which is told now and then: what comes late is no news, on whatever host.
+pub async fn a_level_is_what_was_last_told_of_it<S: Store>(house: &House<S>) {
+    let limits = |per: &str| -> Arc<Setup> {
+        let of =
+            |per: &str| format!(r#"{{"meter":"memory_usage","period":"level","limit":900{per}}}"#);
+        let settings = format!(r#"{{"limits":[{}{per}]}}"#, of(r#","per":["user"]"#));
+        Setup { bindings: vec![binding("quota", &settings)], ..Setup::default() }.into()
+    };
+    let setup = limits("");
+    let mut hosts = vec![house.host(&setup).await];
+    let told = |level: u32, used_at: Option<i64>| {
+        let call = call(&[("user", "ana"), ("model", "gpt-4o")], &[("memory_usage", level)]);
+        vec![Report { call, used_at }]
+    };
+    let stands = async |host: &Host, level: u32| {
+        let checked = host.check(&acme(), anas(0)).await.expect("an answer");
+        let stands: Vec<Decimal> = checked.standings.iter().map(|own| own.used).collect();
+        assert!(!stands.is_empty() && stands.iter().all(|own| *own == level.into()), "{stands:?}");
+    };
+    for _ in 0..2 {
+        let began = house.at();
+        let host = hosts.last().expect("a host");
+        record(host, told(50, None)).await.expect("recorded");
+        record(host, told(70, Some(began - 60_000))).await.expect("recorded");
+        stands(host, 50).await;
+        house.advance(10_000);
+        let other = house.host(&setup).await;
+        record(&other, told(30, Some(began - 1))).await.expect("recorded");
+        stands(&other, 50).await;
+        let nothing = record(&other, told(0, None)).await.expect("recorded");
+        stands(&other, 0).await;
+        let wrong = record(&other, told(40, Some(began + 10_000))).await.expect("recorded");
+        stands(&other, 40).await;
+        for Recorded { usage, .. } in nothing.into_iter().chain(wrong) {
+            let reason = "told wrongly".into();
+            ask(&other, Operation::Void { usage, reason }).await.expect("undone");
+            stands(&other, 40).await;
+        }
+        house.advance(10_000);
+        let held = hold(&other, anas(1)).await;
+        let used = told(60, None).remove(0).call.quantities;
+        other.settle(&acme(), None, held, used).await.expect("settled");
+        stands(&other, 60).await;
+        hosts.push(other);
+    }
+    // A counter that is new is filled the same way.
+    let more = limits(r#",{"meter":"memory_usage","period":"level","limit":900}"#);
+    let host = house.host(&more).await;
+    record(&host, told(20, Some(house.at() - 1))).await.expect("recorded");
+    stands(&host, 60).await;
 }
 
 pub async fn a_usage_is_undone_once_and_where_it_landed<S: Store>(house: &House<S>) {

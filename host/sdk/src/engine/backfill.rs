@@ -78,7 +78,8 @@ impl History {
                     erasure.dimensions(&mut used.dimensions);
                 }
                 let places = self.tally.places(&used.dimensions);
-                self.tally.book(row.used_at, &places, &used.used, &[])?;
+                let undoes = used.voids.is_some();
+                self.tally.book(row.used_at, &places, &used.used, &[], undoes)?;
             }
         }
     }

@@ -134,7 +134,7 @@ impl Book {
         let elsewhere = if *used_at == at {
             tally.settle(at, places, parts, &used.amounts)?
         } else {
-            tally.book(*used_at, places, &used.amounts, &[])?;
+            tally.book(*used_at, places, &used.amounts, &[], false)?;
             Vec::new()
         };
         Ok(KeptParts::of(&elsewhere, tally))
@@ -212,7 +212,7 @@ impl Book {
         let tally = &mut self.judge.tally;
         let elsewhere: Vec<Part> = used.elsewhere.placed(tally).iter().map(Part::negated).collect();
         let back = used.used.negated();
-        tally.book(used_at, &places, &back, &elsewhere)?;
+        tally.book(used_at, &places, &back, &elsewhere, true)?;
         let kept = KeptUsage {
             used: back,
             charged: used.charged.negated(),

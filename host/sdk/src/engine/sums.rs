@@ -143,7 +143,7 @@ impl Sums {
         for Group { tally, .. } in self.groups.iter_mut().filter(|group| group.since <= place.at) {
             let places = tally.places(&used.dimensions);
             let elsewhere = used.elsewhere.placed(tally);
-            tally.book(row.used_at, &places, &used.used, &elsewhere)?;
+            tally.book(row.used_at, &places, &used.used, &elsewhere, used.voids.is_some())?;
         }
         Ok(())
     }

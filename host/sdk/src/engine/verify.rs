@@ -14,6 +14,7 @@ use super::host::HostError;
 use super::records::REPAIR;
 use super::stands::{Stands, Stretch};
 use super::sums::Sums;
+use super::tally::LEVEL_AT;
 use crate::store::{
     AccountRow, CounterRow, Found, Locked, Need, RecordRow, Store, StoreError, Tenant, Total,
     Write, Written,
@@ -131,9 +132,12 @@ fn differences(mut sums: Sums, stands: &Stands, accounts: &[AccountRow]) -> Vec<
         let key = (row.counter, row.values, row.opened);
         pairs.entry(key).or_default().1 = row.total;
     }
-    // Of what is kept no longer, and of what began before it was kept, nothing can be told.
-    pairs.retain(|(counter, _, opened), _| {
-        sums.since(*counter).is_some_and(|since| *opened == Instant::MIN || *opened >= since)
+    // Of what is kept no longer, and of what began before it was kept, nothing can be told. When a level
+    // was told was not always kept.
+    pairs.retain(|(counter, _, opened), (stands, _)| match *opened {
+        LEVEL_AT if *stands == Total::default() => false,
+        Instant::MIN | LEVEL_AT => sums.since(*counter).is_some(),
+        opened => sums.since(*counter).is_some_and(|since| opened >= since),
     });
     let usages = sums.unreadable_usages.into_iter().map(Difference::Usage);
     let mut differences: Vec<Difference> =

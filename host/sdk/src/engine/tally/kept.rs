@@ -89,10 +89,12 @@ impl Kept {
     }
 
     /// The stretch of a slot that the store has beside those of other counters: the last one, but of
-    /// a rolling window, which has many that count, the one that is held.
+    /// a rolling window, which has many that count, the one that is held, and of a level itself.
     pub fn latest<'a>(&self, slot: &'a Slot) -> Option<&'a Stretch> {
         match self.counter.window {
-            Window::Rolling(_) => slot.stretches.first().filter(|own| own.opened == Instant::MIN),
+            Window::Rolling(_) | Window::Level => {
+                slot.stretches.first().filter(|own| own.opened == Instant::MIN)
+            }
             _ => slot.stretches.last(),
         }
     }

@@ -24,6 +24,7 @@ use slot::{Draft, Key, Slot};
 
 pub use kept::{id_of, sorted};
 pub use rows::Moved;
+pub use slot::LEVEL_AT;
 
 /// A stretch of time in which something is told once.
 pub struct Period {
@@ -252,7 +253,7 @@ impl Tally {
                 // What was not reported stays.
                 Window::Level => {
                     if used.get(kept.counter.meter.as_str()).is_some() {
-                        draft.total(self, slot, Instant::MIN).used = left;
+                        draft.level(self, slot, at, left);
                     }
                 }
                 Window::Rolling(_) => {
@@ -282,13 +283,14 @@ impl Tally {
     }
 
     /// Books what was used at an instant, in the stretches that hold it, but for the parts that
-    /// landed elsewhere. With amounts below zero it takes back what was booked so.
+    /// landed elsewhere. What `undoes` a usage takes back what was booked so, by amounts below zero.
     pub fn book(
         &mut self,
         used_at: Instant,
         places: &Places,
         used: &Amounts,
         elsewhere: &[Part],
+        undoes: bool,
     ) -> Result<(), TallyError> {
         let mut draft = Draft::default();
         for kept in &self.kept {
@@ -297,8 +299,8 @@ impl Tally {
             match kept.counter.window {
                 Window::Request | Window::InFlight => continue,
                 // What was reported wrongly is put right by the next report.
-                Window::Level if left.is_negative() => continue,
-                Window::Level => draft.total(self, slot, Instant::MIN).used = left,
+                Window::Level if undoes => continue,
+                Window::Level => draft.level(self, slot, used_at, left),
                 Window::Rolling(_) | Window::Calendar(_) | Window::Lifetime => {
                     for part in elsewhere.iter().filter(|part| part.slot == slot) {
                         draft.add(self, slot, part.opened, part.amount)?;

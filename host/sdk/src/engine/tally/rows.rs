@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tollgate_policy_core::window::{Instant, Window};
 
 use super::kept::part_of;
+use super::slot::LEVEL_AT;
 use super::{Part, Places, Tally, TallyError, group};
 use crate::store::{CounterRow, LatestKey, LatestRow, Since};
 
@@ -43,7 +44,8 @@ impl Tally {
                 Window::Calendar(_) => kept.span(&self.calendar, at)?.opened,
                 Window::Rolling(seconds) => part_of(kept.span(&self.calendar, at)?.opened, seconds),
                 // There is but the one row, which always comes along.
-                Window::Lifetime | Window::InFlight | Window::Level => Instant::MAX,
+                Window::Lifetime | Window::InFlight => Instant::MAX,
+                Window::Level => LEVEL_AT,
             };
             want(kept.slot(places), opened);
         }

@@ -12,6 +12,10 @@ use crate::store::Total;
 /// A counter and the values of its dimensions, as a JSON list.
 pub type Key = (i64, Arc<str>);
 
+/// The stretch of a level that tells when it was last told: the total is that instant, in the least
+/// units of an amount, into which all instants fit.
+pub const LEVEL_AT: Instant = Instant::MIN + 1;
+
 /// All that is known of a counter for certain values.
 #[derive(Debug)]
 pub struct Slot {
@@ -113,6 +117,16 @@ impl Draft {
         let total = self.total(tally, slot, opened);
         total.used = total.used.checked_add(amount)?;
         Ok(())
+    }
+
+    /// A level is what was told of it last, and not what is told late.
+    pub fn level(&mut self, tally: &Tally, slot: usize, at: Instant, level: Decimal) {
+        let at = Decimal::from_units(at.into()).unwrap_or_default();
+        let told = self.total(tally, slot, LEVEL_AT);
+        if at >= told.used {
+            told.used = at;
+            self.total(tally, slot, Instant::MIN).used = level;
+        }
     }
 
     pub fn release(&mut self, tally: &Tally, parts: &[Part]) -> Result<(), TallyError> {

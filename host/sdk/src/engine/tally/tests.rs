@@ -51,7 +51,7 @@ fn use_fills_the_window_that_holds_it_and_the_rest_lands_in_the_current_one() {
     // What was booked so is taken back so.
     let back = tokens(Decimal::from(14).negated());
     let elsewhere: Vec<Part> = elsewhere.iter().map(Part::negated).collect();
-    tally.book(HOUR_MS, &places, &back, &elsewhere).unwrap();
+    tally.book(HOUR_MS, &places, &back, &elsewhere, true).unwrap();
     assert_eq!(stands(&mut tally, &subscription, 0), (0.into(), 0.into()));
     assert_eq!(stands(&mut tally, &subscription, HOUR_MS), (0.into(), 0.into()));
 }
@@ -81,11 +81,46 @@ fn what_is_in_flight_is_what_is_held() {
     assert_eq!(stands(&mut tally, &subscription, 9), (0.into(), 0.into()));
 }
 
+/// What is told late is no news, and what is undone is put right by what is told next.
+#[test]
+fn a_level_is_what_was_last_told_of_it() {
+    let (mut tally, subscription) = tally("level");
+    let places = ana(&mut tally);
+    let level = |tally: &mut Tally| stands(tally, &subscription, 0).0;
+    for (used_at, told, undoes, stands) in [
+        (5, 9, false, 9),
+        (100, 7, false, 7),
+        (99, 3, false, 7),
+        (100, 0, false, 0),
+        (101, 6, false, 6),
+        (100, 0, true, 6),
+        (101, 4, false, 4),
+    ] {
+        tally.book(used_at, &places, &tokens(told), &[], undoes).unwrap();
+        assert_eq!(level(&mut tally), stands.into(), "{told} at {used_at}");
+    }
+    let held = tally.hold(200, &places, &tokens(1)).unwrap();
+    tally.settle(200, &places, &held, &tokens(8)).unwrap();
+    tally.book(199, &places, &tokens(2), &[], false).unwrap();
+    assert_eq!(stands(&mut tally, &subscription, 0), (8.into(), 0.into()));
+    // Whoever reads the level reads when it was told.
+    let (mut other, subscription) = self::tally("level");
+    let places = ana(&mut other);
+    let rows = tally.take_moved().counters;
+    let mut wanted = BTreeMap::new();
+    other.missing(0, &places, &[], &mut wanted).unwrap();
+    let since: Vec<Since> = wanted.iter().map(|(slot, at)| other.since(*slot, *at)).collect();
+    assert!(rows.iter().all(|row| row.opened == Instant::MIN || row.opened >= since[0].opened));
+    other.learn(since, &[], Vec::new(), rows);
+    other.book(199, &places, &tokens(2), &[], false).unwrap();
+    assert_eq!(stands(&mut other, &subscription, 0), (8.into(), 0.into()));
+}
+
 #[test]
 fn what_was_used_earlier_lands_where_it_was_used() {
     let (mut tally, subscription) = tally("calendar:hour");
     let places = ana(&mut tally);
-    tally.book(HOUR_MS - 1, &places, &tokens(3), &[]).unwrap();
+    tally.book(HOUR_MS - 1, &places, &tokens(3), &[], false).unwrap();
     assert_eq!(stands(&mut tally, &subscription, 0), (3.into(), 0.into()));
     assert_eq!(stands(&mut tally, &subscription, HOUR_MS), (0.into(), 0.into()));
 }
@@ -123,7 +158,7 @@ fn the_latest_stretches_stand_together_and_what_gives_way_stands_alone() {
     let since = wanted.iter().map(|(slot, opened)| tally.since(*slot, *opened)).collect();
     tally.learn(since, std::slice::from_ref(&key), Vec::new(), Vec::new());
     assert_eq!(tally.unknown_latest(0), None);
-    tally.book(5, &places, &tokens(3), &[]).unwrap();
+    tally.book(5, &places, &tokens(3), &[], false).unwrap();
     let Moved { new_latest: latest, counters, .. } = tally.take_moved();
     assert!(counters.is_empty());
     let total = |used: u32| Total { used: used.into(), held: Decimal::ZERO };
@@ -134,7 +169,7 @@ fn the_latest_stretches_stand_together_and_what_gives_way_stands_alone() {
     };
     assert_eq!(of(&latest[0]), [(i64::MIN, total(3)), (0, total(3))]);
     // The next hour takes the place of this one.
-    tally.book(HOUR_MS, &places, &tokens(2), &[]).unwrap();
+    tally.book(HOUR_MS, &places, &tokens(2), &[], false).unwrap();
     let Moved { latest, counters, .. } = tally.take_moved();
     assert_eq!(of(&latest[0]), [(i64::MIN, total(5)), (HOUR_MS, total(2))]);
     assert_eq!(
@@ -142,7 +177,7 @@ fn the_latest_stretches_stand_together_and_what_gives_way_stands_alone() {
         [(0, total(3))]
     );
     // What was used before lands where it was used, and in what has no beginning.
-    tally.book(5, &places, &tokens(1), &[]).unwrap();
+    tally.book(5, &places, &tokens(1), &[], false).unwrap();
     let Moved { latest, counters, .. } = tally.take_moved();
     assert_eq!(of(&latest[0]), [(i64::MIN, total(6)), (HOUR_MS, total(2))]);
     assert_eq!(
@@ -173,7 +208,7 @@ fn of_a_stretch_that_stands_twice_the_latest_counts() {
     tally.learn(since(0), &[], Vec::new(), vec![stale]);
     assert_eq!(stands(&mut tally, &subscription, 0), (7.into(), 0.into()));
     // It leaves the row with what it stands at.
-    tally.book(HOUR_MS, &places, &tokens(2), &[]).unwrap();
+    tally.book(HOUR_MS, &places, &tokens(2), &[], false).unwrap();
     let counters = tally.take_moved().counters;
     assert_eq!((counters[0].opened, counters[0].total), (0, total(7)));
 }
