@@ -46,6 +46,8 @@ impl Decimal {
     pub const ZERO: Self = Self(0);
     /// One.
     pub const ONE: Self = Self(ONE);
+    /// The greatest.
+    pub const MAX: Self = Self(999_999_999_999_999_999_999_999_999);
     /// One hundred.
     pub const HUNDRED: Self = Self::hundredths(10_000);
 
@@ -122,6 +124,12 @@ impl Decimal {
     /// The sum.
     pub fn checked_add(self, other: Self) -> Result<Self, DecimalError> {
         Self::from_units(self.0.wrapping_add(other.0))
+    }
+
+    /// The sum, or of what does not fit the nearest that does: for figures by which nothing is decided.
+    #[must_use]
+    pub fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0).clamp(Self::MAX.0.wrapping_neg(), Self::MAX.0))
     }
 
     /// The difference.
@@ -407,6 +415,16 @@ mod tests {
         for text in ["0.0000000000001", "1e-13", "1e-2147483647"] {
             assert_eq!(text.parse::<Decimal>(), Err(TooPrecise), "{text}");
         }
+    }
+
+    #[test]
+    fn figures_end_at_the_greatest_amount_on_either_side() {
+        let most = decimal("999999999999999.999999999999");
+        assert_eq!(Decimal::MAX, most);
+        assert_eq!(most.saturating_add(Decimal::ONE), most);
+        assert_eq!(most.negated().saturating_add(Decimal::ONE.negated()), most.negated());
+        assert_eq!(most.saturating_add(most.negated()), Decimal::ZERO);
+        assert_eq!(decimal("-0.5").saturating_add(Decimal::ONE), decimal("0.5"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tollgate_host::engine::{
 };
 use tollgate_host::store::{Closure, RunQuery, Store};
 use tollgate_policy_core::contract::{Dimension, Quantity, Status};
-use tollgate_policy_core::{Currency, Decimal, Money};
+use tollgate_policy_core::{Currency, Decimal, Meter, Money};
 use uuid::Uuid;
 
 use crate::house::{House, acme, ask, binding, call, limited, reserved, tokens};
@@ -520,4 +520,34 @@ pub async fn usage_is_rolled_up_once_however_many_hosts_follow_it<S: Store>(hous
     assert_eq!(sums("user", &["ben"], began..began + 2 * quarter).await[0], "0");
     let minutes = house.store.rollups(&acme(), "user", None, 60_000, began..began + 1).await;
     assert!(minutes.expect("rows").iter().any(|row| row.meter == "llm_tokens"));
+}
+
+/// A tenant's own tokens may tell of such amounts. Its figures are answered nevertheless, and what
+/// comes later is followed.
+pub async fn sums_that_do_not_fit_are_told_as_the_greatest_amount<S: Store>(house: &House<S>) {
+    let host = house.host(&Setup::default().into()).await;
+    let began = house.at();
+    let told = |amount: &str| {
+        let (meter, amount) =
+            ("bytes".parse().expect("a meter"), amount.parse().expect("an amount"));
+        let call = Call { quantities: vec![Quantity { meter, amount }], ..anas(0) };
+        Report { call, used_at: None }
+    };
+    let sums = async || {
+        follow(&*house.store, &acme()).await.expect("followed");
+        let used = began..i64::MAX;
+        let sums = metrics(&*house.store, &acme(), "user", &["ana"], used).await.expect("sums");
+        ["bytes", "calls"].map(|meter| sums[&meter.parse::<Meter>().expect("a meter")].to_string())
+    };
+    let (great, most) = ("900000000000000", Decimal::MAX.to_string());
+    record(&host, vec![told(great)]).await.expect("recorded");
+    assert_eq!(sums().await, [great, "1"]);
+    // Beside what is rolled up already, of one page, and over several quarters.
+    record(&host, vec![told(great)]).await.expect("recorded");
+    assert_eq!(sums().await, [&*most, "2"]);
+    record(&host, vec![told(great), told(great)]).await.expect("recorded");
+    assert_eq!(sums().await, [&*most, "4"]);
+    house.advance(900_000);
+    record(&host, vec![told(great), told("1")]).await.expect("recorded");
+    assert_eq!(sums().await, [&*most, "6"]);
 }

@@ -56,8 +56,8 @@ pub async fn follow<S: Store>(store: &S, tenant: &Tenant) -> Result<(), HostErro
 
 type Key = (i64, Instant, &'static str, String, String);
 
-/// What usages come to. An amount that does not fit is left where it stood, since nothing is
-/// decided by it.
+/// What usages come to. Where that does not fit it is the most that does, since nothing is decided by
+/// it and what comes later is to be followed.
 fn add_up<'a>(usages: impl Iterator<Item = &'a UsageRow>) -> Vec<RollUpRow> {
     let mut sums: BTreeMap<Key, Decimal> = BTreeMap::new();
     for row in usages {
@@ -70,7 +70,7 @@ fn add_up<'a>(usages: impl Iterator<Item = &'a UsageRow>) -> Vec<RollUpRow> {
                 for (meter, amount) in &amounts {
                     let key = (grain, opened, grouping, values.clone(), meter.clone());
                     let sum = sums.entry(key).or_default();
-                    *sum = sum.checked_add(*amount).unwrap_or(*sum);
+                    *sum = sum.saturating_add(*amount);
                 }
             }
         }
@@ -128,7 +128,7 @@ pub async fn metrics<S: Store>(
     for row in rows {
         let Ok(meter) = row.meter.parse() else { continue };
         let sum = sums.entry(meter).or_default();
-        *sum = sum.checked_add(row.amount)?;
+        *sum = sum.saturating_add(row.amount);
     }
     Ok(sums)
 }

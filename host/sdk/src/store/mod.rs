@@ -189,7 +189,7 @@ pub trait Store: NoticeStore + AccessStore + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Place>, StoreError>> + Send;
 
     /// Adds to roll-ups what lies between two places, if they still end at the first; false: they
-    /// do not.
+    /// do not. A sum that does not fit is told as the greatest amount.
     fn roll_up(&self, rollup: &RollUp) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Roll-ups of a grain and a grouping that began in a stretch of time; of some values, or all.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
+use tollgate_policy_core::Decimal;
 use tollgate_policy_core::window::Instant;
 
 use super::found::amount;
@@ -55,7 +56,7 @@ pub async fn rollups(
     began: Range<Instant>,
 ) -> Result<Vec<RollUpRow>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT opened, dimension_values, meter, amount FROM rollup \
+        "SELECT opened, dimension_values, meter, least(greatest(amount, -$7::numeric), $7) AS amount FROM rollup \
          WHERE tenant_id = $1 AND grouping_name = $2 AND grain_ms = $3 AND opened >= $4 AND opened < $5 \
              AND ($6::text IS NULL OR dimension_values = $6) \
          ORDER BY opened, dimension_values, meter",
@@ -66,6 +67,8 @@ pub async fn rollups(
     .bind(began.start)
     .bind(began.end)
     .bind(values)
+    // The database adds up whatever it may come to.
+    .bind(rust_decimal::Decimal::from(Decimal::MAX))
     .fetch_all(pool)
     .await?;
     let row = |row: PgRow| {

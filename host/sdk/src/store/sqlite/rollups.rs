@@ -67,8 +67,7 @@ pub async fn add(
     .fetch_optional(&mut *connection)
     .await?;
     let stood = stood.map_or(Ok(Decimal::ZERO), |row| amount(&row, 0))?;
-    let sum =
-        stood.checked_add(row.amount).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    let sum = stood.saturating_add(row.amount);
     sqlx::query(
         "INSERT OR REPLACE INTO rollup \
          (tenant_id, grouping_name, grain_ms, opened, dimension_values, meter, amount) VALUES (?, ?, ?, ?, ?, ?, ?)",
