@@ -123,7 +123,8 @@ on_both! {
     what_makes_no_sense_is_refused_and_nothing_is_written,
     what_is_refused_by_now_is_answered_as_it_was,
     usage_is_rolled_up_once_however_many_hosts_follow_it,
-    sums_that_do_not_fit_are_told_as_the_greatest_amount;
+    sums_that_do_not_fit_are_told_as_the_greatest_amount,
+    what_names_no_model_is_part_of_the_total;
 
     binding:
     what_is_bound_reaches_a_host_and_a_tenant_only_tightens,

@@ -9,7 +9,7 @@ use tollgate_host::engine::{
     AgentText, Author, Call, Entry, EntryKind, Expiring, Host, HostError, Mode, Operation, Outcome,
     Recorded, Report, Reserved, Setup, Subject, Tariff, follow, metrics,
 };
-use tollgate_host::store::{Closure, RunQuery, Store};
+use tollgate_host::store::{Closure, RollUpRow, RunQuery, Store};
 use tollgate_policy_core::contract::{Dimension, Quantity, Status};
 use tollgate_policy_core::{Currency, Decimal, Meter, Money};
 use uuid::Uuid;
@@ -550,4 +550,24 @@ pub async fn sums_that_do_not_fit_are_told_as_the_greatest_amount<S: Store>(hous
     house.advance(900_000);
     record(&host, vec![told(great), told("1")]).await.expect("recorded");
     assert_eq!(sums().await, [&*most, "6"]);
+}
+
+pub async fn what_names_no_model_is_part_of_the_total<S: Store>(house: &House<S>) {
+    let host = house.host(&Setup::default().into()).await;
+    let used = [("gpt-4o", "ana", 5), ("", "ana", 3), ("", "", 2)].map(|(model, user, tokens)| {
+        let named = [("model", model), ("user", user)];
+        let named: Vec<_> = named.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        Report { call: call(&named, &[("llm_tokens", tokens)]), used_at: None }
+    });
+    record(&host, used.to_vec()).await.expect("recorded");
+    follow(&*house.store, &acme()).await.expect("followed");
+    let rows = async |grouping| {
+        let all = i64::MIN..i64::MAX;
+        let rows = house.store.rollups(&acme(), grouping, None, 900_000, all).await.expect("rows");
+        let of = |row: &RollUpRow| (row.values.clone(), row.amount.to_string());
+        rows.iter().filter(|row| row.meter == "llm_tokens").map(of).collect::<Vec<_>>()
+    };
+    let row = |values: &str, amount: &str| (values.to_owned(), amount.to_owned());
+    assert_eq!(rows("model").await, [row(r#"["",""]"#, "5"), row(r#"["gpt-4o",""]"#, "5")]);
+    assert_eq!(rows("user").await, [row(r#"["ana"]"#, "8")]);
 }

@@ -27,6 +27,10 @@ pub const GROUPINGS: [(&str, &[&str]); 5] = [
     ("run", &["run"]),
 ];
 
+/// By this all usage is rolled up, also what names nothing of it, so that its rows come to a tenant's
+/// total.
+const WHOLE: &str = "model";
+
 /// How many calls there were.
 pub const CALLS: &str = "calls";
 
@@ -64,7 +68,7 @@ fn add_up<'a>(usages: impl Iterator<Item = &'a UsageRow>) -> Vec<RollUpRow> {
         let Some(used) = body::read::<KeptUsage>(&row.body) else { continue };
         let amounts = amounts(&used);
         for (grouping, names) in GROUPINGS {
-            let Some(values) = values(&used.dimensions, names) else { continue };
+            let Some(values) = values(grouping, &used.dimensions, names) else { continue };
             for grain in GRAINS_MS {
                 let opened = row.used_at.div_euclid(grain).saturating_mul(grain);
                 for (meter, amount) in &amounts {
@@ -86,10 +90,10 @@ fn add_up<'a>(usages: impl Iterator<Item = &'a UsageRow>) -> Vec<RollUpRow> {
     sums.into_iter().map(row).collect()
 }
 
-/// None where the call names none of them.
-fn values(dimensions: &[Dimension], names: &[&str]) -> Option<String> {
+/// None where the call names none of them, and others account for it.
+fn values(grouping: &str, dimensions: &[Dimension], names: &[&str]) -> Option<String> {
     let values: Vec<&str> = names.iter().map(|name| dimension(dimensions, name)).collect();
-    let named = values.iter().any(|value| !value.is_empty());
+    let named = grouping == WHOLE || values.iter().any(|value| !value.is_empty());
     named.then(|| serde_json::to_string(&values).unwrap_or_default())
 }
 
