@@ -270,6 +270,9 @@ fn the_ledger_is_read_page_by_page_and_a_decision_with_all_it_was_taken_by() {
         let pricing = &decision["policies"][0];
         assert_eq!(pricing["revision"], "*/pricing@1");
         assert_eq!(pricing["said"]["lines"][0]["cost"], "0.0025");
+        // It was used as it was estimated, and charged line by line.
+        assert_eq!(read[3]["quote"], pricing["said"], "{read:?}");
+        assert_eq!(read[0].get("quote"), None);
 
         let denied = acme.reserve("too much", 2_000_000_000).await;
         let id = denied["decision_id"].as_str().unwrap();

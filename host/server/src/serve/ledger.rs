@@ -4,12 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tollgate_host::engine::{Line, lines};
 use tollgate_host::store::Place;
+use tollgate_policy_core::contract::{self, Quote};
+use tollgate_policy_core::{Decimal, Meter};
 use uuid::Uuid;
 
 use super::audit::page;
 use super::problem::Problem;
 use super::route::{Answer, Asked};
-use super::shapes::{MoneyBody, Time};
+use super::shapes::{DecimalText, MeterName, MoneyBody, Time};
 use crate::stores::Stores;
 
 /// Which entries.
@@ -46,11 +48,47 @@ pub struct EntryBody {
     /// What the account moves by: charges lie below zero.
     #[serde(flatten)]
     pub money: MoneyBody,
+    /// By which a charge was priced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quote: Option<QuoteBody>,
     /// In words, where a person booked it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When it was booked.
     pub at: Time,
+}
+
+/// What a usage costs, line by line.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Quote")]
+pub struct QuoteBody {
+    /// Of all lines: ISO 4217.
+    pub currency: String,
+    /// One for each price applied.
+    pub lines: Vec<LineBody>,
+    /// What else the policy said of it: by `name`, each with a `value`.
+    pub facts: Vec<serde_json::Value>,
+}
+
+/// A price that was applied.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuoteLine")]
+pub struct LineBody {
+    /// What is paid for.
+    #[schemars(with = "MeterName")]
+    pub meter: Meter,
+    /// How much of it.
+    #[schemars(with = "DecimalText")]
+    pub amount: Decimal,
+    /// The price.
+    #[schemars(with = "DecimalText")]
+    pub price: Decimal,
+    /// For so many units.
+    #[schemars(with = "DecimalText")]
+    pub units: Decimal,
+    /// What that comes to, rounded once.
+    #[schemars(with = "DecimalText")]
+    pub cost: Decimal,
 }
 
 /// Entries, in the order in which they were booked.
@@ -80,9 +118,28 @@ pub async fn list<S: Stores>(asked: Asked<S, Which>) -> Result<Answer<Entries>, 
 
 impl EntryBody {
     fn of(place: Place, line: Line) -> Self {
-        let Line { id, usage, account, kind, money, reason, .. } = line;
+        let Line { id, usage, account, kind, money, quote, reason } = line;
         let reason = (!reason.is_empty()).then_some(reason);
-        Self { id, usage, account, kind, money: money.into(), reason, at: Time(place.at) }
+        let (money, quote, at) = (money.into(), quote.map(QuoteBody::from), Time(place.at));
+        Self { id, usage, account, kind, money, quote, reason, at }
+    }
+}
+
+impl From<Quote> for QuoteBody {
+    fn from(quote: Quote) -> Self {
+        let Quote { currency, lines, facts } = quote;
+        Self {
+            currency: currency.to_string(),
+            lines: lines.into_iter().map(LineBody::from).collect(),
+            facts: facts.into_iter().map(|fact| serde_json::json!(fact)).collect(),
+        }
+    }
+}
+
+impl From<contract::Line> for LineBody {
+    fn from(line: contract::Line) -> Self {
+        let contract::Line { meter, amount, price, units, cost } = line;
+        Self { meter, amount, price, units, cost }
     }
 }
 
