@@ -10,6 +10,7 @@ mod notices;
 mod plans;
 mod readers;
 mod registry;
+mod snapshots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -93,6 +94,10 @@ on_both! {
     what_is_due_is_found_in_the_order_of_its_time,
     history_is_read_in_order_page_by_page,
     lists_hold_what_was_written_and_no_other_tenants;
+
+    snapshots:
+    a_snapshot_sees_nothing_that_is_written_after_it_began,
+    a_snapshot_that_is_dropped_leaves_no_connection_in_it;
 
     keeping:
     history_is_carried_forward_once_from_where_it_was_carried_to,

@@ -5,6 +5,7 @@ mod access;
 mod erased;
 mod month;
 mod notices;
+mod pages;
 mod past;
 mod postgres;
 mod registry;
@@ -25,6 +26,7 @@ pub use access::{AccessStore, AuditRow, OlderSecret, RotationRow, TokenRow};
 pub use erased::{ChangeKey, ChangeRow, Renamed, Rewritten};
 pub use month::Month;
 pub use notices::{ChannelRow, DeliveryRow, DeliveryState, KeptNotice, NoticeStore};
+pub use pages::{Pages, Snapshot};
 pub use past::Past;
 pub use postgres::{Durability, PostgresStore};
 pub use registry::{
@@ -77,9 +79,14 @@ pub enum Written {
 
 /// A store. Where the answer to a write is lost, it finds out under the head's lock what became of
 /// it, for as long as callers can wait.
-pub trait Store: NoticeStore + AccessStore + Send + Sync + 'static {
+pub trait Store: Pages + NoticeStore + AccessStore + Send + Sync + 'static {
     /// A tenant's head, locked until it is written or dropped.
     type Locked<'a>: Locked
+    where
+        Self: 'a;
+
+    /// All of it as of one instant.
+    type Snapshot<'a>: Snapshot
     where
         Self: 'a;
 
@@ -115,6 +122,9 @@ pub trait Store: NoticeStore + AccessStore + Send + Sync + 'static {
         tenant: &Tenant,
     ) -> impl Future<Output = Result<Self::Locked<'_>, StoreError>> + Send;
 
+    /// Keeps in view what stands now, whatever is written meanwhile.
+    fn snapshot(&self) -> impl Future<Output = Result<Self::Snapshot<'_>, StoreError>> + Send;
+
     /// What was decided, batch by batch, after one of them: a page.
     fn batches(
         &self,
@@ -122,48 +132,6 @@ pub trait Store: NoticeStore + AccessStore + Send + Sync + 'static {
         after: BatchKey,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<BatchRow>, StoreError>> + Send;
-
-    /// What was used, in order, after a place: a page of at most so many. Who holds the head's lock
-    /// reads all there is.
-    fn usages(
-        &self,
-        tenant: &Tenant,
-        after: Place,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<(Place, UsageRow)>, StoreError>> + Send;
-
-    /// Open reservations, in the order of their identifiers, after one of them: a page.
-    fn holds(
-        &self,
-        tenant: &Tenant,
-        after: Uuid,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<HoldRow>, StoreError>> + Send;
-
-    /// Entries of the ledger, in order, after a place: a page.
-    fn entries(
-        &self,
-        tenant: &Tenant,
-        after: Place,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<(Place, EntryRow)>, StoreError>> + Send;
-
-    /// What the latest stretches of counters stand at, in the order of their keys, after one of
-    /// them: a page.
-    fn latest(
-        &self,
-        tenant: &Tenant,
-        after: &LatestKey,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<LatestRow>, StoreError>> + Send;
-
-    /// What other stretches stand at, in the order of their keys, after one of them: a page.
-    fn counters(
-        &self,
-        tenant: &Tenant,
-        after: &Since,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<CounterRow>, StoreError>> + Send;
 
     /// All tenants there are.
     fn tenants(&self) -> impl Future<Output = Result<Vec<Tenant>, StoreError>> + Send;
@@ -210,27 +178,6 @@ pub trait Store: NoticeStore + AccessStore + Send + Sync + 'static {
 
     /// The store's clock.
     fn now(&self) -> impl Future<Output = Result<Instant, StoreError>> + Send;
-
-    /// Up to where a tenant's usages and entries were carried forward; [`Instant::MIN`]: they never
-    /// were.
-    fn carried_until(
-        &self,
-        tenant: &Tenant,
-    ) -> impl Future<Output = Result<Instant, StoreError>> + Send;
-
-    /// What was carried of counters, in the order of their keys, after one of them: a page.
-    fn carried_counters(
-        &self,
-        tenant: &Tenant,
-        after: &Since,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<CounterRow>, StoreError>> + Send;
-
-    /// What was carried of accounts.
-    fn carried_accounts(
-        &self,
-        tenant: &Tenant,
-    ) -> impl Future<Output = Result<Vec<AccountRow>, StoreError>> + Send;
 
     /// Carries forward, if what was carried still ends where it began; false: it does not.
     fn carry(&self, carry: &Carry) -> impl Future<Output = Result<bool, StoreError>> + Send;

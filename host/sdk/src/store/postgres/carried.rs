@@ -1,7 +1,7 @@
 //! What was carried forward of usages and entries, so that they may go.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use sqlx::{PgExecutor, PgPool, Row};
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::window::Instant;
 
@@ -11,16 +11,16 @@ use crate::store::rows::{AccountRow, Carry, CounterRow, Since, Total};
 
 const CARRY: &str = include_str!("carry.sql");
 
-pub async fn until(pool: &PgPool, tenant: &Tenant) -> Result<Instant, sqlx::Error> {
+pub async fn until(executor: impl PgExecutor<'_>, tenant: &Tenant) -> Result<Instant, sqlx::Error> {
     let until = sqlx::query_scalar("SELECT until FROM carried WHERE tenant_id = $1")
         .bind(tenant.as_str())
-        .fetch_optional(pool)
+        .fetch_optional(executor)
         .await?;
     Ok(until.unwrap_or(Instant::MIN))
 }
 
 pub async fn counters(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     tenant: &Tenant,
     after: &Since,
     limit: u32,
@@ -35,7 +35,7 @@ pub async fn counters(
     .bind(after.values.as_str())
     .bind(after.opened)
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: PgRow| {
         Ok(CounterRow {
@@ -49,13 +49,16 @@ pub async fn counters(
     rows.into_iter().map(row).collect()
 }
 
-pub async fn accounts(pool: &PgPool, tenant: &Tenant) -> Result<Vec<AccountRow>, sqlx::Error> {
+pub async fn accounts(
+    executor: impl PgExecutor<'_>,
+    tenant: &Tenant,
+) -> Result<Vec<AccountRow>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT account, currency, balance FROM carried_account WHERE tenant_id = $1 \
          ORDER BY account, currency",
     )
     .bind(tenant.as_str())
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: PgRow| {
         Ok(AccountRow {

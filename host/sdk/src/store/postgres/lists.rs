@@ -1,7 +1,7 @@
 //! Lists, page by page, and no transaction longer than one of them.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use sqlx::{PgExecutor, PgPool, Row};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
@@ -45,7 +45,7 @@ pub async fn batches(
 }
 
 pub async fn usages(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     tenant: &Tenant,
     after: Place,
     limit: u32,
@@ -60,7 +60,7 @@ pub async fn usages(
     .bind(after.version)
     .bind(after.ordinal)
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: PgRow| {
         let place =
@@ -79,7 +79,7 @@ pub async fn usages(
 }
 
 pub async fn holds(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     tenant: &Tenant,
     after: Uuid,
     limit: u32,
@@ -90,7 +90,7 @@ pub async fn holds(
     .bind(tenant.as_str())
     .bind(after)
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: PgRow| {
         Ok(HoldRow { id: row.try_get(0)?, expires_at: row.try_get(1)?, body: row.try_get(2)? })
@@ -149,7 +149,7 @@ pub async fn overdue(
 }
 
 pub async fn entries(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     tenant: &Tenant,
     after: Place,
     limit: u32,
@@ -164,7 +164,7 @@ pub async fn entries(
     .bind(after.version)
     .bind(after.ordinal)
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: PgRow| {
         let place =
@@ -184,7 +184,7 @@ pub async fn entries(
 }
 
 pub async fn counters(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     tenant: &Tenant,
     after: &Since,
     limit: u32,
@@ -199,7 +199,7 @@ pub async fn counters(
     .bind(after.values.as_str())
     .bind(after.opened)
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: PgRow| {
         Ok(CounterRow {
@@ -214,7 +214,7 @@ pub async fn counters(
 }
 
 pub async fn latest(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     tenant: &Tenant,
     after: &LatestKey,
     limit: u32,
@@ -228,7 +228,7 @@ pub async fn latest(
     .bind(after.per.as_str())
     .bind(after.values.as_str())
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: PgRow| {
         Ok(LatestRow {

@@ -9,8 +9,10 @@ mod lists;
 mod locked;
 mod months;
 mod notices;
+mod pages;
 mod registry;
 mod rollups;
+mod snapshot;
 mod tenants;
 
 use std::collections::HashSet;
@@ -26,14 +28,14 @@ use uuid::Uuid;
 
 use super::erased::{ChangeKey, ChangeRow, Rewritten};
 use super::rows::{
-    AccountRow, BatchKey, BatchRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey,
-    LatestRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
+    BatchKey, BatchRow, Carry, Found, Need, Place, RollUp, RollUpRow, RunRow, Write,
 };
 use super::{
     Clock, ContextRow, Month, Past, RunQuery, Store, StoreError, Tenant, Written, migrator,
 };
 use arrays::Writes;
 use locked::PostgresLocked;
+use snapshot::PostgresSnapshot;
 
 const WRITE: &str = include_str!("write.sql");
 
@@ -274,6 +276,7 @@ impl PostgresStore {
 
 impl Store for PostgresStore {
     type Locked<'a> = PostgresLocked<'a>;
+    type Snapshot<'a> = PostgresSnapshot<'a>;
 
     async fn create(&self, tenants: &[Tenant]) -> Result<(), StoreError> {
         for some in tenants.chunks(self.at_once()) {
@@ -314,6 +317,10 @@ impl Store for PostgresStore {
         PostgresLocked::take(self, tenant).await
     }
 
+    async fn snapshot(&self) -> Result<PostgresSnapshot<'_>, StoreError> {
+        PostgresSnapshot::take(self).await
+    }
+
     async fn batches(
         &self,
         tenant: &Tenant,
@@ -321,51 +328,6 @@ impl Store for PostgresStore {
         limit: u32,
     ) -> Result<Vec<BatchRow>, StoreError> {
         asked(lists::batches(&self.pool, tenant, after, limit)).await
-    }
-
-    async fn usages(
-        &self,
-        tenant: &Tenant,
-        after: Place,
-        limit: u32,
-    ) -> Result<Vec<(Place, UsageRow)>, StoreError> {
-        asked(lists::usages(&self.pool, tenant, after, limit)).await
-    }
-
-    async fn holds(
-        &self,
-        tenant: &Tenant,
-        after: Uuid,
-        limit: u32,
-    ) -> Result<Vec<HoldRow>, StoreError> {
-        asked(lists::holds(&self.pool, tenant, after, limit)).await
-    }
-
-    async fn entries(
-        &self,
-        tenant: &Tenant,
-        after: Place,
-        limit: u32,
-    ) -> Result<Vec<(Place, EntryRow)>, StoreError> {
-        asked(lists::entries(&self.pool, tenant, after, limit)).await
-    }
-
-    async fn latest(
-        &self,
-        tenant: &Tenant,
-        after: &LatestKey,
-        limit: u32,
-    ) -> Result<Vec<LatestRow>, StoreError> {
-        asked(lists::latest(&self.pool, tenant, after, limit)).await
-    }
-
-    async fn counters(
-        &self,
-        tenant: &Tenant,
-        after: &Since,
-        limit: u32,
-    ) -> Result<Vec<CounterRow>, StoreError> {
-        asked(lists::counters(&self.pool, tenant, after, limit)).await
     }
 
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
@@ -415,23 +377,6 @@ impl Store for PostgresStore {
             Some(clock) => Ok(clock()),
             None => asked(lists::now(&self.pool)).await,
         }
-    }
-
-    async fn carried_until(&self, tenant: &Tenant) -> Result<Instant, StoreError> {
-        asked(carried::until(&self.pool, tenant)).await
-    }
-
-    async fn carried_counters(
-        &self,
-        tenant: &Tenant,
-        after: &Since,
-        limit: u32,
-    ) -> Result<Vec<CounterRow>, StoreError> {
-        asked(carried::counters(&self.pool, tenant, after, limit)).await
-    }
-
-    async fn carried_accounts(&self, tenant: &Tenant) -> Result<Vec<AccountRow>, StoreError> {
-        asked(carried::accounts(&self.pool, tenant)).await
     }
 
     async fn carry(&self, carry: &Carry) -> Result<bool, StoreError> {

@@ -1,7 +1,7 @@
 //! What was carried forward of usages and entries, so that they may go.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, SqlitePool, Transaction};
+use sqlx::{Row, Sqlite, SqliteExecutor, Transaction};
 use tollgate_policy_core::Decimal;
 use tollgate_policy_core::window::Instant;
 
@@ -11,14 +11,17 @@ use crate::store::rows::{AccountRow, Carry, CounterRow, Since, Total};
 
 const UNTIL: &str = "SELECT until FROM carried WHERE tenant_id = ?";
 
-pub async fn until(pool: &SqlitePool, tenant: &Tenant) -> Result<Instant, sqlx::Error> {
+pub async fn until(
+    executor: impl SqliteExecutor<'_>,
+    tenant: &Tenant,
+) -> Result<Instant, sqlx::Error> {
     let until =
-        sqlx::query_scalar(UNTIL).bind(tenant.as_str().to_owned()).fetch_optional(pool).await?;
+        sqlx::query_scalar(UNTIL).bind(tenant.as_str().to_owned()).fetch_optional(executor).await?;
     Ok(until.unwrap_or(Instant::MIN))
 }
 
 pub async fn counters(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     tenant: &Tenant,
     after: &Since,
     limit: u32,
@@ -33,7 +36,7 @@ pub async fn counters(
     .bind(after.values.clone())
     .bind(after.opened)
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: SqliteRow| {
         Ok(CounterRow {
@@ -47,13 +50,16 @@ pub async fn counters(
     rows.into_iter().map(row).collect()
 }
 
-pub async fn accounts(pool: &SqlitePool, tenant: &Tenant) -> Result<Vec<AccountRow>, sqlx::Error> {
+pub async fn accounts(
+    executor: impl SqliteExecutor<'_>,
+    tenant: &Tenant,
+) -> Result<Vec<AccountRow>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT account, currency, balance FROM carried_account WHERE tenant_id = ? \
          ORDER BY account, currency",
     )
     .bind(tenant.as_str().to_owned())
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: SqliteRow| {
         Ok(AccountRow {

@@ -1,7 +1,7 @@
 //! Lists, page by page, and no transaction longer than one of them.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqlitePool};
+use sqlx::{Row, SqliteExecutor, SqlitePool};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ fn identifiers(list: &str) -> Result<Vec<Uuid>, sqlx::Error> {
 }
 
 pub async fn usages(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     tenant: &Tenant,
     after: Place,
     limit: u32,
@@ -62,7 +62,7 @@ pub async fn usages(
     .bind(after.version)
     .bind(after.ordinal)
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: SqliteRow| {
         let place =
@@ -81,7 +81,7 @@ pub async fn usages(
 }
 
 pub async fn holds(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     tenant: &Tenant,
     after: Uuid,
     limit: u32,
@@ -92,7 +92,7 @@ pub async fn holds(
     .bind(tenant.as_str().to_owned())
     .bind(after)
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: SqliteRow| {
         Ok(HoldRow { id: row.try_get(0)?, expires_at: row.try_get(1)?, body: row.try_get(2)? })
@@ -158,7 +158,7 @@ pub async fn overdue(
 }
 
 pub async fn entries(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     tenant: &Tenant,
     after: Place,
     limit: u32,
@@ -173,7 +173,7 @@ pub async fn entries(
     .bind(after.version)
     .bind(after.ordinal)
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: SqliteRow| {
         let place =
@@ -193,7 +193,7 @@ pub async fn entries(
 }
 
 pub async fn counters(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     tenant: &Tenant,
     after: &Since,
     limit: u32,
@@ -208,7 +208,7 @@ pub async fn counters(
     .bind(after.values.clone())
     .bind(after.opened)
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: SqliteRow| {
         Ok(CounterRow {
@@ -223,7 +223,7 @@ pub async fn counters(
 }
 
 pub async fn latest(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     tenant: &Tenant,
     after: &LatestKey,
     limit: u32,
@@ -237,7 +237,7 @@ pub async fn latest(
     .bind(after.per.clone())
     .bind(after.values.clone())
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     let row = |row: SqliteRow| {
         Ok(LatestRow {

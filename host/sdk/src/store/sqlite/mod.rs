@@ -7,8 +7,10 @@ mod forget;
 mod found;
 mod lists;
 mod notices;
+mod pages;
 mod registry;
 mod rollups;
+mod snapshot;
 mod tenants;
 mod write;
 
@@ -16,21 +18,22 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
 use super::erased::{ChangeKey, ChangeRow, Renamed, Rewritten};
 use super::postgres::Durability;
 use super::rows::{
-    AccountRow, BatchKey, BatchRow, Carry, CounterRow, EntryRow, Found, HoldRow, LatestKey,
-    LatestRow, Need, Place, RollUp, RollUpRow, RunRow, Since, UsageRow, Write,
+    BatchKey, BatchRow, Carry, Found, Need, Place, RollUp, RollUpRow, RunRow, Write,
 };
 use super::{
     Clock, ContextRow, Locked, Month, Past, RunQuery, Store, StoreError, Tenant, Written, migrator,
 };
 use found::read;
+use snapshot::SqliteSnapshot;
 
 /// How long a file that another process holds is waited for. Callers wait for at most a second, and
 /// something else of this process may have waited before them.
@@ -66,11 +69,7 @@ impl SqliteStore {
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .test_before_acquire(false)
-            // A transaction that SQLite ended by itself is one that sqlx still counts, and in
-            // which it would not begin another: such a connection has served its time.
-            .before_acquire(|connection, _| {
-                Box::pin(async move { Ok(!connection.is_in_transaction()) })
-            })
+            .before_acquire(|connection, _| outside(connection))
             .connect_with(options.clone())
             .await
             .map_err(|error| failed(&error))?;
@@ -89,6 +88,7 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(2)
             .test_before_acquire(false)
+            .before_acquire(|connection, _| outside(connection))
             .connect_lazy_with(options.read_only(true));
         Ok(Self { pool, readers, clock })
     }
@@ -100,6 +100,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     type Locked<'a> = SqliteLocked<'a>;
+    type Snapshot<'a> = SqliteSnapshot<'a>;
 
     async fn create(&self, tenants: &[Tenant]) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
@@ -150,6 +151,10 @@ impl Store for SqliteStore {
         Ok(SqliteLocked { store: self, transaction })
     }
 
+    async fn snapshot(&self) -> Result<SqliteSnapshot<'_>, StoreError> {
+        SqliteSnapshot::take(self).await
+    }
+
     async fn batches(
         &self,
         tenant: &Tenant,
@@ -157,51 +162,6 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<Vec<BatchRow>, StoreError> {
         lists::batches(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
-    }
-
-    async fn usages(
-        &self,
-        tenant: &Tenant,
-        after: Place,
-        limit: u32,
-    ) -> Result<Vec<(Place, UsageRow)>, StoreError> {
-        lists::usages(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
-    }
-
-    async fn holds(
-        &self,
-        tenant: &Tenant,
-        after: Uuid,
-        limit: u32,
-    ) -> Result<Vec<HoldRow>, StoreError> {
-        lists::holds(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
-    }
-
-    async fn entries(
-        &self,
-        tenant: &Tenant,
-        after: Place,
-        limit: u32,
-    ) -> Result<Vec<(Place, EntryRow)>, StoreError> {
-        lists::entries(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
-    }
-
-    async fn latest(
-        &self,
-        tenant: &Tenant,
-        after: &LatestKey,
-        limit: u32,
-    ) -> Result<Vec<LatestRow>, StoreError> {
-        lists::latest(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
-    }
-
-    async fn counters(
-        &self,
-        tenant: &Tenant,
-        after: &Since,
-        limit: u32,
-    ) -> Result<Vec<CounterRow>, StoreError> {
-        lists::counters(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
     }
 
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
@@ -246,23 +206,6 @@ impl Store for SqliteStore {
 
     async fn now(&self) -> Result<Instant, StoreError> {
         Ok((self.clock)())
-    }
-
-    async fn carried_until(&self, tenant: &Tenant) -> Result<Instant, StoreError> {
-        carried::until(&self.readers, tenant).await.map_err(|error| failed(&error))
-    }
-
-    async fn carried_counters(
-        &self,
-        tenant: &Tenant,
-        after: &Since,
-        limit: u32,
-    ) -> Result<Vec<CounterRow>, StoreError> {
-        carried::counters(&self.readers, tenant, after, limit).await.map_err(|error| failed(&error))
-    }
-
-    async fn carried_accounts(&self, tenant: &Tenant) -> Result<Vec<AccountRow>, StoreError> {
-        carried::accounts(&self.readers, tenant).await.map_err(|error| failed(&error))
     }
 
     async fn carry(&self, carry: &Carry) -> Result<bool, StoreError> {
@@ -363,6 +306,12 @@ impl Locked for SqliteLocked<'_> {
     async fn release(self) {
         let _ = self.transaction.rollback().await;
     }
+}
+
+/// A transaction that SQLite ended by itself is one that sqlx still counts, and in which it would not
+/// begin another: such a connection has served its time.
+fn outside(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<bool, sqlx::Error>> {
+    Box::pin(async move { Ok(!connection.is_in_transaction()) })
 }
 
 fn failed(error: &sqlx::Error) -> StoreError {
