@@ -187,7 +187,10 @@ on_both! {
     a_price_follows_the_cost_that_a_candidate_tells;
 
     verifying:
-    what_stands_otherwise_than_what_happened_is_found_and_put_right;
+    what_stands_otherwise_than_what_happened_is_found_and_put_right,
+    what_is_put_right_of_an_account_stands_in_the_ledger,
+    a_tenant_is_verified_while_its_head_is_locked,
+    a_repair_loses_nothing_that_is_written_meanwhile;
 
     erasing:
     what_is_erased_stands_nowhere_and_all_sums_stay,

@@ -10,8 +10,9 @@ use super::body::{self, KeptUsage};
 use super::erasure::Erasures;
 use super::host::HostError;
 use super::records::Records;
+use super::sums::LONG_PAGE;
 use super::tally::{Tally, TallyError, id_of};
-use crate::store::{HoldRow, Place, Store, Tenant};
+use crate::store::{HoldRow, Pages, Place, Store, Tenant};
 
 /// So many rows are read at a time.
 const PAGE: u32 = 1_000;
@@ -85,15 +86,16 @@ impl History {
     }
 }
 
-/// All open reservations: to be read by who holds the head's lock.
-pub async fn holds<S: Store>(store: &S, tenant: &Tenant) -> Result<Vec<HoldRow>, HostError> {
+/// All open reservations: to be read by who holds the head's lock, or of a snapshot.
+pub async fn holds<P: Pages>(pages: &P, tenant: &Tenant) -> Result<Vec<HoldRow>, HostError> {
     let mut all: Vec<HoldRow> = Vec::new();
     loop {
         let after = all.last().map_or(Uuid::nil(), |row| row.id);
-        let page = store.holds(tenant, after, PAGE).await?;
-        if page.is_empty() {
+        let page = pages.holds(tenant, after, LONG_PAGE).await?;
+        let is_last = page.len() < LONG_PAGE as usize;
+        all.extend(page);
+        if is_last {
             return Ok(all);
         }
-        all.extend(page);
     }
 }

@@ -101,7 +101,7 @@ pub struct KeptUsage {
 pub struct EntryBody {
     /// By which it was priced.
     pub quote: Option<Quote>,
-    /// In words, where a person booked it.
+    /// In words, where a person booked it, or it tells what was put right.
     pub reason: String,
 }
 

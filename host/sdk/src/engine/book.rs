@@ -110,14 +110,20 @@ impl Sealed {
 impl Batch {
     /// An identifier that begins with the batch's instant, in the order in which they are made.
     pub fn id(&mut self) -> Uuid {
-        let ms = u64::try_from(self.write.next.at).unwrap_or_default();
-        let random = (self.random)().to_le_bytes();
-        let mut bytes = [0; 10];
-        bytes.copy_from_slice(&random[..10]);
-        [bytes[0], bytes[1]] = (self.ids & 0xfff).to_be_bytes();
+        let id = id_at(self.write.next.at, self.ids, &self.random);
         self.ids = self.ids.wrapping_add(1);
-        uuid::Builder::from_unix_timestamp_millis(ms, &bytes).into_uuid()
+        id
     }
+}
+
+/// An identifier that begins with an instant, and goes on with a place among those of it.
+pub fn id_at(at: Instant, place: u16, random: &Random) -> Uuid {
+    let ms = u64::try_from(at).unwrap_or_default();
+    let random = random().to_le_bytes();
+    let mut bytes = [0; 10];
+    bytes.copy_from_slice(&random[..10]);
+    [bytes[0], bytes[1]] = (place & 0xfff).to_be_bytes();
+    uuid::Builder::from_unix_timestamp_millis(ms, &bytes).into_uuid()
 }
 
 impl Book {

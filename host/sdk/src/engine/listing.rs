@@ -51,7 +51,7 @@ pub struct Line {
     pub money: Money,
     /// By which it was priced.
     pub quote: Option<Quote>,
-    /// In words, where a person booked it.
+    /// In words, where a person booked it, or it tells what was put right.
     pub reason: String,
 }
 

@@ -37,6 +37,7 @@ mod part;
 mod price;
 mod quarantine;
 mod records;
+mod repair;
 mod rollout;
 mod rollup;
 mod served;

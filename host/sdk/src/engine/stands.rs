@@ -6,8 +6,8 @@ use tollgate_policy_core::window::Instant;
 
 use super::host::HostError;
 use super::records::Records;
-use super::sums::PAGE;
-use crate::store::{CounterRow, Found, LatestKey, LatestRow, Since, Store, Tenant, Total};
+use super::sums::LONG_PAGE;
+use crate::store::{CounterRow, Found, LatestKey, LatestRow, Pages, Since, Tenant, Total};
 
 /// A stretch of a counter, for certain values.
 pub type Stretch = (i64, String, Instant);
@@ -22,45 +22,70 @@ pub struct Stands {
 }
 
 impl Stands {
-    pub async fn read<S: Store>(
-        store: &S,
+    /// All of it, by the counters that are kept as of a head.
+    pub async fn read<P: Pages>(
+        pages: &P,
         tenant: &Tenant,
         found: &Found,
     ) -> Result<Self, HostError> {
-        let mut records = Records::default();
-        records.load(&found.records);
         let (mut latest, mut apart) = (Vec::new(), Vec::new());
         let mut after = Since { counter: i64::MIN, values: String::new(), opened: Instant::MIN };
         loop {
-            let page = store.counters(tenant, &after, PAGE).await?;
+            let page = pages.counters(tenant, &after, LONG_PAGE).await?;
             let Some(CounterRow { counter, values, opened, .. }) = page.last() else { break };
             after = Since { counter: *counter, values: values.clone(), opened: *opened };
-            apart.extend(page.into_iter().filter(|row| records.counts(row.counter, row.version)));
+            apart.extend(page);
         }
         let mut after = LatestKey { per: String::new(), values: String::new() };
         loop {
-            let page = store.latest(tenant, &after, PAGE).await?;
+            let page = pages.latest(tenant, &after, LONG_PAGE).await?;
             let Some(LatestRow { key, .. }) = page.last() else { break };
             after = key.clone();
-            for LatestRow { key, version, mut totals } in page {
-                totals.retain(|(counter, ..)| records.counts(*counter, version));
-                latest.push(LatestRow { key, version, totals });
-            }
+            latest.extend(page);
         }
-        Ok(Self { latest, apart })
+        Ok(Self::of(latest, apart, found))
     }
 
-    /// Puts one of the latest stretches right; false: it is not among them.
-    pub fn set(&mut self, counter: i64, values: &str, opened: Instant, should: Total) -> bool {
-        for row in self.latest.iter_mut().filter(|row| row.key.values == values) {
-            let own = |own: &&mut (i64, Instant, Total)| (own.0, own.1) == (counter, opened);
-            if let Some((.., total)) = row.totals.iter_mut().find(own) {
-                *total = should;
-                row.version = MENDED;
-                return true;
-            }
+    /// What was found of it.
+    pub fn found(found: &mut Found) -> Self {
+        let latest = std::mem::take(&mut found.latest);
+        let apart = std::mem::take(&mut found.counters);
+        Self::of(latest, apart, found)
+    }
+
+    fn of(mut latest: Vec<LatestRow>, mut apart: Vec<CounterRow>, found: &Found) -> Self {
+        let mut records = Records::default();
+        records.load(&found.records);
+        apart.retain(|row| records.counts(row.counter, row.version));
+        for LatestRow { version, totals, .. } in &mut latest {
+            totals.retain(|(counter, ..)| records.counts(*counter, *version));
         }
-        false
+        Self { latest, apart }
+    }
+
+    /// A stretch that is put right. One that stands in both was filled from history and has moved since.
+    pub fn mend(&mut self, counter: i64, values: &str, opened: Instant) -> &mut Total {
+        let own = |(row, LatestRow { totals, .. }): (usize, &LatestRow)| {
+            let own = |own: &(i64, Instant, Total)| (own.0, own.1) == (counter, opened);
+            Some((row, totals.iter().position(own)?))
+        };
+        let mut latest = self.latest.iter().enumerate().filter(|(_, row)| row.key.values == values);
+        if let Some((row, own)) = latest.find_map(own) {
+            let LatestRow { version, totals, .. } = &mut self.latest[row];
+            *version = MENDED;
+            return &mut totals[own].2;
+        }
+        let own = |row: &CounterRow| {
+            (row.counter, row.values.as_str(), row.opened) == (counter, values, opened)
+        };
+        let place = self.apart.iter().position(own).unwrap_or_else(|| {
+            let (values, total) = (values.to_owned(), Total::default());
+            self.apart.push(CounterRow { counter, values, opened, version: MENDED, total });
+            self.apart.len() - 1
+        });
+        let CounterRow { version, total, .. } = &mut self.apart[place];
+        *version = MENDED;
+        total
     }
 
     /// A stretch that stands in both was filled from history and has moved since.
@@ -77,8 +102,11 @@ impl Stands {
         apart.chain(latest).collect()
     }
 
-    /// The rows in which something was put right.
-    pub fn into_mended(self) -> Vec<LatestRow> {
-        self.latest.into_iter().filter(|row| row.version == MENDED).collect()
+    /// The rows in which something was put right: the latest stretches, and others.
+    pub fn into_mended(self) -> (Vec<LatestRow>, Vec<CounterRow>) {
+        let Self { mut latest, mut apart } = self;
+        latest.retain(|row| row.version == MENDED);
+        apart.retain(|row| row.version == MENDED);
+        (latest, apart)
     }
 }

@@ -7,14 +7,17 @@ use uuid::Uuid;
 
 use super::body::{self, HoldBody};
 use super::host::HostError;
-use super::records::Records;
+use super::records::{KeptCounter, Records};
 use super::tally::Tally;
 use crate::store::{
-    AccountRow, CounterRow, EntryRow, Found, Place, Since, Store, Tenant, Total, UsageRow,
+    AccountRow, CounterRow, EntryRow, Found, Pages, Place, Since, Tenant, Total, UsageRow,
 };
 
 /// So many rows are read at a time.
 pub const PAGE: u32 = 1_000;
+
+/// And so many where somebody waits for all of them, or they must be read before others are written.
+pub const LONG_PAGE: u32 = 10_000;
 
 /// What a tenant's history comes to, by the counters that it keeps.
 pub struct Sums {
@@ -39,16 +42,16 @@ struct Group {
 
 impl Sums {
     /// What was carried forward, by the counters that are kept as of a head.
-    pub async fn begin<S: Store>(
-        store: &S,
+    pub async fn begin<P: Pages>(
+        pages: &P,
         tenant: &Tenant,
         found: &Found,
     ) -> Result<Self, HostError> {
-        let carried = store.carried_until(tenant).await?;
+        let carried = pages.carried_until(tenant).await?;
         let mut sums = Self::of(found, carried);
         let mut after = Since { counter: i64::MIN, values: String::new(), opened: Instant::MIN };
         loop {
-            let page = store.carried_counters(tenant, &after, PAGE).await?;
+            let page = pages.carried_counters(tenant, &after, LONG_PAGE).await?;
             let Some(CounterRow { counter, values, opened, .. }) = page.last() else { break };
             after = Since { counter: *counter, values: values.clone(), opened: *opened };
             for Group { tally, .. } in &mut sums.groups {
@@ -56,7 +59,7 @@ impl Sums {
                 tally.adopt(own.collect());
             }
         }
-        for AccountRow { account, currency, balance, .. } in store.carried_accounts(tenant).await? {
+        for AccountRow { account, currency, balance, .. } in pages.carried_accounts(tenant).await? {
             sums.accounts.entry((account, currency)).or_default().used = balance;
         }
         Ok(sums)
@@ -92,7 +95,7 @@ impl Sums {
         }
     }
 
-    /// Whether these are the counters that are kept as of a head, and what is being erased.
+    /// Whether these are the counters that are kept as of a head, and what was erased by then.
     pub fn keeps(&self, found: &Found) -> bool {
         let mut records = Records::default();
         records.load(&found.records);
@@ -103,9 +106,15 @@ impl Sums {
             && records.erased_so_far() == self.records.erased_so_far()
     }
 
-    /// From when on a counter is whole; none: it is not kept.
-    pub fn since(&self, counter: i64) -> Option<Instant> {
-        self.records.counters().get(&counter).map(|kept| kept.since)
+    /// A counter that is kept.
+    pub fn kept(&self, counter: i64) -> Option<&KeptCounter> {
+        self.records.counters().get(&counter)
+    }
+
+    /// What a counter that is kept comes to so far, in a stretch of it.
+    pub fn total(&self, counter: i64, values: &str, opened: Instant) -> Total {
+        let group = self.groups.iter().find(|group| group.tally.keeps(counter));
+        group.map_or_else(Total::default, |group| group.tally.total(counter, values, opened))
     }
 
     /// What is added up so far is carried forward.
@@ -115,21 +124,23 @@ impl Sums {
         self.entered_to = self.entered_to.max(Place::before(until));
     }
 
-    /// Reads on, to where there is no more.
-    pub async fn read_on<S: Store>(&mut self, store: &S, tenant: &Tenant) -> Result<(), HostError> {
+    /// Reads on, to where there was no more a moment ago: of a tenant that never rests there is no end.
+    /// Who holds the head's lock, or reads of a snapshot, reads all there is.
+    pub async fn read_on<P: Pages>(&mut self, pages: &P, tenant: &Tenant) -> Result<(), HostError> {
         loop {
-            let page = store.usages(tenant, self.used_to, PAGE).await?;
-            if page.is_empty() {
+            let page = pages.usages(tenant, self.used_to, LONG_PAGE).await?;
+            page.iter().try_for_each(|(place, row)| self.add_usage(*place, row))?;
+            if page.len() < LONG_PAGE as usize {
                 break;
             }
-            page.iter().try_for_each(|(place, row)| self.add_usage(*place, row))?;
         }
         loop {
-            let page = store.entries(tenant, self.entered_to, PAGE).await?;
-            if page.is_empty() {
+            let page = pages.entries(tenant, self.entered_to, LONG_PAGE).await?;
+            let is_last = page.len() < LONG_PAGE as usize;
+            page.into_iter().try_for_each(|(place, row)| self.add_entry(place, row))?;
+            if is_last {
                 return Ok(());
             }
-            page.into_iter().try_for_each(|(place, row)| self.add_entry(place, row))?;
         }
     }
 

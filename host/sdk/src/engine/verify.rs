@@ -1,6 +1,6 @@
 //! Recomputes what a tenant's counters, holds and accounts stand at, from what happened, and tells
-//! what differs: nothing must. Most of history is read without a lock, its tail and what it comes
-//! to under the head's lock, and no transaction is longer than a page but for that.
+//! what differs: nothing must. Most of history is read page by page, its tail and what it comes to of
+//! one snapshot: nobody who writes waits for that.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,13 @@ use uuid::Uuid;
 use super::Random;
 use super::backfill::holds;
 use super::host::HostError;
-use super::records::REPAIR;
+use super::repair::repair;
 use super::stands::{Stands, Stretch};
 use super::sums::Sums;
 use super::tally::LEVEL_AT;
-use crate::store::{
-    AccountRow, CounterRow, Found, Locked, Need, RecordRow, Store, StoreError, Tenant, Total,
-    Write, Written,
-};
+use crate::store::{AccountRow, HoldRow, Need, Snapshot, Store, StoreError, Tenant, Total};
 
-/// How often it begins anew while history is carried forward beside it.
+/// How often it begins anew while counters change, or history is carried forward beside it.
 const ATTEMPTS: usize = 5;
 
 /// Something that stands otherwise than what happened comes to.
@@ -57,73 +54,89 @@ pub enum Difference {
     Usage(Uuid),
 }
 
-/// What differs of a tenant, as of a version. With `repair` it is put right, and what was found is
-/// kept as a change of the record `repair`.
+impl Difference {
+    fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Hold(_) | Self::Usage(_))
+    }
+}
+
+/// What stood as of a snapshot.
+struct Seen {
+    holds: Vec<HoldRow>,
+    stands: Stands,
+    accounts: Vec<AccountRow>,
+}
+
+/// What differs of a tenant, as of a version. With `repairs` it is put right, and told is what was: as it
+/// stood by then, beside what cannot be read. Each account that is put right has an entry of the ledger
+/// that says so and moves nothing, and all of it is kept as changes of the record `repair`.
+///
+/// # Errors
+///
+/// Where the store fails, or its history or the counters that are kept do not rest for long enough: then a part
+/// may have been put right.
 pub async fn verify<S: Store>(
     store: &S,
     tenant: &Tenant,
-    repair: Option<&Random>,
+    repairs: Option<&Random>,
 ) -> Result<Vec<Difference>, HostError> {
-    let need = Need { whole: true, ..Need::head(tenant.clone()) };
+    let mut mended = Vec::new();
     for _ in 0..ATTEMPTS {
-        let found = store.read(std::slice::from_ref(&need)).await?.pop();
-        let found = found.ok_or_else(|| StoreError::UnknownTenant(tenant.clone()))?;
-        let mut sums = Sums::begin(store, tenant, &found).await?;
-        sums.read_on(store, tenant).await?;
-        let mut locked = store.lock(tenant).await?;
-        let (found, stands, differences) = match compare(store, &mut locked, sums, &need).await {
-            Ok(Some(compared)) => compared,
-            begin_anew => {
-                locked.release().await;
-                begin_anew?;
-                continue;
-            }
-        };
-        let Some(random) = repair.filter(|_| !differences.is_empty()) else {
-            locked.release().await;
-            return Ok(differences);
-        };
-        return match locked.write(&mend(tenant, &found, stands, &differences, random)).await? {
-            Written::Committed => Ok(differences),
-            Written::Missed => {
-                Err(StoreError::Unavailable("the head moved under its lock".into()).into())
-            }
-        };
+        let Some((mut sums, differences)) = compare(store, tenant).await? else { continue };
+        let Some(random) = repairs else { return Ok(differences) };
+        let (mut told, wrong): (Vec<_>, Vec<_>) =
+            differences.into_iter().partition(Difference::is_unreadable);
+        if repair(store, tenant, &mut sums, &wrong, random, &mut mended).await? {
+            told.append(&mut mended);
+            return Ok(told);
+        }
     }
-    let words = "its history is being carried forward: verify it a little later";
+    let words =
+        "its counters change, or its history is being carried forward: verify it a little later";
     Err(StoreError::Unavailable(words.into()).into())
 }
 
-/// Reads the rest of history, and what it should come to, as of a locked head; none: some of it was
-/// carried forward meanwhile, and may be gone.
+/// What history comes to as of a snapshot, and what stands otherwise; none: meanwhile other counters
+/// were kept, something was erased, or some of history was carried forward, and may be gone.
 async fn compare<S: Store>(
     store: &S,
-    locked: &mut S::Locked<'_>,
-    mut sums: Sums,
-    need: &Need,
-) -> Result<Option<(Found, Stands, Vec<Difference>)>, HostError> {
-    let tenant = &need.tenant;
-    locked.patient().await?;
-    let found = locked.read(need).await?;
-    if !sums.keeps(&found) {
-        // Which counters are kept has changed meanwhile.
-        sums = Sums::begin(store, tenant, &found).await?;
-    }
+    tenant: &Tenant,
+) -> Result<Option<(Sums, Vec<Difference>)>, HostError> {
+    let need = Need { whole: true, ..Need::head(tenant.clone()) };
+    let snapshot = store.snapshot().await?;
+    let found = snapshot.read(&need).await;
+    snapshot.release().await;
+    let mut sums = Sums::begin(store, tenant, &found?).await?;
     sums.read_on(store, tenant).await?;
-    if store.carried_until(tenant).await? != sums.carried {
-        return Ok(None);
-    }
-    for row in holds(store, tenant).await? {
+    let snapshot = store.snapshot().await?;
+    let seen = see(&snapshot, &need, &mut sums).await;
+    snapshot.release().await;
+    let Some(Seen { holds, stands, accounts }) = seen? else { return Ok(None) };
+    for row in holds {
         sums.add_hold(row.id, &row.body)?;
     }
-    let stands = Stands::read(store, tenant, &found).await?;
-    // The lock was ours all the time.
-    locked.read(&Need::head(tenant.clone())).await?;
-    let differences = differences(sums, &stands, &found.accounts);
-    Ok(Some((found, stands, differences)))
+    let differences = differences(&mut sums, &stands, &accounts);
+    Ok(Some((sums, differences)))
 }
 
-fn differences(mut sums: Sums, stands: &Stands, accounts: &[AccountRow]) -> Vec<Difference> {
+/// Reads the rest of history, and what must be what it comes to.
+async fn see(
+    snapshot: &impl Snapshot,
+    need: &Need,
+    sums: &mut Sums,
+) -> Result<Option<Seen>, HostError> {
+    let tenant = &need.tenant;
+    let found = snapshot.read(need).await?;
+    if !sums.keeps(&found) || snapshot.carried_until(tenant).await? != sums.carried {
+        return Ok(None);
+    }
+    sums.read_on(snapshot, tenant).await?;
+    let holds = holds(snapshot, tenant).await?;
+    let stands = Stands::read(snapshot, tenant, &found).await?;
+    Ok(Some(Seen { holds, stands, accounts: found.accounts }))
+}
+
+fn differences(sums: &mut Sums, stands: &Stands, accounts: &[AccountRow]) -> Vec<Difference> {
     let mut pairs: BTreeMap<Stretch, (Total, Total)> = BTreeMap::new();
     for (key, total) in stands.totals() {
         pairs.entry(key).or_default().0 = total;
@@ -136,12 +149,12 @@ fn differences(mut sums: Sums, stands: &Stands, accounts: &[AccountRow]) -> Vec<
     // was told was not always kept.
     pairs.retain(|(counter, _, opened), (stands, _)| match *opened {
         LEVEL_AT if *stands == Total::default() => false,
-        Instant::MIN | LEVEL_AT => sums.since(*counter).is_some(),
-        opened => sums.since(*counter).is_some_and(|since| opened >= since),
+        Instant::MIN | LEVEL_AT => sums.kept(*counter).is_some(),
+        opened => sums.kept(*counter).is_some_and(|kept| opened >= kept.since),
     });
-    let usages = sums.unreadable_usages.into_iter().map(Difference::Usage);
+    let usages = sums.unreadable_usages.iter().copied().map(Difference::Usage);
     let mut differences: Vec<Difference> =
-        usages.chain(sums.unreadable_holds.into_iter().map(Difference::Hold)).collect();
+        usages.chain(sums.unreadable_holds.iter().copied().map(Difference::Hold)).collect();
     for ((counter, values, opened), (stands, should)) in pairs {
         if stands != should {
             differences.push(Difference::Counter { counter, values, opened, stands, should });
@@ -152,8 +165,8 @@ fn differences(mut sums: Sums, stands: &Stands, accounts: &[AccountRow]) -> Vec<
         let key = (row.account.clone(), row.currency.clone());
         pairs.entry(key).or_default().0 = Total { used: row.balance, held: row.held };
     }
-    for (key, should) in sums.accounts {
-        pairs.entry(key).or_default().1 = should;
+    for (key, should) in &sums.accounts {
+        pairs.entry(key.clone()).or_default().1 = *should;
     }
     for ((account, currency), (stands, should)) in pairs {
         if stands != should {
@@ -161,39 +174,4 @@ fn differences(mut sums: Sums, stands: &Stands, accounts: &[AccountRow]) -> Vec<
         }
     }
     differences
-}
-
-/// What puts differences right, and tells of it.
-fn mend(
-    tenant: &Tenant,
-    found: &Found,
-    mut stands: Stands,
-    differences: &[Difference],
-    random: &Random,
-) -> Write {
-    let at = found.now.max(found.head.at);
-    let mut write = Write::new(tenant.clone(), found.head, (random() >> 64) as i64, at);
-    for difference in differences {
-        match difference.clone() {
-            Difference::Counter { counter, values, opened, should, .. } => {
-                if !stands.set(counter, &values, opened, should) {
-                    let row = CounterRow { counter, values, opened, version: 0, total: should };
-                    write.counters.push(row);
-                }
-            }
-            Difference::Account { account, currency, should, .. } => {
-                let of_it =
-                    |own: &AccountRow| (&own.account, &own.currency) == (&account, &currency);
-                let is_new = !found.accounts.iter().any(of_it);
-                let rows = if is_new { &mut write.new_accounts } else { &mut write.accounts };
-                let (balance, held) = (should.used, should.held);
-                rows.push(AccountRow { account, currency, balance, held });
-            }
-            Difference::Hold(_) | Difference::Usage(_) => {}
-        }
-    }
-    write.latest = stands.into_mended();
-    let body = serde_json::to_vec(differences).unwrap_or_default();
-    write.records.push(RecordRow { kind: REPAIR.into(), name: "last".into(), body: Some(body) });
-    write
 }

@@ -51,7 +51,7 @@ pub struct EntryBody {
     /// By which a charge was priced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<QuoteBody>,
-    /// In words, where a person booked it.
+    /// In words, where a person booked it, or it tells what was put right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When it was booked.

@@ -51,7 +51,7 @@ pub struct Group {
 
 impl List {
     pub fn new(per: Vec<String>) -> Self {
-        let name = serde_json::to_string(&per).unwrap_or_default();
+        let name = name_of(&per);
         Self { per, name, counters: Vec::new(), groups: HashMap::new() }
     }
 }
@@ -116,10 +116,15 @@ pub fn sorted(per: &[String]) -> Vec<String> {
     per
 }
 
+/// What the store knows a list of dimensions by.
+pub fn name_of(per: &[String]) -> String {
+    serde_json::to_string(&sorted(per)).unwrap_or_default()
+}
+
 /// The same in every host: two counters that meet in it would be one in many ages of the world. By
 /// another calendar it is another counter, since its windows are others.
 pub fn id_of(counter: &Counter, calendar: &TenantCalendar) -> i64 {
-    let per = serde_json::to_string(&sorted(&counter.per)).unwrap_or_default();
+    let per = name_of(&counter.per);
     let by = match counter.window {
         Window::Calendar(Calendar { utc: false, .. }) => {
             format!("{} {:?}", calendar.zone.name(), calendar.first_day_of_week)

@@ -19,10 +19,11 @@ use tollgate_policy_core::window::{Instant, Window};
 
 use super::amounts::Amounts;
 use super::part::Part;
+use crate::store::Total;
 use kept::{Group, Kept, List};
 use slot::{Draft, Key, Slot};
 
-pub use kept::{id_of, sorted};
+pub use kept::{id_of, name_of, sorted};
 pub use rows::Moved;
 pub use slot::LEVEL_AT;
 
@@ -134,6 +135,12 @@ impl Tally {
     pub fn key(&self, slot: usize) -> (i64, &Arc<str>) {
         let (counter, values) = &self.slots[slot].key;
         (*counter, values)
+    }
+
+    /// What a stretch stands at.
+    pub fn total(&self, counter: i64, values: &str, opened: Instant) -> Total {
+        let slot = self.index.get(&(counter, values.into()));
+        slot.map_or_else(Total::default, |slot| self.slots[*slot].at(opened))
     }
 
     /// What the subscribed counters stand at for a call that asks for so much. `limit` tells the
