@@ -12,7 +12,7 @@ use std::{fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::Executor;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use tempfile::TempDir;
 
 use crate::disk::SmallDisk;
@@ -38,6 +38,34 @@ struct Server {
     ended: mpsc::Receiver<()>,
 }
 
+/// What a server writes about what it does.
+pub struct Log(mpsc::Receiver<String>);
+
+/// What tells that all before it was logged.
+const LAST: &str = "SELECT 'that is all'";
+
+impl Log {
+    /// What the server was told since the last time, each statement with its parameters and with what
+    /// came of it.
+    pub async fn told(&self, connection: &mut PgConnection) -> Vec<String> {
+        connection.execute(LAST).await.expect("a word");
+        let mut statements: Vec<String> = Vec::new();
+        for line in self.0.iter() {
+            if line.starts_with("LOG:") {
+                if line.contains(LAST) {
+                    return statements;
+                }
+                statements.push(String::new());
+            }
+            if let Some(statement) = statements.last_mut() {
+                statement.push_str(&line);
+                statement.push('\n');
+            }
+        }
+        panic!("the server is gone");
+    }
+}
+
 impl Cluster {
     /// The one of this process, with the durability of any Postgres.
     pub fn shared() -> &'static Self {
@@ -55,11 +83,12 @@ impl Cluster {
         Self::initialised(directory(), None, settings, None)
     }
 
-    /// One of its own that tells each line of its log.
+    /// One of its own that tells what it is told.
     #[must_use]
-    pub fn logged(settings: &[&str]) -> (Self, mpsc::Receiver<String>) {
+    pub fn logged(settings: &[&str]) -> (Self, Log) {
         let (log, lines) = mpsc::channel();
-        (Self::initialised(directory(), None, settings, Some(log)), lines)
+        let settings = [&["log_statement=all", "log_line_prefix="], settings].concat();
+        (Self::initialised(directory(), None, &settings, Some(log)), Log(lines))
     }
 
     /// One of its own on a disk that can be filled. An error says why this machine has none.

@@ -1,10 +1,9 @@
 //! For a Postgres that is distributed by tenants: one of them a statement.
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection, Executor};
 use tollgate_host::engine::{Random, Retention, upkeep};
 use tollgate_host::store::{
     Carry, Durability, Head, Locked, Need, Past, Place, PostgresStore, Store, StoreError, Tenant,
@@ -14,28 +13,7 @@ use tollgate_tests::postgres::Cluster;
 
 use crate::conformance::{BORN, born, full, hold, key, write};
 
-const TENANTS: [&str; 3] = ["tenant-a", "tenant-b", "tenant-c"];
-
-/// What tells that all before it was logged.
-const LAST: &str = "SELECT 'that is all'";
-
-/// What the server was told since the last time, each statement with its parameters.
-async fn told(log: &Receiver<String>, connection: &mut PgConnection) -> Vec<String> {
-    connection.execute(LAST).await.expect("a word");
-    let mut statements: Vec<String> = Vec::new();
-    for line in log.iter() {
-        if line.starts_with("LOG:") {
-            statements.push(String::new());
-        }
-        if let Some(statement) = statements.last_mut() {
-            statement.push_str(&line);
-        }
-        if line.contains(LAST) {
-            return statements;
-        }
-    }
-    panic!("the server is gone");
-}
+pub const TENANTS: [&str; 3] = ["tenant-a", "tenant-b", "tenant-c"];
 
 fn name_several(statements: &[String]) -> Vec<&String> {
     let several =
@@ -44,7 +22,7 @@ fn name_several(statements: &[String]) -> Vec<&String> {
 }
 
 /// All that takes many tenants, and all that is kept up.
-async fn do_all(store: &PostgresStore, tenants: &[Tenant], heads: &[Head]) -> Vec<Head> {
+pub async fn do_all(store: &PostgresStore, tenants: &[Tenant], heads: &[Head]) -> Vec<Head> {
     let needs: Vec<Need> = tenants.iter().cloned().map(Need::head).collect();
     let found = store.read(&needs).await.expect("found");
     assert!(found.iter().map(|found| found.head).eq(heads.iter().copied()));
@@ -86,7 +64,7 @@ async fn do_all(store: &PostgresStore, tenants: &[Tenant], heads: &[Head]) -> Ve
 #[test]
 fn no_statement_names_two_tenants_where_they_stand_apart() {
     super::run(async {
-        let (cluster, log) = Cluster::logged(&["log_statement=all", "log_line_prefix="]);
+        let (cluster, log) = Cluster::logged(&[]);
         let options = cluster.database().await;
         // One statement at a time, so that the log tells one after the other.
         let store = PostgresStore::connect(options.clone(), 2, Durability::Required).await;
@@ -102,7 +80,7 @@ fn no_statement_names_two_tenants_where_they_stand_apart() {
         let heads = vec![writes[0].leaves(); 3];
         assert_ne!(heads[0], BORN);
         let heads = do_all(&apart, &tenants, &heads).await;
-        let statements = told(&log, &mut connection).await;
+        let statements = log.told(&mut connection).await;
         let about = statements.iter().filter(|told| told.contains(TENANTS[1])).count();
         assert!(about > 20, "{about} of {}", statements.len());
         assert_eq!(name_several(&statements), Vec::<&String>::new());
@@ -116,6 +94,6 @@ fn no_statement_names_two_tenants_where_they_stand_apart() {
         };
         let writes: Vec<Write> = tenants.iter().zip(&heads).map(next).collect();
         assert_eq!(together.write(&writes).await, vec![Ok(Written::Committed); 3]);
-        assert_eq!(name_several(&told(&log, &mut connection).await).len(), 3);
+        assert_eq!(name_several(&log.told(&mut connection).await).len(), 3);
     });
 }

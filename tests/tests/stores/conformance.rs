@@ -488,6 +488,47 @@ pub async fn many_lockers_lose_nothing<S: Store>(store: &S) {
     assert_eq!(tally(&found), Decimal::try_from((4 * TURNS) as u64).expect("a number"));
 }
 
+/// Whoever writes meanwhile: the head is not older, and not newer, than what is read with it.
+pub async fn what_is_read_is_of_one_head<S: Store>(store: &S) {
+    let tenant = born(store, "acme").await;
+    let first = Write {
+        new_latest: vec![latest("1")],
+        new_accounts: vec![account("1", "0")],
+        counters: vec![counter("[\"ana\"]", 100, 1, 0)],
+        ..write(&tenant, BORN, 1)
+    };
+    let mut head = committed(store, first).await;
+    let writer = async {
+        for number in 2..=200_u32 {
+            let batch = Write {
+                latest: vec![latest(&number.to_string())],
+                accounts: vec![account(&number.to_string(), "0")],
+                counters: vec![counter("[\"ana\"]", 100, number, 0)],
+                ..write(&tenant, head, number.into())
+            };
+            head = committed(store, batch).await;
+        }
+    };
+    let reader = async {
+        loop {
+            let found = find(store, &tenant, "[\"ana\"]", &[]).await;
+            let version = found.head.version;
+            let number: Decimal =
+                u64::try_from(version).expect("a version").try_into().expect("it");
+            assert_eq!(found.latest[0].totals[0].2.used, number);
+            assert_eq!(
+                (found.counters[0].total.used, found.counters[0].version),
+                (number, version)
+            );
+            assert_eq!((found.accounts[0].balance, found.head.stamp), (number, version));
+            if version == 200 {
+                break;
+            }
+        }
+    };
+    futures_util::future::join(writer, reader).await;
+}
+
 pub async fn the_least_and_the_greatest_are_kept<S: Store>(store: &S) {
     let tenant = born(store, "acme").await;
     let greatest: Decimal = "999999999999999.999999999999".parse().expect("an amount");

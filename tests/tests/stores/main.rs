@@ -11,6 +11,8 @@ mod plans;
 mod readers;
 mod registry;
 mod snapshots;
+mod statements;
+mod versions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -88,6 +90,7 @@ on_both! {
     a_locked_head_is_written_or_let_go,
     many_writers_lose_nothing,
     many_lockers_lose_nothing,
+    what_is_read_is_of_one_head,
     the_least_and_the_greatest_are_kept;
 
     lists:
