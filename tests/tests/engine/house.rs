@@ -33,7 +33,11 @@ pub fn acme() -> Tenant {
 }
 
 pub async fn postgres() -> House<PostgresStore> {
-    let options = tollgate_tests::postgres::Cluster::shared().database().await;
+    postgres_at(tollgate_tests::postgres::Cluster::shared().database().await).await
+}
+
+/// On a database of a cluster of one's own.
+pub async fn postgres_at(options: PgConnectOptions) -> House<PostgresStore> {
     let store = PostgresStore::connect(options.clone(), 8, Durability::Required).await;
     let (now, clock) = clock();
     let store = store.expect("the store").with_clock(clock);
@@ -92,7 +96,17 @@ fn compiled() -> PathBuf {
 
 fn sandbox_with(cache: Option<PathBuf>, compiler: Compiler) -> Arc<Sandbox> {
     let (limits, instances) = (Limits::default(), Instances::Pooled(32));
-    let settings = Settings { limits, instances, compiler, cache };
+    sandbox_of(Settings { limits, instances, compiler, cache })
+}
+
+/// One with limits of its own, in which time is up before fuel is, and so many instances.
+pub fn sandbox_of_time(call_ms: u64, instances: u32) -> Arc<Sandbox> {
+    let limits = Limits { call_fuel: u64::MAX, call_ms, ..Limits::default() };
+    let (instances, compiler) = (Instances::Pooled(instances), Compiler::InProcess);
+    sandbox_of(Settings { limits, instances, compiler, cache: None })
+}
+
+fn sandbox_of(settings: Settings) -> Arc<Sandbox> {
     Arc::new(Sandbox::new(settings).expect("the sandbox"))
 }
 

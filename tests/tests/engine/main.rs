@@ -2,6 +2,7 @@
 
 mod binding;
 mod charging;
+mod contending;
 mod erasing;
 #[path = "../hostile/guest.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
@@ -14,6 +15,7 @@ mod model;
 mod notices;
 mod operations;
 mod pacing;
+mod protocol;
 mod quarantine;
 mod replaying;
 mod rollout;
@@ -157,6 +159,12 @@ on_both! {
     a_candidates_counters_are_filled_before_it_is_asked,
     candidates_that_cannot_stand_there_are_refused;
 
+    protocol:
+    all_that_decisions_depend_on_moves_the_head,
+    an_instant_never_lies_before_the_last_one,
+    who_follows_by_version_and_ordinal_skips_nothing,
+    a_balance_is_fed_as_entries_less_open_holds;
+
     pacing:
     a_tenant_whose_policies_take_long_holds_up_no_other,
     nothing_is_lost_as_a_tenant_is_slow_no_longer;
@@ -167,7 +175,8 @@ on_both! {
     the_platforms_policies_that_may_fail_open_are_asked_again,
     one_tenants_failures_are_not_anothers,
     failures_that_are_not_in_a_row_do_not_count,
-    prices_that_keep_failing_are_asked_no_longer;
+    prices_that_keep_failing_are_asked_no_longer,
+    what_the_host_cut_short_is_recorded_and_counts_for_nothing;
 
     replaying:
     a_candidate_shows_whom_it_would_hit,

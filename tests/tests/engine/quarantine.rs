@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use tollgate_host::engine::{
-    Author, Binding, Denied, Event, Failing, Host, Layer, Operation, Outcome, PolicyKey, Report,
-    Setup, Subject, notices,
+    Author, Binding, Candidate, Denied, Event, Failing, Host, Layer, Operation, Outcome, PolicyKey,
+    Report, Setup, Subject, Unjudged, decisions, notices, quarantined as quarantined_policies,
 };
-use tollgate_host::sandbox::Fault;
-use tollgate_host::store::{Store, Tenant};
+use tollgate_host::sandbox::{Fault, Sandbox};
+use tollgate_host::store::{BatchKey, Store, Tenant};
+use tollgate_policy_core::contract::{Reading, Request};
 
 use crate::guest::{CONTRACT, Guest, encode, later};
-use crate::house::{House, acme, ask, binding, call, reserve, sandbox};
+use crate::house::{House, acme, ask, binding, call, reserve, sandbox, sandbox_of_time};
 
 /// A quota policy that traps wherever the instant is beyond this one, or odd.
 fn fails(condition: &str) -> Binding {
@@ -164,6 +165,68 @@ pub async fn failures_that_are_not_in_a_row_do_not_count<S: Store>(house: &House
         assert!(matches!(ask(&host, reserve(1)).await, Ok(Outcome::Reserved(_))));
         house.advance(1);
     }
+}
+
+/// Time that was up, and a pool without room: neither follows from what the policy was fed.
+pub async fn what_the_host_cut_short_is_recorded_and_counts_for_nothing<S: Store>(
+    house: &House<S>,
+) {
+    let endless = |sandbox: &Sandbox| {
+        let check = later("(loop (br 0))");
+        let component = Guest { check: &check, ..Guest::default() }.component();
+        sandbox.load(&component, "{}").expect("let in")
+    };
+    let own = |policy| Binding { layer: Layer::Tenant, ..Binding::new("own", policy) };
+    // Longer in a row than any policy may fail.
+    let set = set_of(vec![binding("quota", ROOMY), own(endless(&sandbox_of_time(100, 4)))]);
+    let host = house.host(&set).await;
+    for _ in 0..12 {
+        let Denied { denial, events, fault, .. } = denied(&host).await;
+        assert_eq!(denial.code, "policy_out_of_time");
+        assert_eq!(fault, Some(("own".into(), Fault::Time)));
+        assert!(quarantined(&events).is_empty());
+    }
+    // One instance, which another call holds for longer than is waited for it.
+    let narrow = sandbox_of_time(1_500, 1);
+    let component = Guest::default().component();
+    let healthy = own(narrow.load(&component, "{}").expect("let in"));
+    let holding = endless(&narrow);
+    let host = house.host(&set_of(vec![binding("quota", ROOMY), healthy.clone()])).await;
+    let request =
+        Request { at: house.at(), readings: vec![Reading::default()], ..Request::default() };
+    let holding = std::thread::spawn(move || holding.check(request).outcome);
+    let mut busy = 0;
+    while !holding.is_finished() {
+        match ask(&host, reserve(1)).await.expect("an answer") {
+            Outcome::Denied(Denied { fault, .. }) => {
+                assert_eq!(fault, Some(("own".into(), Fault::Busy)));
+                busy += 1;
+            }
+            outcome => assert!(matches!(outcome, Outcome::Reserved(_)), "{outcome:?}"),
+        }
+    }
+    assert_eq!(holding.join().expect("no panic"), Err(Fault::Time));
+    assert!(busy > 0, "none was without an instance");
+    // They stand as what they were; nobody who is judged again is held to them.
+    let never = set_of(vec![binding("quota", ROOMY), healthy]);
+    let candidate =
+        Candidate { name: "own".into(), owner: None, policy: never.bindings[1].policy.clone() };
+    let mut forced = (0, 0);
+    for batch in
+        house.store.batches(&acme(), BatchKey::before(i64::MIN), 999).await.expect("batches")
+    {
+        for decision in decisions(&batch, &never).expect("decisions") {
+            match decision.judged[1].outcome {
+                Err(Fault::Time) => forced.0 += 1,
+                Err(Fault::Busy) => forced.1 += 1,
+                _ => continue,
+            }
+            assert_eq!(decision.judge_again(&never), Vec::<usize>::new());
+            assert_eq!(decision.judge_with(&never, &candidate), Err(Unjudged::Forced));
+        }
+    }
+    assert_eq!(forced, (12, busy));
+    assert_eq!(quarantined_policies(&*house.store, &acme()).await, Ok(Vec::new()));
 }
 
 pub async fn prices_that_keep_failing_are_asked_no_longer<S: Store>(house: &House<S>) {
