@@ -8,8 +8,10 @@ use tollgate_tests::postgres::Cluster;
 
 use crate::crew::Crew;
 use crate::ground::{Ground, reserve};
-use crate::sizes::alone;
+use crate::judge::judge;
+use crate::sizes::{alone, size};
 use crate::sql;
+use crate::storm::Storm;
 
 /// Half way through the tables there is an index. Who makes it waits for a lock that is the
 /// test's.
@@ -97,6 +99,33 @@ fn a_host_waits_while_another_one_makes_the_tables() {
         host.ready().expect("a host");
     }
     serves(&mut Crew::start(ground, 1));
+}
+
+/// The last change of the tables taken back, as a host of the version before has made them. What it
+/// says of the ledger is word for word what hosts say today: the change is of policies.
+const VERSION_BEFORE: &str = "ALTER TABLE revision DROP COLUMN signature; \
+    DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
+
+const IS_CHANGED: &str = "SELECT count(*) FROM information_schema.columns \
+    WHERE table_name = 'revision' AND column_name = 'signature'";
+
+/// The new one changes the tables while the other one writes to them.
+#[test]
+fn a_host_of_the_version_before_serves_beside_a_new_one() {
+    let _alone = alone();
+    let answers = size(2_000, 20_000, 100_000);
+    let ground = Ground::postgres(Cluster::shared(), 3, answers as u64);
+    let mut storm = Storm::begin(ground.clone(), 1, 20);
+    sql::execute(&ground, VERSION_BEFORE);
+    storm.go_on(answers / 4);
+    assert_eq!(sql::number(&ground, IS_CHANGED), 0);
+    let new = storm.start();
+    assert_eq!(sql::number(&ground, IS_CHANGED), 1);
+    storm.go_on(answers * 3 / 4);
+    assert!(storm.answered_by(0) > answers / 4 && storm.answered_by(new) > answers / 8);
+    storm.end();
+    let found = judge(&ground, &mut storm.journal);
+    assert!(found.denied > 0 && found.settled > 0 && found.released > 0, "{found:?}");
 }
 
 fn serves(crew: &mut Crew) {

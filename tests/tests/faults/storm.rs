@@ -117,6 +117,11 @@ impl Storm {
         from.elapsed()
     }
 
+    /// So many answers were this host's.
+    pub fn answered_by(&self, host: usize) -> usize {
+        self.hosts[host].answered
+    }
+
     /// Any host that runs.
     pub fn any_host(&mut self) -> usize {
         let running: Vec<usize> =
