@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use tokio::sync::Notify;
-use tollgate_host::engine::{Binding, Host, Layer, Outcome, Setup};
-use tollgate_host::store::{Store, Tenant};
+use tollgate_host::engine::{Binding, Host, Layer, Outcome, Setup, verify};
+use tollgate_host::store::{BatchKey, Store, Tenant};
 
 use crate::guest::{Guest, later};
 use crate::house::{House, acme, binding, call, reserve, sandbox};
+use crate::{run, shared};
 
 const ROOMY: &str = r#"{"limits":[{"meter":"llm_tokens","period":"month","limit":1000000}]}"#;
 
@@ -58,6 +59,58 @@ pub async fn a_tenant_whose_policies_take_long_holds_up_no_other<S: Store>(house
     };
     let (_, before) = tokio::join!(join_all(slow), quick);
     assert!(before < SLOW / 4, "{before} of {SLOW} were answered before it");
+}
+
+/// The slow one is locked and judged on both hosts in turn, and so is its rival.
+#[test]
+fn a_slow_tenant_that_two_hosts_contend_for_holds_up_no_other() {
+    run(async {
+        const SLOW: usize = 40;
+        let house = shared().await;
+        let (slow, rival): (_, Tenant) = (slow(i64::MAX), "rival".parse().expect("a name"));
+        let quick = Arc::new(Setup { bindings: vec![binding("quota", ROOMY)], ..Setup::default() });
+        let mut hosts = Vec::new();
+        for _ in 0..2 {
+            let builder = house.builder(&slow).tenant(rival.clone(), Arc::clone(&quick)).shards(1);
+            let host = builder.start().await.expect("a host");
+            while host.books() < 2 {
+                allowed(&host, &acme()).await;
+                allowed(&host, &rival).await;
+            }
+            hosts.push(host);
+        }
+        let before = turns(&house, &acme()).await.len();
+        let answered = AtomicUsize::new(0);
+        let slow = (0..SLOW).map(|place| {
+            let (host, answered) = (&hosts[place % 2], &answered);
+            async move {
+                allowed(host, &acme()).await;
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let quick = hosts.iter().map(|host| {
+            let (answered, rival) = (&answered, &rival);
+            async move {
+                allowed(host, rival).await;
+                answered.load(Ordering::Relaxed)
+            }
+        });
+        let (_, before_it) = tokio::join!(join_all(slow), join_all(quick));
+        let most = before_it.iter().max().expect("two");
+        assert!(*most < SLOW / 4, "{before_it:?} of {SLOW} were answered before it");
+        // Each takes more than a turn: neither a shard nor a lock is anybody's for two of them.
+        assert_eq!(turns(&house, &acme()).await.split_off(before), [1; SLOW]);
+        for tenant in [&acme(), &rival] {
+            assert_eq!(verify(&*house.store, tenant, None).await, Ok(Vec::new()));
+        }
+    });
+}
+
+/// How many requests were allowed in each batch, in order.
+async fn turns<S: Store>(house: &House<S>, tenant: &Tenant) -> Vec<usize> {
+    let beginning = BatchKey::before(i64::MIN);
+    let batches = house.store.batches(tenant, beginning, 9_999).await.expect("batches");
+    batches.iter().map(|batch| batch.allowed.len()).collect()
 }
 
 /// What waits for a turn and what comes anew are of one tenant, whom nobody expects to be slow by then.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join;
 use tollgate_host::engine::{Difference, Line, Operation, Random, Report, lines, verify};
 use tollgate_host::store::{
-    AccountRow, CounterRow, LatestKey, LatestRow, Locked, Need, Place, Store, Total, Write,
+    AccountRow, CounterRow, LatestKey, LatestRow, Locked, Need, Place, Store, Write,
 };
 use tollgate_policy_core::Decimal;
 

@@ -6,8 +6,8 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tollgate_host::engine::{Random, Retention, upkeep};
 use tollgate_host::store::{
-    Carry, Durability, Head, Locked, Need, Past, Place, PostgresStore, Store, StoreError, Tenant,
-    Write, Written,
+    Carry, Durability, Head, Locked, Need, Pages, Past, Place, PostgresStore, Store, StoreError,
+    Tenant, Write, Written,
 };
 use tollgate_tests::postgres::Cluster;
 

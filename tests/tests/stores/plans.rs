@@ -6,8 +6,8 @@ use serde_json::Value as Json;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 use tollgate_host::store::{
-    BatchKey, ChangeKey, Durability, LatestKey, Need, Past, Place, PostgresStore, Rewritten,
-    RollUp, RollUpRow, RunQuery, Since, Store, Write, Written,
+    AuditRow, BatchKey, ChangeKey, Durability, LatestKey, Need, Owner, Pages, Past, Place,
+    PostgresStore, Rewritten, RollUp, RollUpRow, RunQuery, Since, Store, Write, Written,
 };
 use tollgate_tests::postgres::Cluster;
 
@@ -234,6 +234,17 @@ async fn do_everything(store: &PostgresStore) {
         runs: vec![(id(9), "ana".into(), body())],
         changes: vec![(began.clone(), "new".into(), Some(body()))],
         notices: vec![(id(9), body())],
+        acts: vec![AuditRow {
+            id: id(9),
+            owner: Owner::Tenant(tenant.clone()),
+            at: 10,
+            who: "ana".into(),
+            act: "dimension.disable".into(),
+            subject: "user=x".into(),
+            before: None,
+            after: None,
+            outcome: None,
+        }],
     };
     store.rewrite(tenant, &rewritten).await.expect("rewritten");
     store.rename_rollups(tenant, "none", "user", "[\"ana\"]", "[\"x\"]").await.expect("renamed");
