@@ -197,7 +197,8 @@ fn policies_are_pushed_bound_and_rolled_back() {
     shell.write("ten.json", r#"{"limits":[{"meter":"llm_tokens","period":"day","limit":10}]}"#);
     shell.write("five.json", r#"{"limits":[{"meter":"llm_tokens","period":"day","limit":5}]}"#);
     shell.write("bad.json", r#"{"limits":[{"meter":"llm_tokens"}]}"#);
-    assert_eq!(said(&["list"]), "");
+    let error = shell.error(&on(&["list"]));
+    assert!(error.contains("there is no file `ledger.db`"), "{error}");
     let pushed = json(&["push", "house", "quota", "--settings", "ten.json", "-m", "as agreed"]);
     assert_eq!((&pushed["revision"], &pushed["new"]), (&json!("*/house@1"), &json!(true)));
     assert_eq!(

@@ -1,6 +1,8 @@
 //! `tollgate doctor`: whether all that the service needs is there and well.
 
+use std::fs::DirBuilder;
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -167,7 +169,11 @@ fn cache(directory: Option<PathBuf>) -> Result<String> {
     let Some(directory) = directory else {
         bail!("there is no place to keep compiled components: name one with `--cache`");
     };
-    std::fs::create_dir_all(&directory)
+    // Of nobody else, as the sandbox wants it.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory)
         .and_then(|()| tempfile::tempfile_in(&directory))
         .with_context(|| format!("cannot write to `{}`", directory.display()))?;
     Ok(format!("`{}` can be written to", directory.display()))

@@ -145,7 +145,7 @@ async fn echoes<S: Store>(house: &House<S>) {
             due_at: 0,
             error: Some(format!("500: {named} is unknown")),
         };
-        let handed = house.store.hand_over(&acme(), kept.id, &[delivery.clone()]).await;
+        let handed = house.store.hand_over(&acme(), kept.id, std::slice::from_ref(&delivery)).await;
         handed.expect("handed over");
         house.store.tried(0, &delivery).await.expect("tried");
     }

@@ -1,6 +1,7 @@
 //! What stands is what happened, and what is not is found.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join;
 use tollgate_host::engine::{Difference, Line, Operation, Random, Report, lines, verify};
@@ -34,7 +35,8 @@ async fn falsify<S: Store>(house: &House<S>) {
 }
 
 fn random() -> Random {
-    Arc::new(|| 5)
+    static DRAWN: AtomicU64 = AtomicU64::new(1);
+    Arc::new(|| u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)) * 0x1_0000_0001_0000_0001)
 }
 
 pub async fn what_stands_otherwise_than_what_happened_is_found_and_put_right<S: Store>(

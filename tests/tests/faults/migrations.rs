@@ -102,12 +102,12 @@ fn a_host_waits_while_another_one_makes_the_tables() {
 }
 
 /// The last change of the tables taken back, as a host of the version before has made them. What it
-/// says of the ledger is word for word what hosts say today: the change is of policies.
-const VERSION_BEFORE: &str = "ALTER TABLE revision DROP COLUMN signature; \
+/// says of the ledger is word for word what hosts say today: the change is of tokens.
+const VERSION_BEFORE: &str = "ALTER TABLE token DROP COLUMN rotated_at, DROP COLUMN older_digest, DROP COLUMN older_until; \
     DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
 
 const IS_CHANGED: &str = "SELECT count(*) FROM information_schema.columns \
-    WHERE table_name = 'revision' AND column_name = 'signature'";
+    WHERE table_name = 'token' AND column_name = 'older_digest'";
 
 /// The new one changes the tables while the other one writes to them.
 #[test]

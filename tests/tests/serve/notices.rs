@@ -418,10 +418,9 @@ fn a_tenant_that_fails_keeps_no_other_from_being_looked_at_and_nothing_from_bein
         assert!(failed.contains("acme: ") && !failed.contains("rival: "), "{failed}");
         assert_eq!(receiver.next().verified()["data"]["tenant"], "rival");
         // Whom nothing serves, nobody is at.
-        sqlx::query("UPDATE component SET bytes = ''")
-            .execute(&mut connection)
-            .await
-            .expect("done");
+        let later =
+            r#"UPDATE binding_set SET body = '{"of a later version":1}' WHERE tenant_id = '*'"#;
+        sqlx::query(later).execute(&mut connection).await.expect("done");
         let looked = look();
         let said = String::from_utf8_lossy(&looked.stdout);
         assert!(said.contains("rival: it cannot be served"), "{said}");
@@ -506,7 +505,7 @@ fn an_invoice_that_drifts_is_told_once_and_is_the_platforms_to_bring() {
         let town = town(&server).await;
         let used = json!({
             "dimensions": { "model": "gpt-4o", "provider": "openai" },
-            "amounts": { "llm_requests": "1", "llm_tokens.input": "1000000" },
+            "amounts": { "llm_requests": "1", "llm_tokens.input": "100000" },
         });
         let usage = json!({ "key": "1", "usage": [used] });
         town.acme.done(Method::POST, "/v1/usage", Some(usage)).await;

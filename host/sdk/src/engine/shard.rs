@@ -394,11 +394,11 @@ impl<S: Store> Shard<S> {
 /// Whether another host may have changed what this follows from: where nothing is written, nobody
 /// would notice. What expired may have been settled, what is already as it is set may be so no
 /// longer, what was being erased may be,
-/// and what the platform said may be said no longer.
+/// what the platform said may be said no longer, and what was told may be over.
 fn is_doubtful(outcome: &Result<Outcome, HostError>) -> bool {
     matches!(
         outcome,
-        Ok(Outcome::Done)
+        Ok(Outcome::Done | Outcome::Reconciled)
             | Err(HostError::Ended { how: Closure::Expired, .. }
                 | HostError::Erasing(_)
                 | HostError::Platforms)

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 use tollgate_host::engine::{NoticeRecord, notices};
 use tollgate_host::registry::Bindings;
-use tollgate_host::store::{ChannelRow, DeliveryRow, Owner, Scope, StoreError, Tenant};
+use tollgate_host::store::{ChannelRow, DeliveryRow, Owner, Scope, Tenant};
 use tollgate_policy_core::messages::Language;
 use uuid::Uuid;
 
@@ -383,7 +383,7 @@ impl Replay {
         let act = replays(&self.tenant, self.id);
         let done = async {
             let now = store.now().await?;
-            Ok::<_, StoreError>(store.replay(&self.tenant, self.id, None, now).await?)
+            store.replay(&self.tenant, self.id, None, now).await
         };
         let count = carry_out(store, &random(), self.author.clone(), act, done).await?;
         println!("{count} are tried again");

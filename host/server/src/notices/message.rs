@@ -130,7 +130,7 @@ fn fact(value: Value) -> Json {
 }
 
 /// Some notices as one message. Told again it is known as the same.
-pub fn digest(notices: &[Notice], to: &Owner, now: Instant) -> Message {
+pub fn digest(notices: &[Notice], to: &Owner, language: Language, now: Instant) -> Message {
     let messages: Vec<Message> = notices.iter().map(|own| own.message(to)).collect();
     if let [one] = &messages[..] {
         return one.clone();
@@ -144,9 +144,13 @@ pub fn digest(notices: &[Notice], to: &Owner, now: Instant) -> Message {
     let texts = messages.iter().map(|own| format!("{}\n\n{}", own.title, own.text));
     let parts = [titles].into_iter().chain(texts);
     let severity = notices.iter().map(|own| own.severity).max().unwrap_or_default();
+    let title = match language {
+        Language::English => format!("{} notices", notices.len()),
+        Language::Portuguese => format!("{} avisos", notices.len()),
+    };
     Message {
         id: format!("digest-{id}"),
-        title: format!("{} notices", notices.len()),
+        title,
         severity: severity.name().to_owned(),
         text: parts.collect::<Vec<_>>().join("\n---\n\n"),
         json: event("notices.digest", &Time::of(now), json!({ "notices": notices })),

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tollgate_host::engine::{Host, NoticeRecord, Random};
 use tollgate_host::store::{ChannelRow, DeliveryRow, DeliveryState, KeptNotice, Owner};
+use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::window::Instant;
 
 use super::channel::{Channel, Severity};
@@ -232,7 +233,13 @@ impl<S: Stores> Outbox<S> {
         }
         if !gathered.0.is_empty() {
             let now = self.store.now().await?;
-            let message = digest(&gathered.1, owner, now);
+            let language = match owner {
+                Owner::Platform => Language::default(),
+                Owner::Tenant(tenant) => {
+                    self.host.setup(tenant).map_or_else(|_| Language::default(), |own| own.language)
+                }
+            };
+            let message = digest(&gathered.1, owner, language, now);
             parcels.push((gathered.0, message));
         }
         Ok(parcels)

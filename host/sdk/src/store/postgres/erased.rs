@@ -5,9 +5,9 @@ use sqlx::{PgConnection, PgPool, Row};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
-use crate::store::Tenant;
 use crate::store::erased::{ChangeKey, ChangeRow, Renamed, Rewritten};
 use crate::store::rows::BatchKey;
+use crate::store::{AuditRow, Tenant};
 
 pub async fn expired(
     pool: &PgPool,
@@ -261,27 +261,21 @@ pub async fn rewrite(
     .bind(body)
     .execute(pool)
     .await?;
-    let (at, id, subject) = columns!(acts, |act| act.at, |act| act.id, |act| act.subject.as_str());
-    let (before, after, outcome) =
-        columns!(acts, |act| act.before.as_deref(), |act| act.after.as_deref(), |act| act
-            .outcome
-            .as_deref(),);
-    // What became of an act may have been told meanwhile.
-    sqlx::query(
-        "UPDATE audit SET subject = sent.subject, before = sent.before, after = sent.after, \
-             outcome = coalesce(sent.outcome, audit.outcome) \
-         FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[]) \
-             AS sent (at, id, subject, before, after, outcome) \
-         WHERE audit.tenant_id = $1 AND audit.at = sent.at AND audit.id = sent.id",
-    )
-    .bind(tenant.as_str())
-    .bind(at)
-    .bind(id)
-    .bind(subject)
-    .bind(before)
-    .bind(after)
-    .bind(outcome)
-    .execute(pool)
-    .await?;
+    for AuditRow { id, at, subject, before, after, outcome, .. } in acts {
+        // What became of an act may have been told meanwhile.
+        sqlx::query(
+            "UPDATE audit SET subject = $4, before = $5, after = $6, outcome = coalesce($7, outcome) \
+             WHERE tenant_id = $1 AND at = $2 AND id = $3",
+        )
+        .bind(tenant.as_str())
+        .bind(at)
+        .bind(id)
+        .bind(subject)
+        .bind(before)
+        .bind(after)
+        .bind(outcome)
+        .execute(pool)
+        .await?;
+    }
     Ok(())
 }
