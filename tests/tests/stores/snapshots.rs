@@ -81,7 +81,7 @@ pub async fn a_snapshot_that_is_dropped_leaves_no_connection_in_it<S: Store>(sto
         {
             // Whoever takes it goes away, mostly before it is taken.
             let mut taking = pin!(store.snapshot());
-            poll_fn(|context| Poll::Ready(drop(taking.as_mut().poll(context)))).await;
+            poll_fn(|context| Poll::Ready(taking.as_mut().poll(context).is_ready())).await;
         }
         let stamp = i64::from(number);
         let usages = vec![usage(10, number.into())];
