@@ -62,6 +62,8 @@ on_both! {
     a_notice_is_handed_over_once_however_many_do,
     a_delivery_is_tried_by_one_at_a_time,
     no_channel_holds_up_another,
+    an_owner_with_many_channels_has_a_few_of_them_at_a_time,
+    what_is_replayed_is_as_old_as_that,
     what_goes_over_a_busy_channel_is_not_taken,
     what_is_due_of_a_channel_is_given_up_by_its_age,
     channels_are_their_owners_and_replaced_by_name,

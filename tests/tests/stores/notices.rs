@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use tollgate_host::store::{
-    ChannelRow, DeliveryRow, DeliveryState, NoticeRow, Owner, Past, Store, Tenant, Written,
+    ChannelRow, DeliveryRow, DeliveryState, NoticeRow, Owner, Past, Portion, Store, Tenant, Written,
 };
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
@@ -29,6 +29,11 @@ fn delivery(tenant: &Tenant, notice: u128, channel: &str, due_at: Instant) -> De
         due_at,
         error: None,
     }
+}
+
+/// So many of a channel, and in all; of an owner as many channels as there are.
+fn some(of_channel: u32, in_all: u32) -> Portion {
+    Portion { channels_of_owner: 99, of_channel, in_all }
 }
 
 /// A tenant with these notices, raised at 10.
@@ -98,19 +103,19 @@ pub async fn a_delivery_is_tried_by_one_at_a_time<S: Store>(store: &S) {
         let due = delivery(&acme, *number, "ops", 100);
         store.hand_over(&acme, id(*number), &[due]).await.expect("handed over");
     }
-    assert_eq!(store.take_due(99, 500, &[], 99, 99).await, Ok(Vec::new()));
-    let taken = join_all((0..8).map(|_| store.take_due(100, 500, &[], 99, 4))).await;
+    assert_eq!(store.take_due(99, 500, &[], some(99, 99)).await, Ok(Vec::new()));
+    let taken = join_all((0..8).map(|_| store.take_due(100, 500, &[], some(99, 4)))).await;
     let mut taken: Vec<DeliveryRow> =
         taken.into_iter().flat_map(|some| some.expect("some")).collect();
     // Whoever found all locked by others took nothing; what is left is taken after that.
-    taken.extend(store.take_due(100, 500, &[], 99, 99).await.expect("the rest"));
+    taken.extend(store.take_due(100, 500, &[], some(99, 99)).await.expect("the rest"));
     taken.sort_by_key(|own| own.notice);
     let notices: Vec<u128> = taken.iter().map(|own| own.notice.as_u128()).collect();
     assert_eq!(notices, numbers);
     assert!(taken.iter().all(|own| own.attempts == 1 && own.due_at == 500));
     // Who took so long that another one tried has no say.
     let slow = DeliveryRow { state: DeliveryState::GivenUp, ..taken[0].clone() };
-    let again = store.take_due(500, 900, &[], 99, 99).await.expect("all of them");
+    let again = store.take_due(500, 900, &[], some(99, 99)).await.expect("all of them");
     assert_eq!(again.len(), 20);
     assert_eq!(store.tried(1, &slow).await, Ok(false));
     let mut second = again.into_iter().find(|own| own.notice == id(1)).expect("the first");
@@ -122,7 +127,7 @@ pub async fn a_delivery_is_tried_by_one_at_a_time<S: Store>(store: &S) {
     let theirs = Owner::Tenant(acme.clone());
     assert_eq!(store.replay(&acme, None, Some(&theirs), 901).await, Ok(0));
     assert_eq!(store.replay(&acme, None, Some(&Owner::Platform), 901).await, Ok(1));
-    let third = store.take_due(901, 950, &[], 99, 1).await.expect("the first due");
+    let third = store.take_due(901, 950, &[], some(99, 1)).await.expect("the first due");
     assert_eq!(third.len(), 1);
     let page = store.deliveries(&acme, Some(id(3)), false, 1).await.expect("a page");
     assert_eq!(page.iter().map(|own| own.notice).collect::<Vec<_>>(), [id(2)]);
@@ -136,18 +141,18 @@ pub async fn no_channel_holds_up_another<S: Store>(store: &S) {
         let due = delivery(&acme, *number, channel, 100);
         store.hand_over(&acme, id(*number), &[due]).await.expect("handed over");
     }
-    let mut taken = store.take_due(100, 500, &[], 3, 99).await.expect("some");
+    let mut taken = store.take_due(100, 500, &[], some(3, 99)).await.expect("some");
     taken.sort_by_key(|own| own.notice);
     let notices: Vec<u128> = taken.iter().map(|own| own.notice.as_u128()).collect();
     assert_eq!(notices, [1, 2, 3, 20]);
     store.put_off(&Owner::Platform, "flooded", 100, 300).await.expect("put off");
-    assert_eq!(store.take_due(299, 500, &[], 99, 99).await, Ok(Vec::new()));
-    assert_eq!(store.take_due(300, 900, &[], 99, 99).await.expect("the rest").len(), 16);
+    assert_eq!(store.take_due(299, 500, &[], some(99, 99)).await, Ok(Vec::new()));
+    assert_eq!(store.take_due(300, 900, &[], some(99, 99)).await.expect("the rest").len(), 16);
     // One that was taken and not tried has as many tries left.
     let mut untried = taken[0].clone();
     (untried.attempts, untried.due_at) = (0, 301);
     assert_eq!(store.tried(1, &untried).await, Ok(true));
-    let again = store.take_due(301, 900, &[], 99, 99).await.expect("that one");
+    let again = store.take_due(301, 900, &[], some(99, 99)).await.expect("that one");
     assert_eq!((again.len(), again[0].attempts), (1, 1));
 }
 
@@ -160,10 +165,49 @@ pub async fn what_goes_over_a_busy_channel_is_not_taken<S: Store>(store: &S) {
         store.hand_over(&acme, own.notice, std::slice::from_ref(own)).await.expect("handed over");
     }
     let busy = [(Owner::Platform, "o'ps".to_owned()), (theirs, "quiet".to_owned())];
-    let taken = store.take_due(100, 500, &busy, 99, 99).await.expect("some");
+    let taken = store.take_due(100, 500, &busy, some(99, 99)).await.expect("some");
     assert_eq!(taken, [DeliveryRow { attempts: 1, due_at: 500, ..other }]);
-    let taken = store.take_due(100, 500, &[], 99, 99).await.expect("some");
+    let taken = store.take_due(100, 500, &[], some(99, 99)).await.expect("some");
     assert_eq!(taken, [DeliveryRow { attempts: 1, due_at: 500, ..ours }]);
+}
+
+/// Who has waited longest comes first; what is busy counts.
+pub async fn an_owner_with_many_channels_has_a_few_of_them_at_a_time<S: Store>(store: &S) {
+    let acme = told(store, "acme", &[1, 2, 3, 4, 5]).await;
+    let theirs = Owner::Tenant(acme.clone());
+    for (number, channel, due_at) in [(1, "a", 90), (2, "b", 80), (3, "c", 70), (4, "d", 60)] {
+        let own =
+            DeliveryRow { channel_of: theirs.clone(), ..delivery(&acme, number, channel, due_at) };
+        store.hand_over(&acme, id(number), &[own]).await.expect("handed over");
+    }
+    store.hand_over(&acme, id(5), &[delivery(&acme, 5, "z", 100)]).await.expect("handed over");
+    let portion = Portion { channels_of_owner: 2, ..some(99, 99) };
+    let take = async |busy: &[(&Owner, &str)]| {
+        let busy: Vec<_> =
+            busy.iter().map(|(owner, name)| ((*owner).clone(), (*name).to_owned())).collect();
+        let taken = store.take_due(100, 500, &busy, portion).await.expect("some");
+        let mut channels: Vec<String> = taken.into_iter().map(|own| own.channel).collect();
+        channels.sort_unstable();
+        channels
+    };
+    assert_eq!(take(&[(&theirs, "d"), (&theirs, "x"), (&Owner::Platform, "y")]).await, ["z"]);
+    assert_eq!(take(&[(&theirs, "d")]).await, ["c"]);
+    assert_eq!(take(&[]).await, ["b", "d"]);
+    assert_eq!(take(&[]).await, ["a"]);
+}
+
+/// What a person has tried anew has its own day.
+pub async fn what_is_replayed_is_as_old_as_that<S: Store>(store: &S) {
+    let acme = told(store, "acme", &[1]).await;
+    let own = delivery(&acme, 1, "ops", 100);
+    store.hand_over(&acme, id(1), &[own]).await.expect("handed over");
+    let give_up = async |now, before| {
+        store.give_up(&Owner::Platform, "ops", now, before, "gone").await.expect("an answer")
+    };
+    assert_eq!(give_up(100, 100).await, 1);
+    assert_eq!(store.replay(&acme, None, None, 200).await, Ok(1));
+    assert_eq!(give_up(300, 200).await, 0);
+    assert_eq!(give_up(300, 201).await, 1);
 }
 
 pub async fn what_is_due_of_a_channel_is_given_up_by_its_age<S: Store>(store: &S) {

@@ -25,7 +25,7 @@ use uuid::Uuid;
 pub use access::{AccessStore, AuditRow, OlderSecret, RotationRow, TokenRow};
 pub use erased::{ChangeKey, ChangeRow, Renamed, Rewritten};
 pub use month::Month;
-pub use notices::{ChannelRow, DeliveryRow, DeliveryState, KeptNotice, NoticeStore};
+pub use notices::{ChannelRow, DeliveryRow, DeliveryState, KeptNotice, NoticeStore, Portion};
 pub use pages::{Pages, Snapshot};
 pub use past::Past;
 pub use postgres::{Durability, PostgresStore};

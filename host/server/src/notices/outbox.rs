@@ -1,6 +1,7 @@
 //! The outbox: notices are handed to channels, and tried until they are delivered. Any number of
 //! servers may be at it; nobody who asks for a decision waits for it, and no receiver holds up another.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use futures_util::stream;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tollgate_host::engine::{Host, NoticeRecord, Random};
-use tollgate_host::store::{ChannelRow, DeliveryRow, DeliveryState, KeptNotice, Owner};
+use tollgate_host::store::{ChannelRow, DeliveryRow, DeliveryState, KeptNotice, Owner, Portion};
 use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::window::Instant;
 
@@ -23,7 +24,7 @@ use crate::stores::Stores;
 
 /// So many are taken at a time, and so many of each channel; a digest is of as many at the most.
 const PAGE: u32 = 256;
-const OF_EACH: u32 = 64;
+const OF_CHANNEL: u32 = 64;
 
 /// So many pages of what is new are handed over in a row.
 const PAGES: usize = 8;
@@ -33,6 +34,9 @@ const PATIENCE_MS: i64 = 60_000;
 
 /// So many channels are at it at a time: a slow receiver keeps only those waiting who go the same way.
 const CHANNELS: usize = 256;
+
+/// So many of them one owner's: slow receivers hold up nobody else's notices.
+const CHANNELS_OF_OWNER: u32 = 4;
 
 /// Who takes a delivery has so long for it: longer than its channel is at it.
 const TAKEN_MS: i64 = 300_000;
@@ -136,7 +140,9 @@ impl<S: Stores> Outbox<S> {
     async fn take(&self, busy: &[Way], limit: u32) -> Result<Vec<DeliveryRow>> {
         let now = self.store.now().await?;
         let until = now.saturating_add(TAKEN_MS);
-        Ok(self.store.take_due(now, until, busy, OF_EACH, limit).await?)
+        let portion =
+            Portion { channels_of_owner: CHANNELS_OF_OWNER, of_channel: OF_CHANNEL, in_all: limit };
+        Ok(self.store.take_due(now, until, busy, portion).await?)
     }
 
     /// What is new beyond some pages waits for the next round: what is due does not wait for it.
@@ -208,14 +214,15 @@ impl<S: Stores> Outbox<S> {
         Ok(())
     }
 
-    /// A message for each notice, or one for all that wait for the same time.
+    /// A message for each notice, or one for all that wait for the same time. What was tried as one
+    /// message is tried as that one again, so that its receiver knows it.
     async fn parcels(
         &self,
         owner: &Owner,
         channel: &Channel,
         rows: Vec<DeliveryRow>,
     ) -> Result<Vec<(Vec<DeliveryRow>, Message)>> {
-        let (mut parcels, mut gathered) = (Vec::new(), (Vec::new(), Vec::new()));
+        let (mut parcels, mut digests) = (Vec::new(), BTreeMap::new());
         for row in rows {
             let kept = self.store.notice(&row.tenant, row.notice).await?;
             let Some(notice) = kept.and_then(NoticeRecord::of) else {
@@ -224,14 +231,18 @@ impl<S: Stores> Outbox<S> {
             };
             let notice = Notice::of(&row.tenant, notice);
             if channel.gathers() && notice.severity < Severity::Critical {
-                gathered.0.push(row);
-                gathered.1.push(notice);
+                // Of what was tried together one is tried as often as the other, and what joined it
+                // later less often.
+                let tried: &mut (Vec<_>, Vec<_>) =
+                    digests.entry(Reverse(row.attempts)).or_default();
+                tried.0.push(row);
+                tried.1.push(notice);
             } else {
                 let message = notice.message(owner);
                 parcels.push((vec![row], message));
             }
         }
-        if !gathered.0.is_empty() {
+        if !digests.is_empty() {
             let now = self.store.now().await?;
             let language = match owner {
                 Owner::Platform => Language::default(),
@@ -239,8 +250,10 @@ impl<S: Stores> Outbox<S> {
                     self.host.setup(tenant).map_or_else(|_| Language::default(), |own| own.language)
                 }
             };
-            let message = digest(&gathered.1, owner, language, now);
-            parcels.push((gathered.0, message));
+            parcels.extend(digests.into_values().map(|(rows, notices)| {
+                let message = digest(&notices, owner, language, now);
+                (rows, message)
+            }));
         }
         Ok(parcels)
     }

@@ -86,6 +86,17 @@ pub struct DeliveryRow {
     pub error: Option<String>,
 }
 
+/// How much is taken at a time of what is due, so that nobody's channels hold up those of others.
+#[derive(Clone, Copy, Debug)]
+pub struct Portion {
+    /// So many channels of one owner, those that are busy among them; who has waited longest first.
+    pub channels_of_owner: u32,
+    /// So many deliveries of a channel.
+    pub of_channel: u32,
+    /// So many deliveries in all.
+    pub in_all: u32,
+}
+
 /// Keeps what people are told. Nothing here moves a head: no decision depends on it.
 pub trait NoticeStore: Send + Sync + 'static {
     /// A tenant's notices, the last first, from before one of them: a page. Open ones are neither over
@@ -155,15 +166,14 @@ pub trait NoticeStore: Send + Sync + 'static {
         deliveries: &[DeliveryRow],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Takes some deliveries that are due, each for one try: until then nobody else takes them. Of each
-    /// channel a few, so that none holds up the others, and of those that are busy none.
+    /// Takes some deliveries that are due, each for one try: until then nobody else takes them; of
+    /// channels that are busy none.
     fn take_due(
         &self,
         now: Instant,
         until: Instant,
         busy: &[(Owner, String)],
-        of_each: u32,
-        limit: u32,
+        portion: Portion,
     ) -> impl Future<Output = Result<Vec<DeliveryRow>, StoreError>> + Send;
 
     /// What became of the how-manieth try; false: somebody else has tried since.

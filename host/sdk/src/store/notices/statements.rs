@@ -9,8 +9,8 @@ macro_rules! notice_store {
         use uuid::Uuid;
 
         use $crate::store::{
-            ChannelRow, DeliveryRow, DeliveryState, KeptNotice, NoticeStore, Owner, StoreError,
-            Tenant,
+            ChannelRow, DeliveryRow, DeliveryState, KeptNotice, NoticeStore, Owner, Portion,
+            StoreError, Tenant,
         };
 
         const NOTICES: &str = "SELECT tenant_id, id, at, severity, body, over_at, acknowledged_at, \
@@ -169,23 +169,29 @@ macro_rules! notice_store {
                 now: Instant,
                 until: Instant,
                 busy: &[(Owner, String)],
-                of_each: u32,
-                limit: u32,
+                portion: Portion,
             ) -> Result<Vec<DeliveryRow>, StoreError> {
                 let busy: Vec<(&str, &String)> =
                     busy.iter().map(|(owner, name)| (owner.as_str(), name)).collect();
                 let taken = format!(
-                    "WITH ranked AS ( \
+                    "WITH busy (channel_of, channel) AS ({}), ranked AS ( \
                          SELECT tenant_id, notice, channel_of, channel, due_at, row_number() OVER ( \
-                             PARTITION BY channel_of, channel ORDER BY due_at, notice) AS place \
+                             PARTITION BY channel_of, channel \
+                             ORDER BY due_at, attempts DESC, notice) AS place, \
+                             min(due_at) OVER (PARTITION BY channel_of, channel) AS first_due_at \
                          FROM delivery WHERE state = 1 AND due_at <= $1 \
-                             AND (channel_of, channel) NOT IN ({}) \
+                             AND (channel_of, channel) NOT IN (SELECT channel_of, channel FROM busy) \
+                     ), placed AS ( \
+                         SELECT *, dense_rank() OVER ( \
+                             PARTITION BY channel_of ORDER BY first_due_at, channel) + ( \
+                             SELECT count(*) FROM busy WHERE busy.channel_of = ranked.channel_of \
+                         ) AS way FROM ranked WHERE place <= $4 \
                      ), due AS ( \
                          SELECT tenant_id, notice, channel_of, channel FROM delivery \
                          WHERE state = 1 AND due_at <= $1 \
                              AND (tenant_id, notice, channel_of, channel) IN ( \
-                                 SELECT tenant_id, notice, channel_of, channel FROM ranked \
-                                 WHERE place <= $4 ORDER BY place, due_at LIMIT $3) {} \
+                                 SELECT tenant_id, notice, channel_of, channel FROM placed \
+                                 WHERE way <= $6 ORDER BY place, due_at LIMIT $3) {} \
                      ) \
                      UPDATE delivery SET due_at = $2, attempts = attempts + 1 \
                      WHERE (tenant_id, notice, channel_of, channel) IN ( \
@@ -196,9 +202,10 @@ macro_rules! notice_store {
                 let taken = sqlx::query(sqlx::AssertSqlSafe(taken))
                     .bind(now)
                     .bind(until)
-                    .bind(i64::from(limit))
-                    .bind(i64::from(of_each))
-                    .bind(serde_json::to_string(&busy).unwrap_or_default());
+                    .bind(i64::from(portion.in_all))
+                    .bind(i64::from(portion.of_channel))
+                    .bind(serde_json::to_string(&busy).unwrap_or_default())
+                    .bind(i64::from(portion.channels_of_owner));
                 let rows = $told(taken.fetch_all(&self.$writer)).await?;
                 read(rows.iter().map(delivery))
             }
@@ -293,7 +300,7 @@ macro_rules! notice_store {
                 now: Instant,
             ) -> Result<u64, StoreError> {
                 let done = sqlx::query(
-                    "UPDATE delivery SET state = 1, attempts = 0, due_at = $2 \
+                    "UPDATE delivery SET state = 1, attempts = 0, due_at = $2, at = $2 \
                      WHERE tenant_id = $1 AND state = 3 AND notice >= $3 AND notice <= $4 \
                          AND channel_of = coalesce($5, channel_of)",
                 )

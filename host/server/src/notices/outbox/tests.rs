@@ -1,3 +1,4 @@
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use serde_json::json;
@@ -23,6 +24,8 @@ struct Town {
     /// How many were posted, and how many of them were taken.
     posts: Arc<AtomicUsize>,
     taken: Arc<AtomicUsize>,
+    /// By which identifiers.
+    ids: Arc<Mutex<Vec<String>>>,
     tenant: Tenant,
     _directory: tempfile::TempDir,
 }
@@ -51,6 +54,8 @@ async fn town(channel: serde_json::Value, hours: i64) -> Town {
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (then, time) = (now.load(Ordering::Relaxed) + hours * HOUR_MS, Arc::clone(&now));
     let (posted, took) = (Arc::clone(&posts), Arc::clone(&taken));
+    let ids = Arc::new(Mutex::new(Vec::new()));
+    let known = Arc::clone(&ids);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut read = Vec::new();
@@ -60,6 +65,9 @@ async fn town(channel: serde_json::Value, hours: i64) -> Town {
                 read.extend_from_slice(&some[..count]);
             }
             posted.fetch_add(1, Ordering::Relaxed);
+            let text = String::from_utf8_lossy(&read);
+            let id = text.lines().find_map(|line| line.strip_prefix("webhook-id: "));
+            known.lock().unwrap().extend(id.map(str::to_owned));
             let is_well = time.load(Ordering::Relaxed) >= then;
             took.fetch_add(usize::from(is_well), Ordering::Relaxed);
             let status = if is_well { "204 No Content" } else { "503 Later" };
@@ -72,7 +80,7 @@ async fn town(channel: serde_json::Value, hours: i64) -> Town {
     let (owner, name) = (Owner::Tenant(tenant.clone()), "ops".to_owned());
     let body = body.to_string();
     store.put_channel(&ChannelRow { owner, name, body }).await.unwrap();
-    Town { outbox: Arc::new(outbox), stop, now, posts, taken, tenant, _directory: directory }
+    Town { outbox: Arc::new(outbox), stop, now, posts, taken, ids, tenant, _directory: directory }
 }
 
 impl Town {
@@ -143,6 +151,26 @@ async fn a_digest_that_fails_is_one_message_still() {
     // By then it is later than the hour for which it fails.
     town.deliver().await;
     assert_eq!(town.counts(), (1, 1));
+    assert!(town.deliveries().await.iter().all(|own| own.state == DeliveryState::Delivered));
+}
+
+/// Its receiver knows it by its identifier, which follows from the notices in it.
+#[tokio::test]
+async fn what_is_due_later_does_not_join_a_digest_that_was_tried() {
+    let town = town(json!({ "digest_at": ["08:00"] }), 30).await;
+    town.raise(10).await;
+    town.step().await;
+    town.outbox.round().await.unwrap();
+    town.now.fetch_add(60_000, Ordering::Relaxed);
+    town.raise(2).await;
+    town.outbox.round().await.unwrap();
+    // Nobody is at it until the next day's is due as well.
+    town.now.fetch_add(25 * HOUR_MS, Ordering::Relaxed);
+    town.outbox.round().await.unwrap();
+    let ids = town.ids.lock().unwrap().clone();
+    let (last, tries) = ids.split_last().unwrap();
+    assert_eq!(tries, vec![tries[0].clone(); 3]);
+    assert_ne!(*last, tries[0]);
     assert!(town.deliveries().await.iter().all(|own| own.state == DeliveryState::Delivered));
 }
 
