@@ -20,12 +20,12 @@ async fn one_call(caller: &Caller, key: &str, session: &str) -> (Json, Json) {
     (reserved, settled)
 }
 
-async fn seen(caller: &Caller, path: &str) -> Json {
+pub async fn seen(caller: &Caller, path: &str) -> Json {
     caller.done(Method::GET, path, None).await
 }
 
 /// Of the quotas the one of a meter.
-fn quota<'a>(quotas: &'a Json, meter: &str) -> &'a Json {
+pub fn quota<'a>(quotas: &'a Json, meter: &str) -> &'a Json {
     let all = quotas["quotas"].as_array().unwrap();
     all.iter().find(|own| own["meter"] == meter).unwrap_or_else(|| panic!("{quotas}"))
 }
@@ -281,86 +281,6 @@ fn the_ledger_is_read_page_by_page_and_a_decision_with_all_it_was_taken_by() {
     });
 }
 
-#[test]
-fn an_event_is_booked_once_however_it_is_delivered() {
-    run(async {
-        let house = House::sqlite();
-        let server = house.serve();
-        let Town { acme, .. } = town(&server).await;
-        let data = json!({
-            "dimensions": { "user": "ana", "model": "gpt-4o" },
-            "amounts": { "llm_requests": "1" },
-        });
-        let event = json!({
-            "specversion": "1.0", "id": "7", "source": "/proxy", "type": "call.ended", "data": data,
-        });
-        let structured = acme
-            .request(Method::POST, "/v1/usage")
-            .header("content-type", "application/cloudevents+json")
-            .body(event.to_string());
-        let batched = acme
-            .request(Method::POST, "/v1/usage")
-            .header("content-type", "application/cloudevents-batch+json")
-            .body(json!([event]).to_string());
-        let binary = acme
-            .request(Method::POST, "/v1/usage")
-            .header("content-type", "application/json")
-            .header("ce-specversion", "1.0")
-            .header("ce-id", "7")
-            .header("ce-source", "/proxy")
-            .header("ce-type", "call.ended")
-            .body(data.to_string());
-        let mut answers = Vec::new();
-        for request in [structured, batched, binary] {
-            let (status, answer) = crate::house::read(request.send().await.unwrap()).await;
-            assert_eq!(status, StatusCode::OK, "{answer}");
-            answers.push(answer);
-        }
-        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
-        let quotas = seen(&acme, "/v1/quotas?user=ana").await;
-        assert_eq!(quota(&quotas, "llm_requests")["used"], "1");
-    });
-}
-
-#[test]
-fn of_events_that_come_together_each_stands_by_itself() {
-    run(async {
-        let house = House::sqlite();
-        let server = house.serve();
-        let Town { acme, .. } = town(&server).await;
-        let event = |id: &str, amount: &str| {
-            let data = json!({
-                "dimensions": { "user": "ana", "model": "gpt-4o" },
-                "amounts": { "llm_requests": amount },
-            });
-            json!({ "specversion": "1.0", "id": id, "source": "/a", "type": "call", "data": data })
-        };
-        let send = async |events: &[Json]| {
-            let request = acme
-                .request(Method::POST, "/v1/usage")
-                .header("content-type", "application/cloudevents-batch+json")
-                .body(json!(events).to_string());
-            crate::house::read(request.send().await.unwrap()).await
-        };
-        // Under an identifier that stands for something else already.
-        let (status, answer) = send(&[event("1", "5")]).await;
-        assert_eq!(status, StatusCode::OK, "{answer}");
-        for _ in 0..2 {
-            let (status, problem) =
-                send(&[event("0", "1"), event("1", "2"), event("2", "3")]).await;
-            assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
-            let errors = problem["errors"].as_array().unwrap();
-            assert_eq!(errors.len(), 1, "{problem}");
-            assert_eq!(
-                (&errors[0]["pointer"], &errors[0]["code"]),
-                (&json!("/1"), &json!("key_reused"))
-            );
-            let quotas = seen(&acme, "/v1/quotas?user=ana").await;
-            assert_eq!(quota(&quotas, "llm_requests")["used"], "9");
-        }
-    });
-}
-
 /// Whoever asks for a tenant that another one makes just then asks for one that is there.
 #[test]
 fn a_tenant_is_made_once_however_many_ask_for_it() {
@@ -379,77 +299,6 @@ fn a_tenant_is_made_once_however_many_ask_for_it() {
         let other = json!({ "name": "acme", "time_zone": "Asia/Kolkata" });
         let (status, answer) = admin.post("/v1/tenants", other).await;
         assert_eq!(status, StatusCode::CONFLICT, "{answer}");
-    });
-}
-
-async fn needs(caller: &Caller) -> Json {
-    let task = json!({ "description": "search the web" });
-    caller.done(Method::POST, "/v1/tasks/estimate", Some(task)).await
-}
-
-/// It is the task that is the same, and not what a revision makes of it.
-#[test]
-fn a_task_that_is_reserved_again_is_answered_as_it_was() {
-    run(async {
-        let house = House::sqlite();
-        let server = house.serve();
-        let Town { acme, .. } = town(&server).await;
-        let task = |words: &str| {
-            json!({
-                "key": "k",
-                "dimensions": { "user": "ana", "model": "gpt-4o" },
-                "task": { "description": words },
-            })
-        };
-        let reserve = async |words| acme.post("/v1/reservations", task(words)).await;
-        let (status, first) = reserve("search the web").await;
-        assert_eq!((status, &first["decision"]), (StatusCode::OK, &json!("allow")), "{first}");
-        let before = needs(&acme).await;
-        let file = house.path().join("estimate.json");
-        std::fs::write(&file, r#"{"base":{"llm_requests":"7"}}"#).unwrap();
-        let file = file.display().to_string();
-        house.run(&[
-            "policy",
-            "push",
-            "estimate",
-            "estimate",
-            "--settings",
-            &file,
-            "--store",
-            &house.store,
-        ]);
-        house.run(&["policy", "bind", "estimate", "--store", &house.store]);
-        while needs(&acme).await == before {}
-        assert_eq!(reserve("search the web").await, (StatusCode::OK, first));
-        let (_, problem) = reserve("write a report").await;
-        assert_eq!(problem["type"], "urn:tollgate:problem:key_reused", "{problem}");
-    });
-}
-
-#[test]
-fn a_task_that_was_reserved_is_answered_as_it_was_though_nobody_estimates_any_more() {
-    run(async {
-        let house = House::sqlite();
-        let server = house.serve();
-        let Town { admin, acme, .. } = town(&server).await;
-        let reserve = async |key: &str, words: &str| {
-            let task = json!({
-                "key": key,
-                "dimensions": { "user": "ana", "model": "gpt-4o" },
-                "task": { "description": words },
-            });
-            acme.post("/v1/reservations", task).await
-        };
-        let first = reserve("k", "search the web").await;
-        assert_eq!(first.1["decision"], "allow", "{}", first.1);
-        let unbind = json!({ "do": "unbind", "policy": "estimate" });
-        admin.done(Method::POST, "/v1/policies", Some(unbind)).await;
-        assert_eq!(reserve("k", "search the web").await, first);
-        let kind = async |key, words| reserve(key, words).await.1["type"].clone();
-        assert_eq!(kind("k", "write a report").await, "urn:tollgate:problem:key_reused");
-        for _ in 0..2 {
-            assert_eq!(kind("other", "search the web").await, "urn:tollgate:problem:no_estimate");
-        }
     });
 }
 
@@ -522,39 +371,6 @@ fn a_page_of_active_runs_tells_how_many_there_are_on_all_pages() {
             assert_eq!((&active["count"], &active["total"]), (&json!(count), &json!(total)));
         }
         assert_eq!(seen(&rival, "/v1/runs/active").await["total"], 0);
-    });
-}
-
-#[test]
-fn a_task_is_checked_by_what_it_will_need() {
-    run(async {
-        let house = House::sqlite();
-        let server = house.serve();
-        let Town { acme, .. } = town(&server).await;
-        let task = json!({
-            "description": "search the web and write a report",
-            "dimensions": { "user": "ana", "model": "gpt-4o" },
-        });
-        let estimated = acme.done(Method::POST, "/v1/tasks/estimate", Some(task.clone())).await;
-        let needs = estimated["estimate"]["network_requests"].as_str().unwrap();
-        let limit = json!({
-            "meter": "network_requests", "window": "calendar:day", "limit": "0",
-        });
-        let checked = acme.done(Method::POST, "/v1/tasks/check", Some(task.clone())).await;
-        assert_eq!(checked["all_allowed"], true, "{checked}");
-        assert_eq!(checked["resources"]["network_requests"]["used"], "0");
-        assert_ne!(needs, "0");
-        acme.done(Method::PUT, "/v1/limits", Some(limit)).await;
-        // What is only looked at may be a second old.
-        let checked = loop {
-            let checked = acme.done(Method::POST, "/v1/tasks/check", Some(task.clone())).await;
-            if checked["all_allowed"] == false {
-                break checked;
-            }
-        };
-        assert_eq!(checked["resources"]["network_requests"]["allowed"], false, "{checked}");
-        assert_eq!(checked["resources"]["llm_requests"]["allowed"], true, "{checked}");
-        assert_eq!(checked["resources"]["cost.usd"]["limit"], "100", "{checked}");
     });
 }
 

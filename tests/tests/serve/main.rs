@@ -3,6 +3,8 @@
 mod access;
 mod attacks;
 mod budgets;
+mod delivering;
+mod events;
 #[path = "../hostile/guest.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod guest;
@@ -13,6 +15,10 @@ mod notices;
 mod operating;
 mod paths;
 mod policies;
+mod receivers;
 mod stopping;
+mod strangers;
 mod stream;
+mod tasks;
 mod telemetry;
+mod tokens;
