@@ -314,11 +314,12 @@ pub struct Observation {
     pub at: Instant,
     /// When it is looked at.
     pub now: Instant,
-    /// `settled`, `denied`, `scheduled`, `period-opened`.
+    /// `settled`, `denied`, `scheduled`, `period-opened`; `policy-quarantined`, `limit-changed`,
+    /// `provider-drift`.
     pub occasion: String,
     /// The dimensions that the manifest reads.
     pub dimensions: Vec<Dimension>,
-    /// In the order of the manifest's counters.
+    /// In the order of the manifest's counters; empty where the host itself saw something.
     pub readings: Vec<Reading>,
     /// The facts that the manifest reads.
     pub facts: Vec<Fact>,

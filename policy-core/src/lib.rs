@@ -29,6 +29,7 @@ pub mod forecast;
 #[cfg(feature = "guest")]
 pub mod guest;
 pub mod limits;
+pub mod matter;
 pub mod messages;
 pub mod meter;
 pub mod money;

@@ -18,6 +18,10 @@ const EXCEEDED: &[&str] = &["agent", "limit", "cost", "percent", "consequence"];
 const QUOTA: &[&str] = &["resource", "limit", "remaining"];
 const FORECAST: &[&str] = &["agent", "resource", "limit", "cost", "day", "date"];
 const ANOMALY: &[&str] = &["agent", "cost", "usual", "factor"];
+/// What the texts may name that are the host's matter.
+const QUARANTINED: &[&str] = &["policy", "revision", "code"];
+const CHANGED: &[&str] = &["policy", "meter", "window", "of", "from", "limit"];
+const DRIFT: &[&str] = &["provider", "for_model", "day", "invoiced", "computed"];
 
 /// The tenant's language, by its tag; not fed where that is English.
 pub const TENANT_LANGUAGE: &str = "tenant.language";
@@ -66,6 +70,12 @@ pub struct Messages {
     pub spend_anomaly: Wording,
     /// An agent that was disabled may go on.
     pub agent_enabled: Wording,
+    /// A policy is asked no longer.
+    pub policy_quarantined: Wording,
+    /// A limit was set to what a policy proposed.
+    pub limit_changed: Wording,
+    /// A provider invoiced something else than was computed.
+    pub provider_drift: Wording,
 }
 
 /// Title and body of a notice.
@@ -88,6 +98,9 @@ pub struct OwnMessages {
     spend_forecast: OwnText,
     spend_anomaly: OwnText,
     agent_enabled: OwnText,
+    policy_quarantined: OwnText,
+    limit_changed: OwnText,
+    provider_drift: OwnText,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -107,7 +120,7 @@ pub struct MessageError {
 }
 
 impl Language {
-    fn texts(self) -> &'static Texts {
+    pub(crate) fn texts(self) -> &'static Texts {
         match self {
             Self::English => &ENGLISH,
             Self::Portuguese => &PORTUGUESE,
@@ -232,6 +245,24 @@ impl Messages {
                 texts.agent_enabled,
                 own.agent_enabled,
             )?,
+            policy_quarantined: Wording::new(
+                "policy_quarantined",
+                QUARANTINED,
+                texts.policy_quarantined,
+                own.policy_quarantined,
+            )?,
+            limit_changed: Wording::new(
+                "limit_changed",
+                CHANGED,
+                texts.limit_changed,
+                own.limit_changed,
+            )?,
+            provider_drift: Wording::new(
+                "provider_drift",
+                DRIFT,
+                texts.provider_drift,
+                own.provider_drift,
+            )?,
         })
     }
 
@@ -259,6 +290,11 @@ impl Messages {
 }
 
 impl Wording {
+    /// The program's own.
+    pub(crate) const fn standard([title, body]: Text) -> Self {
+        Self { title: Template::standard(title), body: Template::standard(body) }
+    }
+
     fn new(
         notice: &'static str,
         names: &[&str],
@@ -358,6 +394,12 @@ mod tests {
             agent_forecast,
             limit_forecast,
             anomaly,
+            policy_quarantined,
+            limit_changed,
+            of,
+            from,
+            provider_drift,
+            for_model,
         } in [ENGLISH, PORTUGUESE]
         {
             for (texts, names) in [
@@ -370,6 +412,11 @@ mod tests {
                 (agent_forecast, FORECAST),
                 (limit_forecast, FORECAST),
                 (anomaly, ANOMALY),
+                (policy_quarantined, QUARANTINED),
+                (limit_changed, CHANGED),
+                ([of, from], CHANGED),
+                (provider_drift, DRIFT),
+                ([for_model; 2], DRIFT),
             ] {
                 for text in texts {
                     assert!(Template::parse(text.into(), names).is_ok(), "{text}");

@@ -19,6 +19,15 @@ pub struct Texts {
     /// Of a limit that is not the agents' monthly one.
     pub limit_forecast: Text,
     pub anomaly: Text,
+    pub policy_quarantined: Text,
+    pub limit_changed: Text,
+    /// What `{of}` says before whose limit it is.
+    pub of: &'static str,
+    /// What `{from}` says before the limit that was set.
+    pub from: &'static str,
+    pub provider_drift: Text,
+    /// What `{for_model}` says before the model that is invoiced.
+    pub for_model: &'static str,
 }
 
 pub const ENGLISH: Texts = Texts {
@@ -62,6 +71,27 @@ pub const ENGLISH: Texts = Texts {
          {usual} an hour.\n\n\
          Consider reviewing what it is doing.",
     ],
+    policy_quarantined: [
+        "Policy `{policy}` is in quarantine",
+        "Policy `{policy}` ({revision}) failed again and again, at last with `{code}`, and is asked no \
+         longer.\n\n\
+         Mend it and bind another revision, or let it back.",
+    ],
+    limit_changed: [
+        "The limit on `{meter}`{of} was changed{from} to {limit}",
+        "Policy `{policy}` proposed another limit on `{meter}` ({window}){of}, within the bounds that \
+         the platform set.\n\n\
+         Limit: {limit}",
+    ],
+    of: " of ",
+    from: " from ",
+    provider_drift: [
+        "Provider `{provider}` invoiced {invoiced}, and {computed} was computed",
+        "Provider `{provider}` invoiced {invoiced}{for_model} on {day} (UTC). What was reported of that \
+         day comes to {computed}.\n\n\
+         Check the price list, and whether all calls were reported.",
+    ],
+    for_model: " for model ",
 };
 
 pub const PORTUGUESE: Texts = Texts {
@@ -106,4 +136,25 @@ pub const PORTUGUESE: Texts = Texts {
          normal de {usual} por hora.\n\n\
          Considere revisar o que ele está fazendo.",
     ],
+    policy_quarantined: [
+        "A política `{policy}` está em quarentena",
+        "A política `{policy}` ({revision}) falhou repetidamente, por último com `{code}`, e não é mais \
+         consultada.\n\n\
+         Corrija-a e vincule outra revisão, ou libere-a.",
+    ],
+    limit_changed: [
+        "O limite de `{meter}`{of} mudou{from} para {limit}",
+        "A política `{policy}` propôs outro limite de `{meter}` ({window}){of}, dentro do que a \
+         plataforma permite.\n\n\
+         Limite: {limit}",
+    ],
+    of: " de ",
+    from: " de ",
+    provider_drift: [
+        "O provedor `{provider}` faturou {invoiced}, e o calculado é {computed}",
+        "O provedor `{provider}` faturou {invoiced}{for_model} em {day} (UTC). O que foi informado desse \
+         dia soma {computed}.\n\n\
+         Verifique a lista de preços e se todas as chamadas foram informadas.",
+    ],
+    for_model: " pelo modelo ",
 };

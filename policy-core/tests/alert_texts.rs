@@ -5,8 +5,11 @@ mod observed;
 
 use observed::{notice, number, observed, policy, text, used, words};
 use tollgate_policy_core::alerts::AlertPolicy;
-use tollgate_policy_core::contract::{Action, Read, Reading};
+use tollgate_policy_core::contract::{Action, Fact, Notice, Observation, Read, Reading};
+use tollgate_policy_core::matter::Matter;
+use tollgate_policy_core::messages::Language;
 use tollgate_policy_core::quota::QuotaPolicy;
+use tollgate_policy_core::{Currency, Money};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -89,6 +92,133 @@ fn an_agent_that_is_enabled_again_is_told_of_in_the_settings_words() {
     assert_eq!(notice.body, "R$ 50.00 R$ 500.00 10.0");
 }
 
+/// What the host itself has people told, as facts.
+fn matters() -> [Matter; 3] {
+    let money = |amount: u32| Money::new(amount.into(), Currency::BRL);
+    [
+        Matter::Quarantined {
+            policy: "own".into(),
+            revision: "acme/own@3".into(),
+            code: "policy_trapped".into(),
+        },
+        Matter::LimitChanged {
+            policy: "*/alerts".into(),
+            meter: "llm_tokens".into(),
+            window: "calendar:day".into(),
+            whose: "user `ana`".into(),
+            before: Some(150.into()),
+            limit: 180.into(),
+        },
+        Matter::ProviderDrift {
+            provider: "openai".into(),
+            model: Some("gpt-4o".into()),
+            day: "2025-11-03".into(),
+            invoiced: money(90),
+            computed: money(60),
+        },
+    ]
+}
+
+fn worded(messages: &str, matter: &Matter) -> Notice {
+    let observation = Observation {
+        occasion: matter.occasion().into(),
+        facts: matter.facts(),
+        ..Observation::default()
+    };
+    let policy = policy(&settings(messages));
+    let is_read = |fact: &Fact| policy.manifest().reads.iter().any(|read| read.covers(&fact.name));
+    assert!(observation.facts.iter().all(is_read));
+    notice(&policy.review(&observation)).clone()
+}
+
+/// The standard words are those of a host whose tenant has no alerting policy.
+#[test]
+fn what_the_host_has_people_told_is_in_the_settings_words() {
+    for (matter, own, wanted, standard) in [
+        (
+            0,
+            "{policy} {revision} {code}",
+            "own acme/own@3 policy_trapped",
+            [
+                "A política `own` está em quarentena",
+                "A política `own` (acme/own@3) falhou repetidamente, por último com \
+                 `policy_trapped`, e não é mais consultada.\n\n\
+                 Corrija-a e vincule outra revisão, ou libere-a.",
+            ],
+        ),
+        (
+            1,
+            "{policy} {meter} {window}{of}{from} {limit}",
+            "*/alerts llm_tokens calendar:day de user `ana` de 150 180",
+            [
+                "O limite de `llm_tokens` de user `ana` mudou de 150 para 180",
+                "A política `*/alerts` propôs outro limite de `llm_tokens` (calendar:day) de user \
+                 `ana`, dentro do que a plataforma permite.\n\n\
+                 Limite: 180",
+            ],
+        ),
+        (
+            2,
+            "{provider}{for_model} {day} {invoiced} {computed}",
+            "openai pelo modelo `gpt-4o` 2025-11-03 R$ 90.00 R$ 60.00",
+            [
+                "O provedor `openai` faturou R$ 90.00, e o calculado é R$ 60.00",
+                "O provedor `openai` faturou R$ 90.00 pelo modelo `gpt-4o` em 2025-11-03 (UTC). O que \
+                 foi informado desse dia soma R$ 60.00.\n\n\
+                 Verifique a lista de preços e se todas as chamadas foram informadas.",
+            ],
+        ),
+    ] {
+        let matter = &matters()[matter];
+        let kind = matter.kind();
+        let both = format!(r#"{{"{kind}": {{"title": "T {own}", "body": "B {own}"}}}}"#);
+        let said = worded(&both, matter);
+        assert_eq!((said.key.as_str(), said.severity.as_str()), (kind, matter.severity()));
+        assert_eq!((said.title, said.body), (format!("T {wanted}"), format!("B {wanted}")));
+        let said = worded("{}", matter);
+        assert_eq!([said.title.as_str(), said.body.as_str()], standard);
+        let [title, body] = standard.map(str::to_owned);
+        assert_eq!(matter.say_standard(Language::Portuguese), (title, body));
+        let (title, _) = matter.say_standard(Language::English);
+        assert_ne!(title, standard[0]);
+    }
+}
+
+/// Of what there is not nothing is left, not even a space.
+#[test]
+fn what_is_of_nobody_and_was_nothing_before_is_told_without_it() {
+    let [_, limit, drift] = matters();
+    let Matter::LimitChanged { policy, meter, window, limit, .. } = limit else { panic!() };
+    let whose = String::new();
+    let limit = Matter::LimitChanged { policy, meter, window, whose, before: None, limit };
+    let Matter::ProviderDrift { provider, day, invoiced, computed, .. } = drift else { panic!() };
+    let drift = Matter::ProviderDrift { provider, model: None, day, invoiced, computed };
+    for (matter, wanted) in [
+        (limit, "The limit on `llm_tokens` was changed to 180"),
+        (drift, "Provider `openai` invoiced R$ 90.00, and R$ 60.00 was computed"),
+    ] {
+        let (title, body) = matter.say_standard(Language::English);
+        assert_eq!(title, wanted);
+        assert!(
+            !body.contains("  ") && !body.contains("` ,") && !body.contains("for model"),
+            "{body}"
+        );
+        assert_eq!(Matter::observed(matter.occasion(), &matter.facts()), Some(matter));
+    }
+}
+
+/// A host that feeds less than it should is looked past.
+#[test]
+fn what_the_host_does_not_tell_whole_is_no_matter() {
+    for matter in matters() {
+        assert_eq!(Matter::observed(matter.occasion(), &matter.facts()), Some(matter.clone()));
+        let mut facts = matter.facts();
+        facts.remove(0);
+        assert_eq!(Matter::observed(matter.occasion(), &facts), None);
+        assert_eq!(Matter::observed("settled", &matter.facts()), None);
+    }
+}
+
 #[test]
 fn a_consequence_is_a_paragraph_where_the_agent_was_disabled() {
     let own = r#"{"limit_exceeded": {"title": "{agent} over", "body": "Over.{consequence}"}}"#;
@@ -157,6 +287,15 @@ fn a_text_that_cannot_be_filled_in_is_refused_with_what_can() {
             "write `{agent}`, `{resource}`, `{limit}`, `{cost}`, `{day}` or `{date}`, or",
         ),
         ("spend_anomaly", "write `{agent}`, `{cost}`, `{usual}` or `{factor}`, or"),
+        ("policy_quarantined", "write `{policy}`, `{revision}` or `{code}`, or"),
+        (
+            "limit_changed",
+            "write `{policy}`, `{meter}`, `{window}`, `{of}`, `{from}` or `{limit}`, or",
+        ),
+        (
+            "provider_drift",
+            "write `{provider}`, `{for_model}`, `{day}`, `{invoiced}` or `{computed}`, or",
+        ),
     ] {
         for part in ["title", "body"] {
             for (text, reason) in [
@@ -180,7 +319,7 @@ fn messages_of_another_shape_are_refused() {
         ("5", "invalid type: number, expected an object with texts by kind of notice"),
         (
             r#"{"limit_warning": {}}"#,
-            "unknown field `limit_warning`, expected one of `threshold_warning`, `limit_exceeded`, `quota_approaching`, `quota_at_limit`, `quota_exceeded`, `spend_forecast`, `spend_anomaly`, `agent_enabled`",
+            "unknown field `limit_warning`, expected one of `threshold_warning`, `limit_exceeded`, `quota_approaching`, `quota_at_limit`, `quota_exceeded`, `spend_forecast`, `spend_anomaly`, `agent_enabled`, `policy_quarantined`, `limit_changed`, `provider_drift`",
         ),
         (
             r#"{"limit_exceeded": "x"}"#,

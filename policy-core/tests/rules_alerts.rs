@@ -392,6 +392,9 @@ fn the_agents_cost_limit_is_told_once_and_not_as_a_quota_too() {
             Read::Fact("period.window".into()),
             Read::Fact("disabled.agent".into()),
             Read::Fact("local.*".into()),
+            Read::Fact("quarantine.*".into()),
+            Read::Fact("limit.*".into()),
+            Read::Fact("drift.*".into()),
             Read::Fact("tenant.language".into()),
         ]
     );

@@ -4,9 +4,12 @@ mod agent;
 mod pace;
 mod told;
 
-use crate::contract::{Action, Counter, Manifest, Observation, Read, Reading, Status, Value, fact};
+use crate::contract::{
+    Action, Counter, Manifest, Notice, Observation, Read, Reading, Status, Value, fact,
+};
 use crate::decimal::Decimal;
 use crate::limits::{Limit, LimitSettings, SettingsError, standing};
+use crate::matter::Matter;
 use crate::money::{Currency, Money};
 use crate::quota::QUOTA_EXCEEDED;
 use crate::scaling::Scaling;
@@ -112,6 +115,7 @@ impl AlertPolicy {
         if self.settings.forecast.enabled {
             reads.push(Read::Fact("local.*".into()));
         }
+        reads.extend(Matter::READS.map(|facts| Read::Fact(facts.into())));
         reads.extend(self.settings.language_read());
         Manifest { counters: self.counters.clone(), reads, about: Vec::new() }
     }
@@ -120,6 +124,9 @@ impl AlertPolicy {
     /// nothing but time has passed.
     #[must_use]
     pub fn review(&self, observation: &Observation) -> Vec<Action> {
+        if let Some(matter) = Matter::observed(&observation.occasion, &observation.facts) {
+            return vec![self.word(&matter, observation)];
+        }
         let mut told = Told::new(observation.occasion == "scheduled");
         let is_denied = observation.occasion == "denied";
         if observation.occasion == "period-opened" {
@@ -138,6 +145,13 @@ impl AlertPolicy {
             }
         }
         told.into_actions()
+    }
+
+    /// What the host itself has people told, in the settings' words.
+    fn word(&self, matter: &Matter, observation: &Observation) -> Action {
+        let (title, body) = matter.say(self.settings.messages(&observation.facts));
+        let (key, severity) = (matter.kind().into(), matter.severity().into());
+        Action::Raise(Notice { key, counter: None, severity, title, body, facts: Vec::new() })
     }
 
     fn review_limit(

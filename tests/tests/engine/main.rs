@@ -11,9 +11,11 @@ mod hosts;
 mod house;
 mod keeping;
 mod layers;
+mod matters;
 mod model;
 mod notices;
 mod operations;
+mod origin;
 mod pacing;
 mod protocol;
 mod quarantine;
@@ -74,9 +76,16 @@ on_both! {
     two_policies_of_one_name_do_not_speak_for_each_other,
     a_month_starts_only_whom_its_policy_stopped,
     a_stopped_agent_that_goes_on_spending_changes_nothing,
-    the_platforms_policies_speak_the_tenants_language,
+    the_platforms_policies_speak_the_tenants_language;
+
+    matters:
+    what_the_host_has_people_told_is_in_an_alerting_policys_words,
+    who_has_no_words_for_it_keeps_nobody_from_being_told,
     an_invoice_that_drifts_is_told_once_for_its_day,
     an_invoice_that_makes_no_sense_is_refused;
+
+    origin:
+    an_entry_names_who_priced_it_and_who_allowed_it;
 
     setting:
     a_limit_set_as_data_holds_at_once_and_knows_what_was_used,

@@ -6,11 +6,10 @@ use std::sync::atomic::Ordering;
 use chrono::{DateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use tollgate_host::engine::{
-    Author, Binding, Bounds, Event, Host, Invoiced, Layer, NoticeRecord, Operation, Outcome,
-    Report, Setup, Subject, directory, drift, monitor, next_look, notices,
+    Author, Binding, Bounds, Event, Host, Layer, NoticeRecord, Operation, Outcome, Report, Setup,
+    Subject, directory, monitor, next_look, notices,
 };
 use tollgate_host::store::{ChangeKey, NoticeStore, Store};
-use tollgate_policy_core::Money;
 use tollgate_policy_core::calendar::TenantCalendar;
 use tollgate_policy_core::contract::Dimension;
 use tollgate_policy_core::messages::Language;
@@ -29,7 +28,7 @@ fn watched(settings: &str, zone: Tz) -> Arc<Setup> {
     Arc::new(Setup { bindings: vec![binding("alerts", settings)], calendar, ..Setup::default() })
 }
 
-fn set_clock<S>(house: &House<S>, local: &str, zone: Tz) {
+pub fn set_clock<S>(house: &House<S>, local: &str, zone: Tz) {
     let local = chrono::NaiveDateTime::parse_from_str(local, "%Y-%m-%d %H:%M").expect("a time");
     let at: DateTime<Utc> = zone.from_local_datetime(&local).earliest().expect("there").to_utc();
     house.now.store(at.timestamp_millis(), Ordering::Relaxed);
@@ -53,17 +52,17 @@ async fn denied(host: &Host, agent: &str) -> Option<(String, String)> {
     }
 }
 
-async fn all(store: &impl NoticeStore) -> Vec<NoticeRecord> {
+pub async fn all(store: &impl NoticeStore) -> Vec<NoticeRecord> {
     let mut all = notices(store, &acme(), None, false, 1_000).await.expect("the notices");
     all.reverse();
     all
 }
 
-fn kinds(records: &[NoticeRecord]) -> Vec<&str> {
+pub fn kinds(records: &[NoticeRecord]) -> Vec<&str> {
     records.iter().map(|own| own.notice.key.as_str()).collect()
 }
 
-async fn look<S: Store>(house: &House<S>, host: &Host, since: i64) -> Vec<Event> {
+pub async fn look<S: Store>(house: &House<S>, host: &Host, since: i64) -> Vec<Event> {
     monitor(host, &*house.store, &acme(), since).await.expect("it looks")
 }
 
@@ -447,117 +446,4 @@ pub async fn the_platforms_policies_speak_the_tenants_language<S: Store>(house: 
     let english = Setup { language: Language::English, ..setup };
     let host = house.host(&Arc::new(english)).await;
     assert_eq!(asked(&host).await, "Quota exceeded for llm_tokens. Limit: 5, cannot proceed.");
-}
-
-/// Calls of a provider's models cost so many dollars, told as they are used.
-async fn costs(host: &Host, model: &str, provider: &str, dollars: u32) {
-    let call = call(&[("model", model), ("provider", provider)], &[("cost.usd", dollars)]);
-    let reports = vec![Report { call, used_at: None }];
-    ask(host, Operation::Record { reports }).await.expect("booked");
-}
-
-fn invoice(model: Option<&str>, day: &str, money: &str) -> Invoiced {
-    let (currency, amount) = money.split_once(' ').expect("a currency and an amount");
-    Invoiced {
-        provider: "openai".into(),
-        model: model.map(Into::into),
-        day: day.parse().expect("a day"),
-        money: Money::new(amount.parse().expect("a number"), currency.parse().expect("a code")),
-    }
-}
-
-/// Whether it drifts by more than 5 %, and from what.
-async fn compared<S: Store>(house: &House<S>, host: &Host, invoice: &Invoiced) -> (String, bool) {
-    let threshold = "0.05".parse().expect("a number");
-    let drift = drift(host, &*house.store, &acme(), invoice, threshold).await.expect("compared");
-    (drift.computed.to_string(), drift.exceeds)
-}
-
-/// A provider's invoice is told once for its day, is over when the figures meet, and again the same
-/// notice where they part anew; long after the day has ended.
-pub async fn an_invoice_that_drifts_is_told_once_for_its_day<S: Store>(house: &House<S>) {
-    set_clock(house, "2025-11-03 12:00", Tz::UTC);
-    let setup = Setup { language: Language::Portuguese, ..Setup::default() };
-    let setup = Arc::new(setup);
-    let host = house.host(&setup).await;
-    costs(&host, "gpt-4o", "openai", 60).await;
-    costs(&host, "o3", "openai", 40).await;
-    costs(&host, "gpt-4o", "azure", 7).await;
-    set_clock(house, "2025-11-04 00:00", Tz::UTC);
-    costs(&host, "gpt-4o", "openai", 1_000).await;
-    set_clock(house, "2025-11-20 09:00", Tz::UTC);
-
-    // 5 % of 100 lie between 95 and 100, and no more.
-    for (model, money, wanted) in [
-        (None, "USD 100", ("$ 100.00", false)),
-        (None, "USD 105.263157894736", ("$ 100.00", false)),
-        (None, "USD 105.263157894737", ("$ 100.00", true)),
-        (None, "USD 95.238095238096", ("$ 100.00", false)),
-        (None, "USD 95.238095238095", ("$ 100.00", true)),
-        (None, "USD 0", ("$ 100.00", true)),
-        (Some("gpt-4o"), "USD 60", ("$ 60.00", false)),
-        // Nothing was computed in reais.
-        (None, "BRL 5", ("R$ 0.00", true)),
-        (None, "BRL 0", ("R$ 0.00", false)),
-    ] {
-        let seen = compared(house, &host, &invoice(model, "2025-11-03", money)).await;
-        assert_eq!((seen.0.as_str(), seen.1), wanted, "{model:?} {money}");
-    }
-    let told = all(&*house.store).await;
-    assert_eq!(kinds(&told), ["provider_drift:openai:*:2025-11-03"]);
-    assert_eq!(told[0].over_at, Some(house.at()));
-    assert_eq!(told[0].notice.severity, "warning");
-
-    // Four hosts at once, of one that is new; what is of one instant is in any order.
-    house.advance(1);
-    let drifts = invoice(Some("gpt-4o"), "2025-11-03", "USD 90");
-    let mut hosts = vec![host];
-    for _ in 0..3 {
-        hosts.push(house.host(&setup).await);
-    }
-    let seen = hosts.iter().cycle().take(16).map(|host| compared(house, host, &drifts));
-    assert!(futures_util::future::join_all(seen).await.iter().all(|(_, exceeds)| *exceeds));
-    let key = "provider_drift:openai:gpt-4o:2025-11-03";
-    let told = all(&*house.store).await;
-    assert_eq!(kinds(&told)[1..], [key]);
-    let first = &told[1];
-    assert_eq!(first.notice.title, "O provedor `openai` faturou $ 90.00, e o calculado é $ 60.00");
-    assert!(first.notice.body.contains("faturou $ 90.00 pelo modelo `gpt-4o` em 2025-11-03 (UTC)"));
-    assert_eq!(first.over_at, None);
-
-    // The day has ended, and a look ends nothing of it.
-    look(house, &hosts[0], house.at()).await;
-    assert_eq!(all(&*house.store).await[1].over_at, None);
-    let meets = invoice(Some("gpt-4o"), "2025-11-03", "USD 61");
-    assert!(!compared(house, &hosts[1], &meets).await.1);
-    assert_eq!(all(&*house.store).await[1].over_at, Some(house.at()));
-    house.advance(60_000);
-    assert!(compared(house, &hosts[2], &drifts).await.1);
-    let told = all(&*house.store).await;
-    assert_eq!(kinds(&told)[1..], [key]);
-    assert_eq!((told[1].id, told[1].over_at), (first.id, None));
-}
-
-/// What cannot be told once is not compared.
-pub async fn an_invoice_that_makes_no_sense_is_refused<S: Store>(house: &House<S>) {
-    set_clock(house, "2025-11-20 09:00", Tz::UTC);
-    let host = house.host(&Arc::default()).await;
-    let five = "0.05".parse().expect("a number");
-    let nameless = Invoiced { provider: String::new(), ..invoice(None, "2025-11-03", "USD 1") };
-    let below = "-0.05".parse().expect("a number");
-    for (invoice, threshold, words) in [
-        (invoice(None, "2025-11-21", "USD 1"), five, "has not begun"),
-        (invoice(None, "2025-10-05", "USD 1"), five, "is over for more than 45 days"),
-        (invoice(None, "2025-11-03", "USD -1"), five, "is below zero"),
-        (invoice(None, "2025-11-03", "USD 1"), below, "is not a fraction"),
-        (invoice(Some(""), "2025-11-03", "USD 1"), five, "the `model` is empty"),
-        (nameless, five, "the `provider` is empty"),
-    ] {
-        let refused = drift(&host, &*house.store, &acme(), &invoice, threshold).await;
-        let told = refused.expect_err("refused").to_string();
-        assert!(told.contains(words), "{told}");
-    }
-    // The first day that may be brought.
-    assert!(compared(house, &host, &invoice(None, "2025-10-06", "USD 1")).await.1);
-    assert_eq!(kinds(&all(&*house.store).await), ["provider_drift:openai:*:2025-10-06"]);
 }

@@ -19,6 +19,7 @@ use super::host::HostError;
 use super::judge::Judgement;
 use super::limit::Limit;
 use super::operation::{Denied, Mode, Operation, Outcome, Reserved, Subject};
+use super::origin::Allowed;
 use super::part::KeptParts;
 use super::price::{Beforehand, Priced};
 use super::quarantine::quarantine_notice;
@@ -107,6 +108,7 @@ impl Book {
             is_extended: false,
             charges,
             quotes: if keeps { quotes.cloned() } else { ByTariff::default() },
+            allowed: Allowed::of(&judgement, self.context_id),
             run_ttl_ms,
             expires_at,
         };
@@ -167,16 +169,18 @@ impl Book {
     }
 
     fn settle(&mut self, id: Uuid, used: &[Quantity]) -> Result<Outcome, HostError> {
-        let (dimensions, held, late) = match (self.open.get(&id), self.ended.get(&id)) {
+        let (dimensions, held, allowed, late) = match (self.open.get(&id), self.ended.get(&id)) {
             (Some(held), _) => {
                 if held.run_ttl_ms.is_some() {
                     return Err(HostError::IsARun(id));
                 }
                 let asked = asked_of(held)?;
-                (held.call.dimensions.clone(), asked, held.expires_at <= self.at())
+                let late = held.expires_at <= self.at();
+                (held.call.dimensions.clone(), asked, held.allowed.by.clone(), late)
             }
-            (None, Some(Ended::Expired(expired))) => {
-                (expired.call.dimensions.clone(), expired.held.clone(), true)
+            (None, Some(Ended::Expired(ended))) => {
+                let (ExpiredBody { call, held, .. }, allowed) = &**ended;
+                (call.dimensions.clone(), held.clone(), allowed.by.clone(), true)
             }
             _ => return Err(self.why_not_open(id)),
         };
@@ -186,7 +190,7 @@ impl Book {
         let used_at = self.at();
         let kind = "charge";
         let reservation = Some(id);
-        let booking = Booking { reservation, call, used, used_at, late, overshoot, kind };
+        let booking = Booking { reservation, call, used, allowed, used_at, late, overshoot, kind };
         let recorded = match self.open.get(&id).cloned() {
             Some(held) => {
                 self.judge.accounts.hold(&held.charges.negated())?;
@@ -217,7 +221,7 @@ impl Book {
         else {
             return Ok(());
         };
-        if let Some(Charged { usage, used_at, used }) = expired.charged {
+        if let Some(Charged { usage, used_at, used }) = expired.0.charged {
             self.undo(usage, Some(id), used_at, &used, "settled after all")?;
         }
         let closures = &mut self.batch_mut()?.write.closures;
@@ -259,6 +263,7 @@ impl Book {
         held.is_extended = true;
         self.judge.accounts.hold(&more_charges)?;
         held.charges = charges;
+        held.allowed.extend(Allowed::of(&judgement, self.context_id));
         for (tariff, quote) in judgement.quotes().iter() {
             if let Some(own) = held.quotes.place(tariff) {
                 own.lines.extend(quote.lines.iter().cloned());
@@ -357,9 +362,10 @@ impl Book {
             self.judge.tally.release(&held.parts)?;
         }
         let expired = ExpiredBody { call: Call::clone(&held.call), held: asked, charged };
-        let body = body::write(&expired);
+        let mut body = body::write(&expired);
+        body::append(&mut body, &held.allowed);
         self.close_one(id, Closure::Expired, body)?;
-        self.ended.insert(id, Ended::Expired(Box::new(expired)));
+        self.ended.insert(id, Ended::Expired(Box::new((expired, held.allowed.clone()))));
         Ok(())
     }
 
@@ -370,11 +376,13 @@ impl Book {
         asked: &Amounts,
     ) -> Result<Charged, HostError> {
         let (charged, quotes) = (held.charges, held.quotes.clone());
-        let used = Used { amounts: asked.clone(), charged, quotes, events: Vec::new() };
+        let (amounts, pricing, events) = (asked.clone(), held.allowed.pricing(), Vec::new());
+        let used = Used { amounts, charged, quotes, pricing, events };
         let (call, used_at) = (Call::clone(&held.call), self.at());
         let (reservation, kind) = (Some(id), "expiry");
         let (late, overshoot) = (false, false);
-        let booking = Booking { reservation, call, used, used_at, late, overshoot, kind };
+        let allowed = held.allowed.by.clone();
+        let booking = Booking { reservation, call, used, allowed, used_at, late, overshoot, kind };
         let (recorded, used) = self.charge(booking, &held.parts)?;
         Ok(Charged { usage: recorded.usage, used_at, used })
     }
@@ -404,7 +412,9 @@ impl Book {
             quotes: held.quotes.as_ref(),
             run_ttl_ms: held.run_ttl_ms,
         };
-        HoldRow { id, expires_at: held.expires_at, body: body::write(&hold) }
+        let mut body = body::write(&hold);
+        body::append(&mut body, &held.allowed);
+        HoldRow { id, expires_at: held.expires_at, body }
     }
 
     /// Writes a reservation that has changed.

@@ -10,18 +10,14 @@ use super::decided::{ReviewRecord, Said};
 use super::feed::Feed;
 use super::judge::Judge;
 use super::limit::{Limit, LimitKey};
-use super::notices::{NoticeBody, Told};
+use super::notices::{NoticeBody, TITLE_MAX, Told, one_line};
 use super::quarantine::{QUARANTINED, quarantine_notice};
 use super::records::Disabled;
 use super::tally::{Period, Places};
-use super::{Call, Event, words};
+use super::{Call, Event, matters};
 use crate::sandbox::{Ability, Fault};
 
 const DAY_MS: i64 = 86_400_000;
-
-/// The longest texts that people are told, in bytes.
-const TITLE_MAX: usize = 500;
-const BODY_MAX: usize = 8_000;
 
 /// What there is to look at.
 pub enum Occasion<'a> {
@@ -215,18 +211,9 @@ impl Judge {
             let mut dimensions = feed.dimensions(&call.dimensions);
             dimensions.retain(|own| dimension(&whose, &own.name).is_empty());
             dimensions.extend(whose.into_iter().filter(|own| !own.value.is_empty()));
-            let Notice { key, severity, title, body, facts, .. } = notice;
-            let is_long = size(facts) > BODY_MAX;
-            NoticeBody {
-                policy,
-                key: key.clone(),
-                severity: severity.clone(),
-                title: one_line(title, TITLE_MAX),
-                body: cut(body, BODY_MAX),
-                dimensions,
-                period: span,
-                facts: if is_long { Vec::new() } else { facts.clone() },
-            }
+            let Notice { key, severity, title, body, facts, .. } = notice.clone();
+            NoticeBody { policy, key, severity, title, body, dimensions, period: span, facts }
+                .bounded()
         };
         self.records.notices.raise(told, closes, self.now, body)
     }
@@ -253,7 +240,7 @@ impl Judge {
         let dimensions = counter.per.iter().map(named).collect::<Option<_>>()?;
         let (meter, window) = (counter.meter.clone(), counter.window);
         let key = LimitKey { meter, window, dimensions }.sorted();
-        let (policy, language) = (binding.told_as(), self.setup.language);
+        let policy = binding.told_as();
         let set_by = format!("policy `{policy}`");
         let (valid_from, valid_until) = (None, None);
         // Within bounds that the platform set.
@@ -264,7 +251,10 @@ impl Judge {
             return None;
         }
         let before = before.map(|before| before.limit);
-        let notice = words::limited(language, &policy, &key, before, limit);
+        let LimitKey { meter, window, dimensions } = &key;
+        let kind = format!("limit_changed:{meter}:{window}");
+        let matter = matters::limited(&policy, &key, before, limit);
+        let notice = self.word(kind, &matter, dimensions.clone());
         let day = self.now.div_euclid(DAY_MS) * DAY_MS;
         // Of one limit to and fro it is told once a day.
         let told = Told {
@@ -277,18 +267,4 @@ impl Judge {
         self.apply_limits();
         Some(Event::Limited { at: self.now, key, limit })
     }
-}
-
-/// So much of a text, whole characters, on one line.
-fn one_line(text: &str, longest: usize) -> String {
-    cut(text, longest).replace(char::is_control, " ")
-}
-
-fn cut(text: &str, longest: usize) -> String {
-    text[..text.floor_char_boundary(longest)].to_owned()
-}
-
-fn size(facts: &[Fact]) -> usize {
-    let text = |fact: &Fact| if let Value::Text(text) = &fact.value { text.len() } else { 32 };
-    facts.iter().map(|fact| fact.name.len() + text(fact)).sum()
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Call;
 use super::amounts::Amounts;
+use super::origin::Origin;
 use super::part::{KeptParts, Part};
 use super::tally::Tally;
 use super::tariff::ByTariff;
@@ -33,12 +34,20 @@ pub fn append(bytes: &mut Vec<u8>, body: &impl Serialize) {
 
 /// None where it is of a form that a later engine writes.
 pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let (form, body) = bytes.split_first()?;
-    (*form == FORM).then(|| postcard::from_bytes(body).ok()).flatten()
+    read_with::<T, ()>(bytes).map(|(body, ())| body)
 }
 
-/// Of an open reservation: what it takes to end it. Why it was allowed stands in its decision. A
-/// batch writes many, from what it has borrowed.
+/// With what stands after it; nothing, where an earlier engine wrote it.
+pub fn read_with<T: DeserializeOwned, U: DeserializeOwned + Default>(
+    bytes: &[u8],
+) -> Option<(T, U)> {
+    let (form, body) = bytes.split_first()?;
+    let (body, more) = (*form == FORM).then(|| postcard::take_from_bytes(body).ok()).flatten()?;
+    Some((body, postcard::from_bytes(more).unwrap_or_default()))
+}
+
+/// Of an open reservation: what it takes to end it. Why it was allowed stands in its decision, and by
+/// whom after this. A batch writes many, from what it has borrowed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HoldBody<C = Call, Q = Quote> {
     pub call: C,
@@ -65,7 +74,8 @@ impl HoldBody {
     }
 }
 
-/// Of a reservation whose time was over: for the settlement that may still come.
+/// Of a reservation whose time was over: for the settlement that may still come. By whom it was
+/// allowed stands after it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExpiredBody {
     pub call: Call,
@@ -96,13 +106,23 @@ pub struct KeptUsage {
     pub voids: Option<Uuid>,
 }
 
-/// Of an entry of the ledger.
+/// Of an entry of the ledger; its origin stands after it, where it has one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EntryBody {
     /// By which it was priced.
     pub quote: Option<Quote>,
     /// In words, where a person booked it, or it tells what was put right.
     pub reason: String,
+}
+
+impl EntryBody {
+    pub fn written(&self, origin: &Origin) -> Vec<u8> {
+        let mut bytes = write(self);
+        if origin.is_known() {
+            append(&mut bytes, origin);
+        }
+        bytes
+    }
 }
 
 /// Of a run.
@@ -119,6 +139,17 @@ pub fn hash(request: &impl Serialize) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Older engines read what newer ones write, and newer ones what older ones wrote.
+    #[test]
+    fn what_stands_after_a_body_is_read_where_it_is() {
+        let bare = write(&7_u32);
+        let mut more = bare.clone();
+        append(&mut more, &"more".to_owned());
+        assert_eq!(read_with(&bare), Some((7_u32, String::new())));
+        assert_eq!(read_with(&more), Some((7_u32, "more".to_owned())));
+        assert_eq!(read::<u32>(&more), Some(7));
+    }
 
     #[test]
     fn a_body_of_a_later_form_is_left_alone() {

@@ -16,6 +16,7 @@ use super::body::{self, ExpiredBody, HoldBody};
 use super::decided::Decided;
 use super::host::HostError;
 use super::judge::Judge;
+use super::origin::{Allowed, ContextId, context_id};
 use super::pace::TURN_FUEL;
 use super::part::{KeptParts, Part};
 use super::records::KeptCounter;
@@ -57,6 +58,7 @@ pub struct Book {
     pub touched: bool,
     /// With what its batches are judged, by its name among the records.
     context: Arc<str>,
+    pub context_id: ContextId,
 }
 
 /// An open reservation.
@@ -68,6 +70,7 @@ pub struct Held {
     pub is_extended: bool,
     pub charges: ByTariff<Money>,
     pub quotes: ByTariff<Quote>,
+    pub allowed: Allowed,
     pub run_ttl_ms: Option<i64>,
     pub expires_at: Instant,
 }
@@ -78,7 +81,7 @@ pub enum Ended {
     /// For good.
     As(Closure),
     /// Its time was over; it may still be settled.
-    Expired(Box<ExpiredBody>),
+    Expired(Box<(ExpiredBody, Allowed)>),
 }
 
 /// What is judged and not yet written.
@@ -154,6 +157,7 @@ impl Book {
             spoilt: false,
             touched: false,
             context: Arc::clone(&current.context),
+            context_id: context_id(&current.context),
         };
         if book.head.version == 0 {
             // Nothing has happened yet that these would have to be filled with.
@@ -179,16 +183,17 @@ impl Book {
             self.keep(counter, since, version);
         }
         for HoldRow { id, expires_at, body } in holds {
-            let Some(mut hold) = body::read::<HoldBody>(&body) else { continue };
+            let Some((mut hold, allowed)) = body::read_with::<HoldBody, _>(&body) else { continue };
             let places = tally.places(&hold.call.dimensions);
             let asked = Amounts::with(&hold.call.quantities, &hold.charges)?;
             let more = tally.hold(instant_of(id), &places, &asked)?;
             if let Some(parts) = &mut hold.parts {
                 parts.append(KeptParts::of(&more, &tally));
-                let row = HoldRow { id, expires_at, body: body::write(&hold) };
-                self.batch_mut()?.write.holds.push(row);
+                let mut body = body::write(&hold);
+                body::append(&mut body, &allowed);
+                self.batch_mut()?.write.holds.push(HoldRow { id, expires_at, body });
             }
-            self.know(id, hold, expires_at);
+            self.know(id, hold, allowed, expires_at);
         }
         self.judge.tally.adopt(tally.take_moved().counters);
         Ok(())

@@ -11,8 +11,9 @@ use super::body::{self, EntryBody, KeptUsage};
 use super::book::{Book, Ended};
 use super::host::HostError;
 use super::operation::{Entry, EntryKind, Outcome, Recorded, Report};
+use super::origin::{Judges, Origin};
 use super::part::{KeptParts, Part};
-use super::price::{lacking, quotes};
+use super::price::{lacking, quoted_by, quotes};
 use super::tally::Places;
 use super::tariff::{ByTariff, Tariff};
 use super::{Call, Event};
@@ -30,6 +31,8 @@ pub struct Booking {
     pub reservation: Option<Uuid>,
     pub call: Call,
     pub used: Used,
+    /// Who allowed it; nobody, where nobody was asked.
+    pub allowed: Vec<Judges>,
     pub used_at: Instant,
     pub late: bool,
     pub overshoot: bool,
@@ -42,6 +45,8 @@ pub struct Used {
     pub amounts: Amounts,
     pub charged: ByTariff<Money>,
     pub quotes: ByTariff<Quote>,
+    /// Whose quotes those are.
+    pub pricing: ByTariff<Judges>,
     /// What came of its being priced.
     pub events: Vec<Event>,
 }
@@ -65,11 +70,12 @@ impl Book {
         let charged = quotes.try_map(Quote::total)?;
         let amounts = Amounts::with(&call.quantities, &charged)?;
         let quotes = quotes.cloned();
+        let pricing = Judges::each(self.context_id, quoted_by(&priced));
         self.touched = true;
         let tenants = priced.iter().filter(|own| own.tariff == Tariff::Price);
         let asked = tenants.map(|own| (own.binding, own.outcome.as_ref().err()));
         let events = asked.filter_map(|(place, fault)| self.judge.saw(place, fault)).collect();
-        let used = Used { amounts, charged, quotes, events };
+        let used = Used { amounts, charged, quotes, pricing, events };
         Ok(match lacking {
             Some(event) => used.without_price(event),
             None => used,
@@ -97,8 +103,8 @@ impl Book {
             }
             landed => landed?,
         };
-        let Booking { reservation, call, used, used_at, late, overshoot, kind } = booking;
-        let Used { amounts, charged, quotes, mut events } = used;
+        let Booking { reservation, call, used, allowed, used_at, late, overshoot, kind } = booking;
+        let Used { amounts, charged, quotes, pricing, mut events } = used;
         let usage = self.batch_mut()?.id();
         let kept = KeptUsage {
             dimensions: call.dimensions.clone(),
@@ -113,7 +119,9 @@ impl Book {
         for (tariff, money) in charged.negated().iter() {
             let quote = quotes.get(tariff).cloned();
             let body = EntryBody { quote, reason: String::new() };
-            self.enter(tariff, kind, Some(usage), *money, &body)?;
+            let priced = pricing.get(tariff).cloned();
+            let origin = Origin { priced, allowed: allowed.clone() };
+            self.enter(tariff, kind, Some(usage), *money, &body, &origin)?;
         }
         let nothing = Amounts::default();
         events.extend(self.judge.review(&call, &places, &nothing, &Occasion::Settled));
@@ -147,6 +155,7 @@ impl Book {
         usage: Option<Uuid>,
         money: Money,
         body: &EntryBody,
+        origin: &Origin,
     ) -> Result<Uuid, HostError> {
         let batch = self.batch_mut()?;
         let id = batch.id();
@@ -157,7 +166,7 @@ impl Book {
             kind: kind.into(),
             amount: money.amount,
             currency: money.currency.code().to_owned(),
-            body: body::write(body),
+            body: body.written(origin),
         });
         self.judge.accounts.book(tariff, money)?;
         Ok(id)
@@ -172,7 +181,8 @@ impl Book {
         let late = at.saturating_sub(used_at) > LATE_MS;
         // Nothing was held for it.
         let (reservation, overshoot, kind) = (None, true, "charge");
-        let booking = Booking { reservation, call, used, used_at, late, overshoot, kind };
+        let allowed = Vec::new();
+        let booking = Booking { reservation, call, used, allowed, used_at, late, overshoot, kind };
         Ok(self.charge(booking, &[])?.0)
     }
 
@@ -230,7 +240,7 @@ impl Book {
         self.ended.insert(usage, Ended::As(Closure::Voided));
         for (tariff, money) in used.charged.iter() {
             let body = EntryBody { quote: None, reason: reason.to_owned() };
-            self.enter(tariff, "refund", Some(id), *money, &body)?;
+            self.enter(tariff, "refund", Some(id), *money, &body, &Origin::default())?;
         }
         Ok(id)
     }
@@ -243,7 +253,7 @@ impl Book {
             EntryKind::Refund => "refund",
         };
         let body = EntryBody { quote: None, reason: entry.reason.clone() };
-        let id = self.enter(entry.account, kind, None, entry.money, &body)?;
+        let id = self.enter(entry.account, kind, None, entry.money, &body, &Origin::default())?;
         let currency = entry.money.currency;
         let balance = self.judge.accounts.of(entry.account, currency).balance;
         Ok(Outcome::Booked { entry: id, balance: Money::new(balance, currency) })

@@ -9,11 +9,11 @@ use tollgate_policy_core::{Decimal, Money};
 
 use super::book::Book;
 use super::host::{Host, HostError};
-use super::notices::Told;
+use super::matters;
+use super::notices::{NoticeBody, Told};
 use super::operation::{Operation, Outcome};
 use super::rollup::{GRAINS_MS, follow};
 use super::tariff::Tariff;
-use super::words;
 use crate::store::{Store, Tenant};
 
 const DAY_MS: i64 = 86_400_000;
@@ -94,17 +94,17 @@ impl Book {
         let at = self.at();
         drifts.iter().try_for_each(|drift| drift.invoiced.check(at))?;
         self.touched = true;
-        let language = self.judge.setup.language;
-        let notices = &mut self.judge.records.notices;
         for drift in drifts {
             let (key, whose) = (drift.invoiced.notice(), drift.invoiced.dimensions());
             if drift.exceeds {
-                let period = Some((drift.invoiced.span().0, whose));
-                let told = Told { policy: String::new(), key, period };
-                let notice = || words::drifted(language, drift);
-                notices.raise(told, Some(drift.invoiced.closes()), at, notice);
+                let (opened, closes) = drift.invoiced.span();
+                let notice = self.judge.word(key.clone(), &matters::drifted(drift), whose.clone());
+                let notice = NoticeBody { period: Some((opened, Some(closes))), ..notice };
+                let told = Told { policy: String::new(), key, period: Some((opened, whose)) };
+                let notices = &mut self.judge.records.notices;
+                notices.raise(told, Some(drift.invoiced.closes()), at, || notice);
             } else {
-                notices.resolve("", &key, &whose);
+                self.judge.records.notices.resolve("", &key, &whose);
             }
         }
         Ok(Outcome::Reconciled)

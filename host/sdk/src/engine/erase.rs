@@ -20,6 +20,7 @@ use super::decided;
 use super::erasure::Erasure;
 use super::host::HostError;
 use super::notices::NoticeBody;
+use super::origin::Allowed;
 use super::records::{AGENT, Agent, REPAIR, Records};
 use super::rollup::{GRAINS_MS, GROUPINGS, follow};
 use super::sums::PAGE;
@@ -391,10 +392,10 @@ async fn entries<S: Store>(store: &S, tenant: &Tenant, erasure: &Erasure) -> Res
         after = *last;
         let mut rewritten = Rewritten::default();
         for (place, row) in page {
-            let mut entry: EntryBody = body::read(&row.body)
+            let (mut entry, origin) = body::read_with::<EntryBody, _>(&row.body)
                 .ok_or_else(|| HostError::Unreadable(format!("entry {}", row.id)))?;
             entry.quote.iter_mut().for_each(|quote| erasure.facts(&mut quote.facts));
-            let body = body::write(&entry);
+            let body = entry.written(&origin);
             if body != row.body {
                 rewritten.entries.push((place.at, row.id, body));
             }
@@ -416,10 +417,12 @@ async fn expired<S: Store>(
         after = *last;
         let mut rewritten = Rewritten::default();
         for (id, bytes) in page {
-            let mut expired = body::read(&bytes)
+            let (mut expired, allowed) = body::read_with::<_, Allowed>(&bytes)
                 .ok_or_else(|| HostError::Unreadable(format!("reservation {id}")))?;
             if erasure.expired(&mut expired, known.counters()) {
-                rewritten.expired.push((id, body::write(&expired)));
+                let mut bytes = body::write(&expired);
+                body::append(&mut bytes, &allowed);
+                rewritten.expired.push((id, bytes));
             }
         }
         write(store, tenant, erasure, &rewritten).await?;

@@ -18,13 +18,13 @@ use super::feed::{Feed, Known};
 use super::limit::{Limit, LimitKey};
 use super::notices::Told;
 use super::operation::{Consulted, LimitFinding};
-use super::price::{Asking, Priced, failure, fuel, price, quotes, unpriced};
+use super::price::{Asking, Priced, failure, fuel, price, quoted_by, quotes, unpriced};
 use super::quarantine::{FAILURES_MAX, PolicyKey, Quarantined, quarantine_notice};
 use super::records::{Author, Disabled, Records};
 use super::served::Current;
 use super::tally::{Places, Subscription, Tally, TallyError, id_of};
 use super::tariff::{ByTariff, Tariff};
-use super::{Binding, Call, DISABLED, Event, Failing, Layer, Setup, words};
+use super::{Binding, Call, DISABLED, Event, Failing, Layer, Setup, matters, words};
 use crate::sandbox::{Ability, Answer, Fault, Policy};
 
 /// A call that is cut down to what policies grant is judged again; so often at the most.
@@ -131,6 +131,11 @@ impl Judgement {
     /// The quotes of what was asked, where there are any.
     pub fn quotes(&self) -> ByTariff<&Quote> {
         quotes(&self.priced)
+    }
+
+    /// Whose quotes those are, by their places.
+    pub fn quoted_by(&self) -> ByTariff<u16> {
+        quoted_by(&self.priced)
     }
 
     /// Who was asked, by their places, and how they failed, if they did.
@@ -287,10 +292,9 @@ impl Judge {
         let (fault, at) = (fault?.clone(), self.now);
         let policy = self.current.watch.key(place)?.clone();
         self.records.quarantine(&policy, Quarantined { at, reason: fault.code().into() });
-        let told = Told::by_host(quarantine_notice(&policy));
-        let language = self.setup.language;
-        let notice = || words::quarantined(language, &policy, &fault);
-        self.records.notices.raise(told, None, at, notice);
+        let key = quarantine_notice(&policy);
+        let notice = self.word(key.clone(), &matters::quarantined(&policy, &fault), Vec::new());
+        self.records.notices.raise(Told::by_host(key), None, at, || notice);
         Some(Event::Quarantined { at, policy, fault })
     }
 

@@ -11,9 +11,10 @@ use super::body::{self, EntryBody, KeptUsage, RunBody};
 use super::host::HostError;
 use super::limit::{Limit, LimitKey};
 use super::operation::{Run, RunState};
+use super::origin::{Contexts, Origin, Revisions};
 use super::records::{Agent, Disabled, Records};
 use super::tariff::ByTariff;
-use crate::store::{Need, Place, RunQuery, Store, StoreError, Tenant};
+use crate::store::{EntryRow, Need, Place, RunQuery, Store, StoreError, Tenant};
 
 /// A usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Line {
     pub money: Money,
     /// By which it was priced.
     pub quote: Option<Quote>,
+    /// Who priced it, and allowed what it is for.
+    pub revisions: Revisions,
     /// In words, where a person booked it, or it tells what was put right.
     pub reason: String,
 }
@@ -96,23 +99,23 @@ pub async fn lines<S: Store>(
     limit: u32,
 ) -> Result<Vec<(Place, Option<Line>)>, HostError> {
     let rows = store.entries(tenant, after, limit).await?;
-    let line = |(place, row): (Place, crate::store::EntryRow)| {
+    let (mut contexts, mut lines) = (Contexts::default(), Vec::with_capacity(rows.len()));
+    for (place, row) in rows {
         let currency: Option<Currency> = row.currency.parse().ok();
-        let line = body::read::<EntryBody>(&row.body).zip(currency).map(|(body, currency)| {
-            let (EntryBody { quote, reason }, money) = (body, Money::new(row.amount, currency));
-            Line {
-                id: row.id,
-                usage: row.usage,
-                account: row.account,
-                kind: row.kind,
-                money,
-                quote,
-                reason,
-            }
-        });
-        (place, line)
-    };
-    Ok(rows.into_iter().map(line).collect())
+        let body = body::read_with::<EntryBody, Origin>(&row.body);
+        let Some(((EntryBody { quote, reason }, origin), currency)) = body.zip(currency) else {
+            lines.push((place, None));
+            continue;
+        };
+        let money = Money::new(row.amount, currency);
+        let revisions = contexts.revisions(store, tenant, &origin).await?;
+        let EntryRow { id, usage, account, kind, .. } = row;
+        lines.push((
+            place,
+            Some(Line { id, usage, account, kind, money, quote, revisions, reason }),
+        ));
+    }
+    Ok(lines)
 }
 
 /// Runs that began in a stretch of time, its end not among it; of a user, or everybody's.

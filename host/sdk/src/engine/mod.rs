@@ -28,10 +28,12 @@ mod limit;
 mod listing;
 mod locked;
 mod look;
+mod matters;
 mod monitor;
 mod needs;
 mod notices;
 mod operation;
+mod origin;
 mod pace;
 mod part;
 mod price;
@@ -69,6 +71,7 @@ pub use operation::{
     AgentText, Consulted, Denied, Entry, EntryKind, LimitFinding, Mode, Operation, Outcome,
     Recorded, Report, Reserved, Run, RunState, Subject,
 };
+pub use origin::Revisions;
 pub use price::Priced;
 pub(crate) use price::quotes;
 pub use quarantine::{PolicyKey, Quarantined, quarantined};

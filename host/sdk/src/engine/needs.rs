@@ -11,6 +11,7 @@ use super::ask::{Ask, Key, Work};
 use super::body::{self, HoldBody};
 use super::book::{Book, Ended, Held, run_of};
 use super::operation::{Operation, Subject};
+use super::origin::Allowed;
 use super::part::Part;
 use super::tally::{TallyError, id_of};
 use crate::store::{Closure, Found, HoldRow, HoldState, LatestRow, Need};
@@ -225,7 +226,7 @@ impl Book {
             return self.judge.missing(at, &places, &held.parts, wanted);
         }
         let Some(Ended::Expired(expired)) = self.ended.get(&id) else { return Ok(()) };
-        let expired = expired.clone();
+        let expired = expired.0.clone();
         self.missing_for(&expired.call.dimensions, at, wanted)?;
         let Some(charged) = &expired.charged else { return Ok(()) };
         let elsewhere = charged.used.elsewhere.placed(&mut self.judge.tally);
@@ -291,18 +292,19 @@ impl Book {
     fn know_row(&mut self, HoldRow { id, expires_at, body }: HoldRow) {
         if !self.open.contains_key(&id)
             && !self.ended.contains_key(&id)
-            && let Some(hold) = body::read::<HoldBody>(&body)
+            && let Some((hold, allowed)) = body::read_with::<HoldBody, _>(&body)
         {
-            self.know(id, hold, expires_at);
+            self.know(id, hold, allowed, expires_at);
         }
     }
 
-    pub fn know(&mut self, id: Uuid, hold: HoldBody, expires_at: Instant) {
+    pub fn know(&mut self, id: Uuid, hold: HoldBody, allowed: Allowed, expires_at: Instant) {
         let tally = &mut self.judge.tally;
         let (parts, is_extended) = (hold.parts(id, tally), hold.parts.is_some());
         let HoldBody { call, charges, quotes, run_ttl_ms, .. } = hold;
         let call = Arc::new(call);
-        let held = Held { call, parts, is_extended, charges, quotes, run_ttl_ms, expires_at };
+        let held =
+            Held { call, parts, is_extended, charges, quotes, allowed, run_ttl_ms, expires_at };
         self.open.insert(id, held);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tollgate_policy_core::contract::{Dimension, Fact, dimension};
+use tollgate_policy_core::contract::{Dimension, Fact, Value, dimension};
 use tollgate_policy_core::window::Instant;
 use uuid::Uuid;
 
@@ -21,6 +21,10 @@ const HOUR_MS: i64 = 3_600_000;
 
 /// So much may stand as told of a tenant, in bytes: a host has it in memory.
 const TOLD_BYTES_MAX: usize = 16 << 20;
+
+/// The longest texts that people are told, in bytes.
+pub const TITLE_MAX: usize = 500;
+const BODY_MAX: usize = 8_000;
 
 /// What was told: once for its key and period.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,6 +96,18 @@ pub struct NoticeBody {
     pub period: Option<(Instant, Option<Instant>)>,
     /// Remarks.
     pub facts: Vec<Fact>,
+}
+
+impl NoticeBody {
+    /// No longer than people read.
+    pub(super) fn bounded(mut self) -> Self {
+        self.title = one_line(&self.title, TITLE_MAX);
+        self.body = cut(&self.body, BODY_MAX);
+        if facts_size(&self.facts) > BODY_MAX {
+            self.facts.clear();
+        }
+        self
+    }
 }
 
 /// A notice.
@@ -350,6 +366,20 @@ fn size(told: &Told) -> usize {
     let whose = told.period.iter().flat_map(|(_, whose)| whose);
     let whose: usize = whose.map(|own| own.name.len() + own.value.len() + 64).sum();
     told.policy.len() + told.key.len() + whose + 256
+}
+
+/// So much of a text, whole characters, on one line.
+pub fn one_line(text: &str, longest: usize) -> String {
+    cut(text, longest).replace(char::is_control, " ")
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    text[..text.floor_char_boundary(longest)].to_owned()
+}
+
+fn facts_size(facts: &[Fact]) -> usize {
+    let text = |fact: &Fact| if let Value::Text(text) = &fact.value { text.len() } else { 32 };
+    facts.iter().map(|fact| fact.name.len() + text(fact)).sum()
 }
 
 impl NoticeRecord {

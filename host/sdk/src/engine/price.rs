@@ -9,6 +9,7 @@ use tollgate_policy_core::contract::{
 use tollgate_policy_core::window::Instant;
 
 use super::feed::{Feed, Known};
+use super::origin::place;
 use super::tariff::{ByTariff, Tariff};
 use super::{Binding, Call, EngineError, Event, Setup};
 use crate::sandbox::{Ability, Fault, Policy};
@@ -90,6 +91,15 @@ pub fn quotes(priced: &[Priced]) -> ByTariff<&Quote> {
         *quotes.place(own.tariff) = own.quote();
     }
     quotes
+}
+
+/// Those whose word counts, by their places.
+pub fn quoted_by(priced: &[Priced]) -> ByTariff<u16> {
+    let mut places = ByTariff::default();
+    for own in priced.iter().filter(|own| own.decides && own.quote().is_some()) {
+        *places.place(own.tariff) = Some(place(own.binding));
+    }
+    places
 }
 
 /// What all of them took.

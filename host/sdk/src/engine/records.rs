@@ -16,6 +16,7 @@ use super::erasure::{Erasure, Erasures};
 use super::limit::{Limit, LimitKey};
 use super::listing::Directory;
 use super::notices::{Notices, TOLD};
+use super::origin::Allowed;
 use super::quarantine::{PolicyKey, Quarantined};
 use super::tally::id_of;
 use crate::store::RecordRow;
@@ -373,12 +374,12 @@ impl Records {
     }
 
     /// The same of what expired.
-    pub fn expired(&self, body: &[u8]) -> Option<ExpiredBody> {
-        let mut expired: ExpiredBody = body::read(body)?;
+    pub fn expired(&self, body: &[u8]) -> Option<(ExpiredBody, Allowed)> {
+        let (mut expired, allowed) = body::read_with::<ExpiredBody, _>(body)?;
         for erasure in &self.erasures.under_way {
             erasure.expired(&mut expired, &self.counters);
         }
-        Some(expired)
+        Some((expired, allowed))
     }
 
     /// What changed since this was last asked.

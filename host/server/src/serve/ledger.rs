@@ -2,8 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tollgate_host::engine::{Line, lines};
-use tollgate_host::store::Place;
+use tollgate_host::engine::{Line, Revisions, lines};
+use tollgate_host::store::{Place, RevisionId};
 use tollgate_policy_core::contract::{self, Quote};
 use tollgate_policy_core::{Decimal, Meter};
 use uuid::Uuid;
@@ -51,6 +51,12 @@ pub struct EntryBody {
     /// By which a charge was priced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<QuoteBody>,
+    /// The revisions that priced it: `*/house@3`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub priced_by: Vec<String>,
+    /// The revisions that allowed what it is for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_by: Vec<String>,
     /// In words, where a person booked it, or it tells what was put right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -118,10 +124,13 @@ pub async fn list<S: Stores>(asked: Asked<S, Which>) -> Result<Answer<Entries>, 
 
 impl EntryBody {
     fn of(place: Place, line: Line) -> Self {
-        let Line { id, usage, account, kind, money, quote, reason } = line;
+        let Line { id, usage, account, kind, money, quote, revisions, reason } = line;
+        let Revisions { priced, allowed } = revisions;
+        let named = |all: Vec<RevisionId>| all.iter().map(ToString::to_string).collect();
+        let (priced_by, allowed_by) = (named(priced), named(allowed));
         let reason = (!reason.is_empty()).then_some(reason);
         let (money, quote, at) = (money.into(), quote.map(QuoteBody::from), Time(place.at));
-        Self { id, usage, account, kind, money, quote, reason, at }
+        Self { id, usage, account, kind, money, quote, priced_by, allowed_by, reason, at }
     }
 }
 
