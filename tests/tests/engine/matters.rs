@@ -134,7 +134,20 @@ pub async fn an_invoice_that_makes_no_sense_is_refused<S: Store>(house: &House<S
 fn reads_drifts(review: &str) -> Binding {
     let configure = "(call $put (i32.const 640))
         (i32.store (i32.const 524) (i32.const 640)) (i32.store (i32.const 528) (i32.const 1))";
-    let guest = Guest { text: b"fact:drift.*", configure, check: review, ..Guest::default() };
+    alerting(Guest { text: b"fact:drift.*", configure, check: review, ..Guest::default() })
+}
+
+/// One that reads of nothing, and raises `fine` whatever happens.
+fn raises_whatever_happens() -> Binding {
+    // Its actions: one, the notice of a key, for no counter, with severity, title and body, and no facts.
+    let fields = "(data (i32.const 4096) (i32 0 0) (i32 1064 4) (i32 0 0) (i32 4160 4) (i32 1064 4) (i32 1064 4) (i32 0 0))
+        (data (i32.const 4160) \"info\")";
+    let check =
+        "(i32.store (i32.const 304) (i32.const 4096)) (i32.store (i32.const 308) (i32.const 1))";
+    alerting(Guest { fields, check, ..Guest::default() })
+}
+
+fn alerting(guest: Guest) -> Binding {
     let quota = "(param $at i64) (param i32 i32) (param i32 i32) (param i32 i32) (param i32 i32) (param $partial i32)";
     let alerting = format!("(param $at i64) (param i64) (param{})", " i32".repeat(8));
     let module = guest.module();
@@ -217,7 +230,9 @@ pub async fn who_has_no_words_for_it_keeps_nobody_from_being_told<S: Store>(hous
         (later("(unreachable)"), vec![binding("alerts", OWN)], ("*/alerts", "openai")),
         (String::new(), vec![binding("alerts", OWN)], ("*/alerts", "openai")),
     ] {
-        let bindings = [vec![reads_drifts(&review)], others].concat();
+        // Who reads nothing of it is not asked.
+        let first = vec![raises_whatever_happens(), reads_drifts(&review)];
+        let bindings = [first, others].concat();
         let host = house.host(&Arc::new(Setup { bindings, ..Setup::default() })).await;
         house.advance(46 * DAY_MS);
         let day = chrono::DateTime::from_timestamp_millis(house.at()).expect("a time").date_naive();

@@ -102,8 +102,9 @@ pub async fn a_tenant_is_verified_while_its_head_is_locked<S: Store>(house: &Hou
     let id = reserved(&host, 60).await.expect("60 of 100");
     host.settle(&acme(), None, id, tokens(40)).await.expect("settled");
     reserved(&host, 10).await.expect("10 more");
-    let locked = house.store.lock(&acme()).await.expect("locked");
+    let mut locked = house.store.lock(&acme()).await.expect("locked");
     assert_eq!(verify(&*house.store, &acme(), None).await, Ok(Vec::new()));
+    locked.read(&Need::head(acme())).await.expect("it is locked yet");
     locked.release().await;
 }
 

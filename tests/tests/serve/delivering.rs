@@ -267,10 +267,16 @@ fn no_call_waits_for_a_delivery() {
                 break all;
             }
         };
+        let tries = |all: &Json| -> u64 {
+            let all = all["deliveries"].as_array().expect("a list").iter();
+            all.map(|own| own["attempts"].as_u64().expect("a number")).sum()
+        };
         for call in 0..20 {
             assert_eq!(town.acme.reserve(&format!("call-{call}"), 10).await["decision"], "allow");
         }
         let all = town.acme.done(Method::GET, "/v1/deliveries", None).await;
+        // A try is given ten seconds, and the next one waits for five.
+        assert!(tries(&all) <= tries(&on_their_way) + 1, "calls waited for tries");
         for deliveries in [on_their_way, all] {
             for delivery in deliveries["deliveries"].as_array().expect("a list") {
                 assert_eq!(delivery["state"], "waits");

@@ -157,5 +157,6 @@ async fn computed<S: Store>(
         Err(_) => false,
     };
     let meant = rows.iter().filter(|row| row.meter == meter && is_meant(&row.values));
-    Ok(meant.map(|row| row.amount).try_fold(Decimal::ZERO, Decimal::checked_add)?)
+    // Beyond bounds rows stand at the greatest amount, and so does what they come to.
+    Ok(meant.map(|row| row.amount).fold(Decimal::ZERO, Decimal::saturating_add))
 }

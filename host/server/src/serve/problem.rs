@@ -256,6 +256,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_under_way_yet_is_asked_after_again() {
+        let problem = Problem::from(HostError::InFlight("call-1".into()));
+        assert_eq!((problem.status, problem.code), (StatusCode::CONFLICT, "in_flight"));
+        assert_eq!(problem.retry_after_seconds, Some(1));
+    }
+
+    #[test]
     fn what_the_store_says_of_itself_stays_inside() {
         let secret = StoreError::Unavailable("password authentication failed for `root`".into());
         let problem = Problem::from(HostError::Store(secret));
