@@ -106,7 +106,7 @@ async fn two_sets(registry: &Registry<PostgresStore>) -> [RevisionId; 2] {
     let other = settings.replace("900000000000", "800000000000");
     let two = push(registry, "quota", &other).await;
     bind(registry, one.clone()).await;
-    let settings = Change::Settings(Box::new(TenantSettings::default()));
+    let settings = Change::Settings(Box::default());
     registry.change(&of(&tenant(0)), None, settings, &by()).await.unwrap();
     [one, two]
 }
