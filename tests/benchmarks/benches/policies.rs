@@ -15,7 +15,7 @@ use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use tollgate_benchmarks::{call, measure, quota_settings, random, tenant};
 use tollgate_host::engine::{BindingMode, Failing, Host};
-use tollgate_host::registry::{Bindings, Bound, By, Change, Registry, TenantSettings, Upload};
+use tollgate_host::registry::{Bindings, Bound, By, Change, Registry, Upload};
 use tollgate_host::sandbox::{Compiler, Instances, Limits, Sandbox, Settings};
 use tollgate_host::store::{
     BindingSetRow, Durability, Owner, PostgresStore, RegistryStore, RevisionId, RevisionRow, Scope,
