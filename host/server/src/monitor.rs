@@ -84,11 +84,12 @@ async fn of<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
         return Ok(());
     }
     let following = registry.clone().follow(outbox.host.clone(), Duration::from_millis(250));
+    let told = told_to_stop()?;
     let sending = tokio::spawn(Arc::new(outbox).run(notices::EVERY));
     tokio::select! {
         () = following => {}
         () = monitor.run(EVERY) => {}
-        () = told_to_stop() => {}
+        () = told => {}
     }
     stop.send_replace(true);
     let _ = tokio::time::timeout(notices::SENDING, sending).await;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tollgate_host::engine::Random;
 use tollgate_host::store::Clock;
 use uuid::Uuid;
@@ -29,18 +31,19 @@ pub fn random() -> Random {
     Arc::new(|| Uuid::new_v4().as_u128())
 }
 
-/// A signal of the system's to stop, or of a person's.
-pub async fn told_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::error!(%error, "cannot be told to stop");
-            return std::future::pending().await;
+/// A signal of the system's to stop, or of a person's. It is heard from this call on, whenever it is
+/// waited for.
+pub fn told_to_stop() -> Result<impl Future<Output = ()> + Send> {
+    let (mut terminate, mut interrupt) =
+        (heard(SignalKind::terminate())?, heard(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+    })
+}
+
+fn heard(kind: SignalKind) -> Result<Signal> {
+    signal(kind).context("cannot hear when it is to stop")
 }

@@ -269,7 +269,7 @@ fn no_call_waits_for_a_delivery() {
         };
         let tries = |all: &Json| -> u64 {
             let all = all["deliveries"].as_array().expect("a list").iter();
-            all.map(|own| own["attempts"].as_u64().expect("a number")).sum()
+            all.map(|own| own["attempts"].as_u64().expect("a number")).max().unwrap_or_default()
         };
         for call in 0..20 {
             assert_eq!(town.acme.reserve(&format!("call-{call}"), 10).await["decision"], "allow");

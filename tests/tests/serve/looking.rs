@@ -273,6 +273,9 @@ fn the_ledger_is_read_page_by_page_and_a_decision_with_all_it_was_taken_by() {
         // It was used as it was estimated, and charged line by line.
         assert_eq!(read[3]["quote"], pricing["said"], "{read:?}");
         assert_eq!(read[0].get("quote"), None);
+        let revisions = |entry: &Json| (entry["priced_by"].clone(), entry["allowed_by"].clone());
+        assert_eq!(revisions(&read[3]), (json!(["*/pricing@1"]), json!(["*/quota@1"])));
+        assert_eq!(revisions(&read[0]), (json!([]), json!([])));
 
         let denied = acme.reserve("too much", 2_000_000_000).await;
         let id = denied["decision_id"].as_str().unwrap();

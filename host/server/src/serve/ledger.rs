@@ -52,10 +52,8 @@ pub struct EntryBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<QuoteBody>,
     /// The revisions that priced it: `*/house@3`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub priced_by: Vec<String>,
     /// The revisions that allowed what it is for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed_by: Vec<String>,
     /// In words, where a person booked it, or it tells what was put right.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -228,8 +228,9 @@ async fn serve<S: Stores>(arguments: &Arguments, store: S) -> Result<()> {
     let delay = Duration::from_secs(arguments.limits.stop_delay_seconds);
     let (leave, leaving) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
+    let told = told_to_stop()?;
     tokio::spawn(async move {
-        told_to_stop().await;
+        told.await;
         leave.send_replace(true);
         tokio::time::sleep(delay).await;
         stop.send_replace(true);
