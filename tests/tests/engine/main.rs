@@ -91,6 +91,7 @@ on_both! {
     a_limit_set_as_data_holds_at_once_and_knows_what_was_used,
     a_limit_set_as_data_is_fed_to_the_policy_that_reads_its_counter,
     counters_of_a_new_policy_are_filled_before_it_judges,
+    what_was_extended_is_held_by_a_counter_that_is_new,
     what_a_person_disables_only_a_person_enables,
     what_one_host_disabled_another_one_enables,
     who_enables_has_the_last_word_over_who_disabled,

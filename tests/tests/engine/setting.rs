@@ -2,7 +2,7 @@
 
 use tollgate_host::engine::{
     AgentText, Author, Call, Denied, Host, HostError, Limit, LimitKey, Operation, Outcome, Setup,
-    Subject,
+    Subject, verify,
 };
 use tollgate_host::store::Store;
 use tollgate_policy_core::contract::Dimension;
@@ -88,6 +88,33 @@ pub async fn counters_of_a_new_policy_are_filled_before_it_judges<S: Store>(hous
     assert!(fits(&after, anas(100)).await && !fits(&after, anas(101)).await);
     record(&after, vec![report(100, None)]).await.expect("recorded");
     assert!(fits(&after, bens(50)).await && !fits(&after, bens(51)).await, "150 in all");
+}
+
+/// What of a reservation began later is held apart, and a new counter's part of it as well: it is given
+/// back where the counter was filled, and where the reservation comes from the store.
+pub async fn what_was_extended_is_held_by_a_counter_that_is_new<S: Store>(house: &House<S>) {
+    let before = house.host(&month(1_000_000).into()).await;
+    let mut extended = Vec::new();
+    for _ in 0..2 {
+        let id = hold(&before, anas(20)).await;
+        let more = anas(10).quantities;
+        ask(&before, Operation::Extend { id, more, ttl_ms: 60_000 }).await.expect("extended");
+        extended.push(id);
+    }
+    let today = r#"[{"meter":"llm_tokens","period":"day","limit":100}]"#;
+    let setup = limited(today).into();
+    let host = house.host(&setup).await;
+    hold(&host, bens(1)).await;
+    assert!(fits(&host, anas(39)).await && !fits(&host, anas(40)).await, "61 are held");
+    let settle = async |host: &Host, id| {
+        host.settle(&acme(), None, id, anas(15).quantities).await.expect("settled");
+    };
+    settle(&host, extended[0]).await;
+    assert!(fits(&host, anas(54)).await && !fits(&host, anas(55)).await, "15 and 31");
+    let after = house.host(&setup).await;
+    settle(&after, extended[1]).await;
+    assert!(fits(&after, anas(69)).await && !fits(&after, anas(70)).await, "30 and 1");
+    assert_eq!(verify(&*house.store, &acme(), None).await, Ok(Vec::new()));
 }
 
 pub async fn what_a_person_disables_only_a_person_enables<S: Store>(house: &House<S>) {
