@@ -127,6 +127,7 @@ on_both! {
     what_is_told_afterwards_lands_in_the_window_that_it_belongs_to,
     a_level_is_what_was_last_told_of_it,
     a_usage_is_undone_once_and_where_it_landed,
+    what_landed_in_the_window_before_is_undone_there,
     a_run_counts_once_holds_many_calls_and_is_freed_by_time,
     a_call_that_is_extended_keeps_its_run,
     the_balance_is_the_sum_of_its_entries,

@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tollgate_host::engine::{
     AgentText, Author, Call, Entry, EntryKind, Expiring, Host, HostError, Mode, Operation, Outcome,
-    Recorded, Report, Reserved, Setup, Subject, Tariff, follow, metrics,
+    Recorded, Report, Reserved, Setup, Subject, Tariff, follow, metrics, usages, verify,
 };
-use tollgate_host::store::{Closure, RollUpRow, RunQuery, Store};
+use tollgate_host::store::{Closure, Place, RollUpRow, RunQuery, Store};
 use tollgate_policy_core::contract::{Dimension, Quantity, Status};
 use tollgate_policy_core::{Currency, Decimal, Meter, Money};
 use uuid::Uuid;
@@ -225,6 +225,27 @@ pub async fn a_usage_is_undone_once_and_where_it_landed<S: Store>(house: &House<
         let unknown = Uuid::from_u128(7);
         assert_eq!(ask(host, void(unknown)).await, Err(HostError::UnknownUsage(unknown)));
     }
+}
+
+/// What was reserved yesterday and settled today is of yesterday, and so is its undoing; the history
+/// says both.
+pub async fn what_landed_in_the_window_before_is_undone_there<S: Store>(house: &House<S>) {
+    let today = r#"[{"meter":"llm_tokens","period":"day","limit":100}]"#;
+    let host = house.host(&limited(today).into()).await;
+    house.advance(DAY_MS - house.at().rem_euclid(DAY_MS) - 1_000);
+    let id = hold(&host, anas(20)).await;
+    house.advance(2_000);
+    let settled = host.settle(&acme(), None, id, anas(30).quantities).await.expect("settled");
+    assert!(fits(&host, anas(90)).await && !fits(&host, anas(91)).await, "20 are yesterday's");
+    let void = Operation::Void { usage: settled.usage, reason: "told wrongly".into() };
+    ask(&host, void).await.expect("undone");
+    assert!(fits(&host, anas(100)).await && !fits(&host, anas(101)).await);
+    assert_eq!(verify(&*house.store, &acme(), None).await, Ok(Vec::new()));
+    let page = usages(&*house.store, &acme(), Place::before(0), 9).await.expect("what was used");
+    let charged = page.iter().map(|(_, used)| used.as_ref().expect("a usage").charged.cost);
+    let charged: Vec<_> = charged.map(|own| own.expect("a cost").amount).collect();
+    assert_eq!(charged.len(), 2);
+    assert_eq!(charged[0], charged[1].negated());
 }
 
 fn runs(limit: u32) -> Setup {
