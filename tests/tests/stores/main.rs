@@ -13,6 +13,7 @@ mod registry;
 mod snapshots;
 mod statements;
 mod versions;
+mod writers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

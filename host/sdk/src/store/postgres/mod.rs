@@ -14,10 +14,12 @@ mod registry;
 mod rollups;
 mod snapshot;
 mod tenants;
+mod writers;
 
 use std::collections::HashSet;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -36,6 +38,7 @@ use super::{
 use arrays::Writes;
 use locked::PostgresLocked;
 use snapshot::PostgresSnapshot;
+use writers::Writers;
 
 const WRITE: &str = include_str!("write.sql");
 
@@ -61,6 +64,7 @@ pub enum Durability {
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    writers: Arc<Writers>,
     clock: Option<Clock>,
     /// Whether no statement touches two tenants.
     apart: bool,
@@ -82,14 +86,15 @@ impl PostgresStore {
                                SET idle_in_transaction_session_timeout = '1s'";
 
     /// Connects, checks that the database keeps what it acknowledges, and brings its tables up to
-    /// date.
+    /// date. A quarter of the connections is kept for writing.
     pub async fn connect(
         options: PgConnectOptions,
         connections: u32,
         durability: Durability,
     ) -> Result<Self, StoreError> {
+        let writers = connections / 4;
         let pool = PgPoolOptions::new()
-            .max_connections(connections)
+            .max_connections(connections - writers)
             .acquire_timeout(Duration::from_secs(1))
             // sqlx 0.9.0 can hand out a connection that was left inside a transaction; what is
             // written on it looks committed and is not.
@@ -133,7 +138,8 @@ impl PostgresStore {
         .await
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let _ = session.close().await;
-        Ok(Self { pool, clock: None, apart: false, listens: true })
+        let writers = Arc::new(Writers::new(options, writers));
+        Ok(Self { pool, writers, clock: None, apart: false, listens: true })
     }
 
     /// Goes by another clock than the database's: to simulate.
@@ -206,24 +212,35 @@ impl PostgresStore {
         Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
     }
 
+    /// On a connection for writes, or else on any. The outer error: there was none, and nothing was sent.
+    async fn attempt_somewhere(
+        &self,
+        writes: &[Write],
+    ) -> Result<Result<HashSet<usize>, sqlx::Error>, sqlx::Error> {
+        if let Some(mut writer) = self.writers.take().await? {
+            let attempted = self.attempt(&mut writer.connection, writes).await;
+            if attempted.is_ok() {
+                writer.put_back();
+            }
+            return Ok(attempted);
+        }
+        let mut connection = self.pool.acquire().await?;
+        Ok(self.attempt(&mut *connection, writes).await)
+    }
+
     /// Writes in one statement; where that fails as a whole, one by one.
     async fn write_all(&self, writes: &[Write]) -> Vec<Result<Written, StoreError>> {
-        let mut connection = match self.pool.acquire().await {
-            Ok(connection) => connection,
+        let error = match self.attempt_somewhere(writes).await {
             Err(error) => return writes.iter().map(|_| Err(unwritten(&error))).collect(),
-        };
-        let error = match self.attempt(&mut *connection, writes).await {
-            Ok(places) => {
+            Ok(Ok(places)) => {
                 let written = |place| match places.contains(&place) {
                     true => Written::Committed,
                     false => Written::Missed,
                 };
                 return (0..writes.len()).map(|place| Ok(written(place))).collect();
             }
-            Err(error) => error,
+            Ok(Err(error)) => failed(&error),
         };
-        drop(connection);
-        let error = failed(&error);
         let (lost, deadline) = (matches!(error, StoreError::Lost(_)), settling());
         // One by one, so that one that is refused harms no other.
         let mut results = Vec::with_capacity(writes.len());
