@@ -49,21 +49,24 @@ pub async fn follow<S: Store>(store: &S, tenant: &Tenant) -> Result<(), HostErro
         let after = from.unwrap_or(Place::before(Instant::MIN));
         let page = store.usages(tenant, after, PAGE).await?;
         let Some((to, _)) = page.last() else { return Ok(()) };
-        let to = *to;
+        let (to, is_last) = (*to, page.len() < PAGE as usize);
         let rows = add_up(page.iter().map(|(_, row)| row));
         from = match store.roll_up(&RollUp { tenant: tenant.clone(), from, to, rows }).await? {
+            // What was booked meanwhile is for the next time.
+            true if is_last => return Ok(()),
             true => Some(to),
             false => store.rolled_up(tenant).await?,
         };
     }
 }
 
-type Key = (i64, Instant, &'static str, String, String);
+/// A stretch of time, a grouping and its values.
+type Slot = (i64, Instant, &'static str, String);
 
 /// What usages come to. Where that does not fit it is the most that does, since nothing is decided by
 /// it and what comes later is to be followed.
 fn add_up<'a>(usages: impl Iterator<Item = &'a UsageRow>) -> Vec<RollUpRow> {
-    let mut sums: BTreeMap<Key, Decimal> = BTreeMap::new();
+    let mut sums: BTreeMap<Slot, BTreeMap<String, Decimal>> = BTreeMap::new();
     for row in usages {
         let Some(used) = body::read::<KeptUsage>(&row.body) else { continue };
         let amounts = amounts(&used);
@@ -71,23 +74,30 @@ fn add_up<'a>(usages: impl Iterator<Item = &'a UsageRow>) -> Vec<RollUpRow> {
             let Some(values) = values(grouping, &used.dimensions, names) else { continue };
             for grain in GRAINS_MS {
                 let opened = row.used_at.div_euclid(grain).saturating_mul(grain);
+                let slot = sums.entry((grain, opened, grouping, values.clone())).or_default();
                 for (meter, amount) in &amounts {
-                    let key = (grain, opened, grouping, values.clone(), meter.clone());
-                    let sum = sums.entry(key).or_default();
-                    *sum = sum.saturating_add(*amount);
+                    match slot.get_mut(meter) {
+                        Some(sum) => *sum = sum.saturating_add(*amount),
+                        None => {
+                            slot.insert(meter.clone(), *amount);
+                        }
+                    }
                 }
             }
         }
     }
-    let row = |((grain_ms, opened, grouping, values, meter), amount): (Key, Decimal)| RollUpRow {
-        grain_ms,
-        opened,
-        grouping: grouping.to_owned(),
-        values,
-        meter,
-        amount,
+    let rows = |((grain_ms, opened, grouping, values), sums): (Slot, BTreeMap<String, Decimal>)| {
+        let row = move |(meter, amount)| RollUpRow {
+            grain_ms,
+            opened,
+            grouping: grouping.to_owned(),
+            values: values.clone(),
+            meter,
+            amount,
+        };
+        sums.into_iter().map(row)
     };
-    sums.into_iter().map(row).collect()
+    sums.into_iter().flat_map(rows).collect()
 }
 
 /// None where the call names none of them, and others account for it.
