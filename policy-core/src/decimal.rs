@@ -109,6 +109,13 @@ impl Decimal {
         (digits, scale)
     }
 
+    /// Its whole part, rounded towards zero: at most fifteen digits.
+    #[must_use]
+    pub fn whole(self) -> i64 {
+        let whole = self.0.checked_div(ONE).unwrap_or_default();
+        i64::try_from(whole).unwrap_or_default()
+    }
+
     /// Whether it lies below zero.
     #[must_use]
     pub fn is_negative(self) -> bool {
@@ -458,5 +465,13 @@ mod tests {
         assert_eq!(decimal("500").to_fixed(2).unwrap(), "500.00");
         assert_eq!(decimal("80.05").to_fixed(1).unwrap(), "80.0");
         assert_eq!(decimal("-0.004").to_fixed(2).unwrap(), "0.00");
+    }
+
+    #[test]
+    fn the_whole_part_is_rounded_towards_zero() {
+        for (text, whole) in [("0.999999999999", 0), ("10.9", 10), ("-1.5", -1), ("-0.5", 0)] {
+            assert_eq!(decimal(text).whole(), whole);
+        }
+        assert_eq!(Decimal::MAX.whole(), 999_999_999_999_999);
     }
 }

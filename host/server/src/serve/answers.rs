@@ -1,6 +1,6 @@
 //! What the service answers, as JSON.
 
-use std::collections::HashMap;
+use std::fmt::Write;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use schemars::JsonSchema;
@@ -377,59 +377,50 @@ const TOLD_MAX: usize = 16;
 /// The RateLimit header fields of the IETF's draft 10: whole numbers, rounded down. A limit is
 /// called the same in both, and no two are: the second of a name is its `~2`.
 fn rate_limits(consulted: &[Consulted], at: Instant) -> HeaderMap {
-    let (mut limits, mut policies) = (Vec::new(), Vec::new());
-    let mut names: HashMap<String, u32> = HashMap::new();
-    for Consulted { policy, findings, .. } in consulted {
-        for finding in findings {
-            let LimitFinding { meter: Some(meter), window: Some(window), .. } = finding else {
-                continue;
-            };
-            let (Some(limit), Some(remaining)) = (finding.limit, finding.remaining) else {
-                continue;
-            };
-            let name = plain(&format!("{policy}/{meter}/{window}"));
-            let count = names.entry(name.clone()).or_default();
-            *count += 1;
-            let name = match *count {
-                1 => text(&name),
-                count => text(&format!("{name}~{count}")),
-            };
-            let unit = text(meter.as_str());
-            let opens = match window {
-                Window::Rolling(rolling) => format!(";w={}", rolling.get()),
-                _ => String::new(),
-            };
-            policies.push(format!("{name};q={};qu={unit}{opens}", whole(limit)));
-            let closes = finding.closes.map(|closes| seconds(closes.saturating_sub(at)));
-            let closes = closes.map(|seconds| format!(";t={seconds}")).unwrap_or_default();
-            limits.push(format!("{name};r={}{closes}", whole(remaining)));
+    let (mut limits, mut policies) = (String::new(), String::new());
+    let mut names: Vec<String> = Vec::new();
+    let findings = consulted.iter().flat_map(|Consulted { policy, findings, .. }| {
+        findings.iter().map(move |finding| (policy, finding))
+    });
+    for (policy, finding) in findings {
+        let LimitFinding { meter: Some(meter), window: Some(window), .. } = finding else {
+            continue;
+        };
+        let (Some(limit), Some(remaining)) = (finding.limit, finding.remaining) else {
+            continue;
+        };
+        if names.len() == TOLD_MAX {
+            break;
         }
+        let name = format!("{}/{meter}/{window}", plain(policy));
+        let again = match names.iter().filter(|own| **own == name).count() {
+            0 => String::new(),
+            before => format!("~{}", before + 1),
+        };
+        let and = if names.is_empty() { "" } else { ", " };
+        // They never have more digits than an integer of a structured field may.
+        let (limit, remaining) = (limit.whole().max(0), remaining.whole().max(0));
+        // Writing to a string does not fail.
+        let _ = write!(policies, "{and}\"{name}{again}\";q={limit};qu=\"{meter}\"");
+        if let Window::Rolling(rolling) = window {
+            let _ = write!(policies, ";w={}", rolling.get());
+        }
+        let _ = write!(limits, "{and}\"{name}{again}\";r={remaining}");
+        if let Some(closes) = finding.closes {
+            let _ = write!(limits, ";t={}", seconds(closes.saturating_sub(at)));
+        }
+        names.push(name);
     }
-    let field = |name, mut items: Vec<String>| {
-        items.truncate(TOLD_MAX);
-        let value = HeaderValue::try_from(items.join(", ")).ok()?;
+    let field = |name, items: String| {
+        let value = HeaderValue::try_from(items).ok()?;
         (!value.is_empty()).then_some((name, value))
     };
     [field(RATE_LIMIT_POLICY, policies), field(RATE_LIMIT, limits)].into_iter().flatten().collect()
 }
 
-/// A string of a structured field.
-fn text(name: &str) -> String {
-    format!("\"{}\"", plain(name))
-}
-
-/// Of a name, what can stand in one.
+/// Of a name, what can stand in a string of a structured field.
 fn plain(name: &str) -> String {
     name.chars().filter(|own| own.is_ascii_graphic() && !matches!(own, '"' | '\\')).collect()
-}
-
-/// The largest that an integer of a structured field may be.
-const WHOLE_MAX: i64 = 999_999_999_999_999;
-
-fn whole(amount: Decimal) -> i64 {
-    let text = amount.to_string();
-    let whole = text.split('.').next().unwrap_or_default().parse().unwrap_or(WHOLE_MAX);
-    whole.clamp(0, WHOLE_MAX)
 }
 
 /// Seconds that are sure to be over by then.
