@@ -46,7 +46,8 @@ const WRITE: &str = include_str!("write.sql");
 /// second at most.
 const ANSWERED: Duration = Duration::from_secs(3);
 
-/// How long a write whose answer was lost is asked after.
+/// How long after it was sent a write whose answer was lost is asked after: callers are told before
+/// they would hear that it is under way yet.
 const SETTLING: Duration = Duration::from_secs(10);
 const SETTLING_STEP: Duration = Duration::from_millis(50);
 
@@ -230,6 +231,7 @@ impl PostgresStore {
 
     /// Writes in one statement; where that fails as a whole, one by one.
     async fn write_all(&self, writes: &[Write]) -> Vec<Result<Written, StoreError>> {
+        let deadline = settling();
         let error = match self.attempt_somewhere(writes).await {
             Err(error) => return writes.iter().map(|_| Err(unwritten(&error))).collect(),
             Ok(Ok(places)) => {
@@ -241,7 +243,7 @@ impl PostgresStore {
             }
             Ok(Err(error)) => failed(&error),
         };
-        let (lost, deadline) = (matches!(error, StoreError::Lost(_)), settling());
+        let lost = matches!(error, StoreError::Lost(_));
         // One by one, so that one that is refused harms no other.
         let mut results = Vec::with_capacity(writes.len());
         for write in writes {
