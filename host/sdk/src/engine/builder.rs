@@ -327,8 +327,6 @@ async fn sweep<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
 /// Keeps roll-ups a moment behind what is booked. Tenants have theirs one after the other, spread over
 /// the time that there is: all at once they would hold up calls.
 async fn roll_up<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
-    /// A timer is not more exact than that.
-    const APART_MIN: Duration = Duration::from_millis(2);
     let every = desk.settings.roll_up.max(Duration::from_millis(10));
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -340,11 +338,12 @@ async fn roll_up<S: Store>(desk: Arc<Desk<S>>, host: WeakHost) {
         let count = u32::try_from(booked.len()).unwrap_or(u32::MAX);
         let apart = every.checked_div(count).unwrap_or_default();
         for tenant in booked {
+            let next = tokio::time::Instant::now() + apart;
             if follow(&*desk.store, &tenant).await.is_err() {
                 desk.booked(&tenant);
             }
-            if apart >= APART_MIN && host.upgrade().is_some() {
-                tokio::time::sleep(apart).await;
+            if host.upgrade().is_some() {
+                tokio::time::sleep_until(next).await;
             }
         }
         if last {

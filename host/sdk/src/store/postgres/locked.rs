@@ -77,9 +77,9 @@ impl Locked for PostgresLocked<'_> {
     }
 
     async fn write(self, write: &Write) -> Result<Written, StoreError> {
-        let store = self.store;
+        let (store, deadline) = (self.store, settling());
         match self.write_once(write).await {
-            Err(StoreError::Lost(_)) => store.again(write, true, settling()).await,
+            Err(StoreError::Lost(_)) => store.again(write, true, deadline).await,
             result => result,
         }
     }

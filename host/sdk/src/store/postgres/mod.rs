@@ -471,7 +471,7 @@ async fn asked<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Resul
     in_time(answer).await.map_err(|error| unwritten(&error))
 }
 
-/// Until when a write whose answer was lost is asked after, from now on.
+/// Until when a write that is sent now is asked after, should its answer be lost.
 fn settling() -> tokio::time::Instant {
     tokio::time::Instant::now() + SETTLING
 }
